@@ -1,0 +1,64 @@
+"""A question with its tests, and one answer to it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Call the entry point; the result is compared outside the candidate's process."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    expected: Any
+    """A JSON value; tuples and lists compare equal, bool and int do not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue:
+    """Run the whole program on `stdin`; what it printed is compared outside."""
+
+    stdin: str
+    stdout: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """Python source that raises when the program before it is wrong (HumanEval, MBPP, asserts)."""
+
+    source: str
+
+
+Test = Call | Dialogue | Script
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One question of a benchmark, as its authors published it."""
+
+    task_id: str
+    instruction: str
+    """The question in words; for HumanEval the prompt itself."""
+    prompt: str
+    """Code that a completion continues: HumanEval's prompt, a custom signature; empty for MBPP."""
+    entry_point: str
+    """The function that the tests call; empty where the program is judged by its output."""
+    tests: tuple[Test, ...]
+    setup: str = ""
+    """Code run before the tests (MBPP's `test_setup_code`)."""
+    reference: str = ""
+    """A whole program that passes; empty where none was published."""
+    family: str = ""
+    """Problems of one family share a source, so their scores are clustered."""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Published fields that only prompts use (MBPP's visible tests, say)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer of a model to one problem."""
+
+    task_id: str
+    text: str
+    whole: bool = False
+    """True: a whole program (`solution`). False: it continues the problem's prompt."""
