@@ -1,0 +1,196 @@
+"""The tables. Keys are content, so writing a row twice changes nothing."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+
+def now() -> datetime:
+    """Now in UTC, the only time zone in the ledger."""
+    return datetime.now(UTC)
+
+
+class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """Base of every table; an instance is a plain typed row until `database.write` stores it."""
+
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads a class attribute)
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        datetime: DateTime(timezone=True),
+        float: Float(53),
+    }
+
+
+class Experiment(Row):
+    """An experiment file as it was run, and the runs it asked for."""
+
+    __tablename__ = "experiments"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    """The YAML, to the letter."""
+    runs: Mapped[list[str]] = mapped_column()
+    """Ids of its runs, in the order of the grid."""
+    recorded_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Run(Row):
+    """One cell of a grid: a base model as it came, tuned, or a set of imported answers."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    label: Mapped[str] = mapped_column(String(300))
+    """For people: model, dataset, method, seed."""
+    kind: Mapped[str] = mapped_column(String(20))
+    """`base`, `tuned` or `imported`."""
+    model: Mapped[str] = mapped_column(String(200))
+    method: Mapped[str | None] = mapped_column(String(200), default=None)
+    dataset: Mapped[str | None] = mapped_column(String(200), default=None)
+    seed: Mapped[int] = mapped_column(Integer, default=0)
+    base_run: Mapped[str | None] = mapped_column(String(12), default=None)
+    """The run that asks the same base model untuned; null for a base itself."""
+    state: Mapped[str] = mapped_column(String(20), default="waiting")
+    """waiting, preparing, training, generating, judging, done or failed."""
+    spec: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    """Everything that shapes the weights: what the id hashes."""
+    provenance: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    """Commit, dirty flag, library versions, host, digests: recorded beside the id, not in it."""
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    finished_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Checkpoint(Row):
+    """The weights a run produced."""
+
+    __tablename__ = "checkpoints"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    """`adapter` or `full`."""
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    steps: Mapped[int] = mapped_column(Integer)
+    facts: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    """What the trainer measured: engine, ZeRO stage, ranks, tokens, seconds."""
+
+
+class Problem(Row):
+    """A question of one version of a benchmark."""
+
+    __tablename__ = "problems"
+
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """sha256 of the benchmark's file."""
+    task_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    """Its place in the file, from 0."""
+    family: Mapped[str] = mapped_column(String(100))
+    instruction: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[str] = mapped_column(Text)
+    tests: Mapped[str] = mapped_column(Text)
+    """The tests as text, for people."""
+    reference: Mapped[str] = mapped_column(Text, default="")
+
+
+class Contract(Row):
+    """How a model was asked (`asking`) or judged (`judging`), hashed."""
+
+    __tablename__ = "contracts"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    content: Mapped[dict[str, Any]] = mapped_column()
+
+
+class Completion(Row):
+    """One answer of a model; `id` hashes (run, benchmark, task_id, position, asking)."""
+
+    __tablename__ = "completions"
+
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
+    benchmark: Mapped[str] = mapped_column(String(100))
+    task_id: Mapped[str] = mapped_column(String(200))
+    position: Mapped[int] = mapped_column(Integer)
+    """Which of the problem's completions, from 0."""
+    asking: Mapped[str] = mapped_column(ForeignKey("contracts.id"))
+    text: Mapped[str] = mapped_column(Text)
+    whole: Mapped[bool] = mapped_column()
+    """True: a whole program. False: it continues the problem's prompt."""
+    tokens: Mapped[int] = mapped_column(Integer)
+    finish: Mapped[str] = mapped_column(String(20))
+    """Why it ended: `end`, `stop` or `length`; `imported` for answers made elsewhere."""
+
+
+class Verdict(Row):
+    """The outcome of one completion under one judging contract."""
+
+    __tablename__ = "verdicts"
+
+    completion: Mapped[str] = mapped_column(ForeignKey("completions.id"), primary_key=True)
+    judging: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    outcome: Mapped[str] = mapped_column(String(20))
+    """passed, failed, timed_out, out_of_memory, crashed, output_limit or sandbox_error."""
+    cpu_seconds: Mapped[float] = mapped_column()
+    wall_seconds: Mapped[float] = mapped_column()
+    detail: Mapped[str] = mapped_column(Text)
+
+
+class Score(Row):
+    """One number of one run with its interval; deltas are computed from verdicts when read."""
+
+    __tablename__ = "scores"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """`pass@1`, `pass@5`, ..."""
+    asking: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    judging: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    value: Mapped[float] = mapped_column()
+    """In [0, 1]."""
+    low: Mapped[float] = mapped_column()
+    high: Mapped[float] = mapped_column()
+    """Bounds of the 95 % interval."""
+    problems: Mapped[int] = mapped_column(Integer)
+    """Problems with a verdict on every completion."""
+    asked: Mapped[int] = mapped_column(Integer)
+    """Problems asked; fewer judged means that the sandbox failed, not the model."""
+    completions: Mapped[int] = mapped_column(Integer)
+    """Completions per problem."""
+    recorded_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Step(Row):
+    """One optimizer step of one training."""
+
+    __tablename__ = "steps"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """From 1."""
+    loss: Mapped[float] = mapped_column()
+    """Mean cross-entropy of the response tokens, nats per token."""
+    learning_rate: Mapped[float] = mapped_column()
+    gradient_norm: Mapped[float] = mapped_column()
+    tokens: Mapped[int] = mapped_column(Integer)
+    """Tokens trained on so far, padding left out."""
+    seconds: Mapped[float] = mapped_column()
+    """Wall-clock seconds of this step."""
+
+
+class Event(Row):
+    """Something that happened to a run, in words."""
+
+    __tablename__ = "events"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """`trained`, `generated humaneval`, `judged humaneval`, `failed` ..."""
+    message: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    at: Mapped[datetime] = mapped_column(default_factory=now)
