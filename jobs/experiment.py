@@ -1,0 +1,403 @@
+"""An experiment: one YAML grid of models x datasets x methods x seeds, and the runs it asks for."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from eval_sandbox.benchmarks import InputError, read_problems
+from eval_sandbox.problem import Problem
+from jobs.declared import Declared, UserError, nearest, read_yaml, report
+from jobs.recipes import (
+    BENCH,
+    ROOT,
+    TRAIN,
+    BenchmarkRecipe,
+    DatasetRecipe,
+    find_file,
+    read_recipe,
+    sha256_of,
+)
+
+RECIPE_VERSION = 1
+"""Raised by hand when the same spec would lead to other weights."""
+
+
+class Parallelism(Declared):
+    """How one training is spread over workers."""
+
+    strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
+    """`ddp` copies the model to each worker; `zeroN` is DeepSpeed's ZeRO, stage N."""
+    workers: int = Field(default=1, ge=1)
+    """One GPU each, or one core where there is none."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.strategy == "single" and self.workers > 1:
+            raise ValueError(
+                f"strategy 'single' is one worker, but workers is {self.workers}; "
+                "say ddp, zero1, zero2 or zero3"
+            )
+        return self
+
+
+class ModelSpec(Declared):
+    """A base model, pinned so that a score can be reproduced."""
+
+    path: str = ""
+    """A folder in Hugging Face format, relative to the repository or absolute."""
+    hub: str = ""
+    """Repository on the Hugging Face Hub."""
+    revision: str = ""
+    """Commit of that repository, 40 hex digits. Branch names move, so they are not accepted."""
+    parameters: float = Field(default=0.0, ge=0)
+    """How many, in units of 10^9: only `plan` uses it, where the weights are not at hand."""
+    parallelism: Parallelism = Parallelism()
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if bool(self.path) == bool(self.hub):
+            raise ValueError("name either a path (a local folder) or a hub repository")
+        if self.hub and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise ValueError(
+                f"revision {self.revision!r} is no commit; give the 40 hex digits that "
+                f"https://huggingface.co/{self.hub}/commits shows"
+            )
+        return self
+
+    @property
+    def location(self) -> str:
+        """What `from_pretrained` takes: an absolute folder or the hub's name."""
+        return str((ROOT / self.path).resolve()) if self.path else self.hub
+
+
+class LoRA(Declared):
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) by peft, loss on responses only."""
+
+    kind: Literal["lora"]
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the linear layers that get an adapter; `all-linear` is all but the output layer."""
+    learning_rate: float = Field(default=2.0e-4, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises from 0."""
+    epochs: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; exactly one of steps and epochs is given."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows per optimizer step, over all workers."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Rows per worker that go through the model at once; default: its whole share of the batch."""
+    max_length: int = Field(default=1024, ge=8)
+    """Tokens of prompt and response; longer rows are left out and counted."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of the frozen base and the arithmetic; adapters are float32 always."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Optimizer steps between two checkpoints from which a killed training goes on."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either steps or epochs, and not both")
+        return self
+
+
+class Asking(Declared):
+    """How many answers a benchmark asks for, and how they are drawn."""
+
+    completions: int = Field(default=1, ge=1)
+    """Answers per problem."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=512, ge=1)
+    report: tuple[int, ...] = (1,)
+    """Each k for which pass@k is reported."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        for k in self.report:
+            if not 1 <= k <= self.completions:
+                raise ValueError(
+                    f"pass@{k} needs at least {k} completions, but completions is "
+                    f"{self.completions}"
+                )
+        if self.completions > 1 and self.temperature == 0:
+            raise ValueError(
+                f"{self.completions} completions at temperature 0 are the same text; "
+                "set a temperature, or completions: 1"
+            )
+        return self
+
+
+class Cell(Declared):
+    """A place in the grid to leave out; what is not named matches everything."""
+
+    model: str | None = None
+    dataset: str | None = None
+    method: str | None = None
+
+
+class ExperimentFile(Declared):
+    """What stands in experiments/NAME.yaml."""
+
+    description: str = ""
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    datasets: tuple[str, ...] = ()
+    """Names of datasets/train/NAME.yaml."""
+    methods: dict[str, LoRA] = Field(default_factory=dict)
+    benchmarks: dict[str, Asking] = Field(min_length=1)
+    """Names of datasets/bench/NAME.yaml, and how each is asked."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    baseline: bool = True
+    """Also score every model as it came."""
+    exclude: tuple[Cell, ...] = ()
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        wrong = [
+            f"exclude: no {kind} {name!r}.{nearest(name, known)}"
+            for cell in self.exclude
+            for kind, name, known in (
+                ("model", cell.model, self.models),
+                ("dataset", cell.dataset, self.datasets),
+                ("method", cell.method, self.methods),
+            )
+            if name is not None and name not in known
+        ]
+        if bool(self.datasets) != bool(self.methods):
+            wrong.append("datasets and methods come together: name both, or neither")
+        if not self.baseline and not self.methods:
+            wrong.append("nothing to run: no methods, and baseline is false")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def wants(self, model: str, dataset: str, method: str) -> bool:
+        """Whether a cell of the grid is not excluded."""
+        return not any(
+            cell.model in (None, model)
+            and cell.dataset in (None, dataset)
+            and cell.method in (None, method)
+            for cell in self.exclude
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset of an experiment, its file found and checked."""
+
+    name: str
+    recipe: DatasetRecipe
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A benchmark of an experiment: its problems, and both parts of its contract."""
+
+    name: str
+    recipe: BenchmarkRecipe
+    asking: Asking
+    problems: tuple[Problem, ...]
+
+    @property
+    def asking_content(self) -> dict[str, Any]:
+        """All that shapes the answers besides the model."""
+        sampling = self.asking.model_dump(exclude={"report"})
+        own = self.recipe.model_dump(include={"prompt", "stop", "benchmark", "split"}, mode="json")
+        return own | sampling | {"sha256": self.recipe.source.sha256}
+
+    @property
+    def judging_content(self) -> dict[str, Any]:
+        """All that shapes the verdict on an answer."""
+        judging = self.recipe.judge_by().content()
+        return judging | {
+            "benchmark": self.recipe.benchmark,
+            "split": self.recipe.split,
+            "sha256": self.recipe.source.sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What turns a base into a tuned model."""
+
+    dataset: Dataset
+    method_name: str
+    method: LoRA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One cell of the grid: a base model as it came, or tuned."""
+
+    id: str
+    """12 hex digits over `spec`; names never enter it."""
+    spec: dict[str, Any]
+    model_name: str
+    model: ModelSpec
+    seed: int
+    training: Training | None = None
+    base_id: str | None = None
+
+    @property
+    def label(self) -> str:
+        """For people: model, dataset, method and seed."""
+        if self.training is None:
+            return f"{self.model_name} base"
+        training = self.training
+        return f"{self.model_name} {training.dataset.name} {training.method_name} seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A checked experiment: everything it names exists."""
+
+    name: str
+    text: str
+    file: ExperimentFile
+    datasets: dict[str, Dataset]
+    benchmarks: tuple[Benchmark, ...]
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, bases first, in the order of the file."""
+        bases = {name: self._base(name) for name in self.file.models}
+        wanted = tuple(bases.values()) if self.file.baseline else ()
+        return wanted + tuple(self._tuned(bases))
+
+    def _base(self, name: str) -> Run:
+        model = self.file.models[name]
+        spec = {"base": identity(model)}
+        return Run(id=short_hash(spec), spec=spec, model_name=name, model=model, seed=0)
+
+    def _tuned(self, bases: dict[str, Run]) -> Iterator[Run]:
+        file = self.file
+        for name, dataset, method, seed in product(
+            file.models, file.datasets, file.methods, file.seeds
+        ):
+            if not file.wants(name, dataset, method):
+                continue
+            base = bases[name]
+            training = Training(
+                dataset=self.datasets[dataset], method_name=method, method=file.methods[method]
+            )
+            spec = base.spec | _training_spec(training, base.model, seed)
+            yield Run(
+                id=short_hash(spec),
+                spec=spec,
+                model_name=name,
+                model=base.model,
+                seed=seed,
+                training=training,
+                base_id=base.id if file.baseline else None,
+            )
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment and all that it names.
+
+    Raises:
+        UserError: every mistake in the file and in the recipes, data and models it names, at once.
+    """
+    content = read_yaml(path)
+    file, mistakes = ExperimentFile.parse(content)
+    raw = file.model_dump() if file else content
+    models = raw.get("models") if isinstance(raw.get("models"), dict) else {}
+    mistakes += [m for name, spec in models.items() for m in _model_mistakes(name, spec)]
+    datasets = _collect(_names(raw, "datasets"), _dataset, "datasets", mistakes)
+    benchmarks = _collect(_names(raw, "benchmarks"), _benchmark_parts, "benchmarks", mistakes)
+    if file is None or mistakes:
+        raise report(path, mistakes)
+    return Experiment(
+        name=path.stem,
+        text=path.read_text(),
+        file=file,
+        datasets=datasets,
+        benchmarks=tuple(
+            Benchmark(name=name, recipe=recipe, asking=file.benchmarks[name], problems=problems)
+            for name, (recipe, problems) in benchmarks.items()
+        ),
+    )
+
+
+def short_hash(content: Any) -> str:
+    """12 hex digits that name a JSON value whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def identity(model: ModelSpec) -> str:
+    """What the weights are: a hub commit, or the sha256 of the files of a folder that shape them."""
+    if model.hub:
+        return f"{model.hub}@{model.revision}"
+    files = sorted(p for p in Path(model.location).iterdir() if p.suffix in (".json", ".safetensors"))
+    return short_hash({p.name: sha256_of(p) for p in files})
+
+
+def _training_spec(training: Training, model: ModelSpec, seed: int) -> dict[str, Any]:
+    recipe = training.dataset.recipe
+    unshaping = {"checkpoint_every"}
+    return {
+        "recipe_version": RECIPE_VERSION,
+        "data": {"sha256": recipe.source.sha256, "format": recipe.format, "split": recipe.split},
+        "method": {"kind": training.method.kind}
+        | training.method.model_dump(mode="json", exclude_defaults=True, exclude=unshaping),
+        "parallelism": model.parallelism.model_dump(exclude_defaults=True),
+        "seed": seed,
+    }
+
+
+def _model_mistakes(name: str, spec: Any) -> list[str]:
+    path = spec.get("path") if isinstance(spec, dict) else None
+    if not isinstance(path, str) or not path:
+        return []
+    folder = ROOT / path
+    if not folder.is_dir():
+        near = nearest(folder.name, [p.parent.name for p in folder.parent.glob("*/config.json")])
+        return [f"models.{name}.path: no folder {path}.{near}"]
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        return [f"models.{name}.path: {path} holds no config.json with safetensors weights"]
+    return []
+
+
+def _names(raw: dict[str, Any], key: str) -> list[str]:
+    value = raw.get(key)
+    return [str(name) for name in value] if isinstance(value, dict | list | tuple) else []
+
+
+T = TypeVar("T")
+
+
+def _collect(
+    names: list[str], read: Callable[[str], T], key: str, mistakes: list[str]
+) -> dict[str, T]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = read(name)
+        except (UserError, InputError, ValueError) as error:
+            mistakes.append(f"{key}.{name}: {error}")
+    return found
+
+
+def _dataset(name: str) -> Dataset:
+    recipe = read_recipe(DatasetRecipe, TRAIN, name)
+    return Dataset(name=name, recipe=recipe, path=find_file(recipe, TRAIN))
+
+
+def _benchmark_parts(name: str) -> tuple[BenchmarkRecipe, tuple[Problem, ...]]:
+    recipe = read_recipe(BenchmarkRecipe, BENCH, name)
+    recipe.judge_by()
+    return recipe, read_problems(recipe.benchmark, find_file(recipe, BENCH), recipe.split)

@@ -1,0 +1,131 @@
+"""Recipes of datasets and benchmarks: where the data is from, and how it is read."""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from eval_sandbox.contract import Judging, Limits, default_limits
+from jobs.declared import Declared, UserError, nearest, read_yaml
+
+ROOT = Path(__file__).parent.parent
+TRAIN = ROOT / "datasets" / "train"
+BENCH = ROOT / "datasets" / "bench"
+
+
+class Source(Declared):
+    """A file, pinned by content."""
+
+    file: str
+    """Its name; looked for beside the recipe, then anywhere below `CODELADDER_DATA`."""
+    sha256: str
+    url: str = ""
+    """Where its authors publish it: for people, never fetched here."""
+
+
+class Recipe(Declared):
+    """What every recipe says about its data."""
+
+    description: str
+    source: Source
+    licence: str
+    """SPDX identifier."""
+    attribution: str = ""
+    split: str = ""
+    """A part of the file, where its format has named parts (MBPP: train, validation, test)."""
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+class DatasetRecipe(Recipe):
+    """Rows to train on: instruction, optional input, response."""
+
+    format: Literal["alpaca", "mbpp"]
+
+
+class JudgingRecipe(Declared):
+    """How completions are judged; limits left out are the benchmark's own."""
+
+    preamble: str = "none"
+    extract: str = "none"
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    memory_mib: int | None = None
+
+
+class BenchmarkRecipe(Recipe):
+    """Problems to ask, and the parts of the contract that belong to the benchmark."""
+
+    benchmark: Literal["custom", "humaneval", "mbpp"]
+    """The form that its authors publish it in."""
+    prompt: Literal["alpaca", "alpaca-signature", "completion"]
+    """How a model is asked: see `jobs/prompts.py`."""
+    stop: tuple[str, ...] = ()
+    """A completion ends before the first of these strings."""
+    judging: JudgingRecipe = JudgingRecipe()
+
+    def judge_by(self) -> Judging:
+        """The judging part of the contract, every limit filled in."""
+        own = default_limits(self.benchmark)
+        said = self.judging
+        limits = Limits(
+            cpu_seconds=said.cpu_seconds or own.cpu_seconds,
+            wall_seconds=said.wall_seconds or own.wall_seconds,
+            memory_mib=said.memory_mib or own.memory_mib,
+        )
+        return Judging(preamble=said.preamble, extract=said.extract, limits=limits)
+
+
+def read_recipe(kind: type[R], folder: Path, name: str) -> R:
+    """The recipe `name` of a folder.
+
+    Raises:
+        UserError: no such recipe (with the nearest name), or what is wrong in it, all at once.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = [p.stem for p in folder.glob("*.yaml")]
+        raise UserError(f"{name!r} has no {_shown(path)}.{nearest(name, known)}")
+    recipe, mistakes = kind.parse(read_yaml(path))
+    if recipe is None:
+        raise UserError(f"{_shown(path)}: " + "; ".join(mistakes))
+    return recipe
+
+
+def find_file(recipe: Recipe, folder: Path) -> Path:
+    """The file a recipe names, its content checked.
+
+    Raises:
+        UserError: the file is nowhere, or its sha256 is another one.
+    """
+    source = recipe.source
+    places = [folder / source.file]
+    if data := os.environ.get("CODELADDER_DATA"):
+        places += sorted(Path(data).rglob(source.file))
+    found = [place for place in places if place.is_file()]
+    for place in found:
+        if sha256_of(place) == source.sha256:
+            return place
+    if found:
+        raise UserError(
+            f"{found[0]} is not the file the recipe pins: sha256 is {sha256_of(found[0])}, "
+            f"expected {source.sha256}"
+        )
+    where = f" It is published at {source.url}." if source.url else ""
+    raise UserError(
+        f"{source.file} was not found in {_shown(folder)} nor below CODELADDER_DATA "
+        f"({data or 'not set'}).{where}"
+    )
+
+
+@lru_cache(maxsize=64)
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
