@@ -1,1 +1,10 @@
-"""The ledger: what ran, what it wrote, what the judge said, and the scores that follow."""
+"""The ledger: what was run, answered, judged and scored, in SQLite or PostgreSQL.
+
+Open it with `open_ledger`, store rows of `database.schema` with `write`, read with
+`database.queries`. `database.scores` holds the statistics.
+"""
+
+from database.session import LedgerError, NoLedgerError, open_for_reading, open_ledger
+from database.writing import write
+
+__all__ = ["LedgerError", "NoLedgerError", "open_for_reading", "open_ledger", "write"]

@@ -3,7 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Integer, String, Text
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 
@@ -12,13 +23,32 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class Instant(TypeDecorator[datetime]):
+    """A moment, in UTC on both databases: SQLite stores no zone, PostgreSQL answers in its own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC; a moment without a zone is refused with ValueError."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; the ledger holds moments, in UTC")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
     """Base of every table; an instance is a plain typed row until `database.write` stores it."""
 
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads a class attribute)
         dict[str, Any]: JSON,
         list[str]: JSON,
-        datetime: DateTime(timezone=True),
+        datetime: Instant(),
         float: Float(53),
     }
 
@@ -97,7 +127,11 @@ class Problem(Row):
 
 
 class Contract(Row):
-    """How a model was asked (`asking`) or judged (`judging`), hashed."""
+    """How a model was asked (`asking`) or judged (`judging`), hashed.
+
+    A judging contract names its benchmark's file under `benchmark_sha256`, which is the `digest`
+    of the problems it judges.
+    """
 
     __tablename__ = "contracts"
 
@@ -110,6 +144,9 @@ class Completion(Row):
     """One answer of a model; `id` hashes (run, benchmark, task_id, position, asking)."""
 
     __tablename__ = "completions"
+    __table_args__ = (
+        Index("ix_completions_counted", "benchmark", "asking", "run", "task_id", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(20), primary_key=True)
     run: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
@@ -173,10 +210,11 @@ class Step(Row):
     run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(Integer, primary_key=True)
     """From 1."""
-    loss: Mapped[float] = mapped_column()
-    """Mean cross-entropy of the response tokens, nats per token."""
+    loss: Mapped[float | None] = mapped_column()
+    """Mean cross-entropy of the response tokens, nats per token; null: not a finite number."""
     learning_rate: Mapped[float] = mapped_column()
-    gradient_norm: Mapped[float] = mapped_column()
+    gradient_norm: Mapped[float | None] = mapped_column()
+    """Null: not a finite number."""
     tokens: Mapped[int] = mapped_column(Integer)
     """Tokens trained on so far, padding left out."""
     seconds: Mapped[float] = mapped_column()

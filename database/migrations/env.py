@@ -1,0 +1,15 @@
+"""Alembic's entry: migrates the connection that `database.session` hands over."""
+
+from alembic import context
+
+from database.schema import Row
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=Row.metadata,
+    render_as_batch=connection.dialect.name == "sqlite",
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
