@@ -122,6 +122,8 @@ class Asking(Declared):
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=512, ge=1)
+    problems: int | None = Field(default=None, ge=1)
+    """Ask only the first so many problems; default: all of them."""
     report: tuple[int, ...] = (1,)
     """Each k for which pass@k is reported."""
 
@@ -326,7 +328,12 @@ def load(path: Path) -> Experiment:
         file=file,
         datasets=datasets,
         benchmarks=tuple(
-            Benchmark(name=name, recipe=recipe, asking=file.benchmarks[name], problems=problems)
+            Benchmark(
+                name=name,
+                recipe=recipe,
+                asking=file.benchmarks[name],
+                problems=problems[: file.benchmarks[name].problems],
+            )
             for name, (recipe, problems) in benchmarks.items()
         ),
     )

@@ -1,0 +1,75 @@
+"""Where work lands: one folder, every path in it named here."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.declared import UserError
+from jobs.recipes import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of all work, `CODELADDER_HOME` or `runs/`."""
+
+    folder: Path
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """The home that this process works in, made if it is not there."""
+        folder = Path(os.environ.get("CODELADDER_HOME") or ROOT / "runs").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    def rows(self, digest: str) -> Path:
+        """The prepared rows of a dataset; runs on the same data share them."""
+        return self.folder / "data" / digest / "rows.jsonl"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of one run: checkpoint/, completions/ and verdicts/."""
+        return self.folder / run_id
+
+    def completions(self, run_id: str, benchmark: str, asking: str) -> Path:
+        """A run's answers to one benchmark under one asking contract."""
+        return self.run(run_id) / "completions" / f"{benchmark}-{asking}.jsonl"
+
+    def verdicts(self, run_id: str, benchmark: str, asking: str, judging: str) -> Path:
+        """The verdicts on those answers under one judging contract."""
+        return self.run(run_id) / "verdicts" / f"{benchmark}-{asking}-{judging}.jsonl"
+
+    @contextmanager
+    def only_driver(self) -> Iterator[None]:
+        """Hold the right to run experiments here; the lock goes with the process, however it ends.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        path = self.folder / "driver.lock"
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise UserError(
+                    f"{self.folder}: process {file.read().strip() or '?'} already runs an "
+                    "experiment here; wait for it, stop it, or set CODELADDER_HOME to another folder"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A temporary path to write; it takes its real name when the block ends without an error.
+
+    A path that exists is therefore a stage that is done, whenever the process was killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    yield temporary
+    temporary.rename(path)
