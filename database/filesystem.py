@@ -3,7 +3,7 @@
 from pathlib import Path
 
 NETWORK_FILESYSTEMS = frozenset(
-    [
+    (
         "afs",
         "beegfs",
         "ceph",
@@ -25,7 +25,7 @@ NETWORK_FILESYSTEMS = frozenset(
         "smb3",
         "smbfs",
         "wekafs",
-    ]
+    )
 )
 MOUNTS = Path("/proc/self/mounts")
 

@@ -11,7 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    String,
+    column,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from database.filesystem import network_filesystem
@@ -188,7 +201,8 @@ def _revision_of(connection: Connection) -> str | None:
     """Return the revision of the tables; None: there are none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+    version = column("version_num", String)
+    return connection.scalar(select(version).select_from(table("alembic_version")))
 
 
 def _require_head(revision: str | None, address: URL) -> None:

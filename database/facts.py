@@ -1,0 +1,152 @@
+"""What the queries return: frozen values, free of the database they came from."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from database.scores import Difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A score as every tool reads it; fractions are in [0, 1]."""
+
+    run: str
+    model: str
+    base: str | None
+    """Id of the run that asked the same model untuned; null for a base itself."""
+    method: str | None
+    dataset: str | None
+    seed: int
+    benchmark: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    problems: int
+    completions: int
+    """Per problem."""
+    contract: str
+    delta: Difference | None
+    """Against the base; null: this is a base, or its base has no score here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A result with what a page shows beside it."""
+
+    result: Result
+    label: str
+    kind: str
+    asked: int
+    """Problems asked; more than `result.problems` where the sandbox failed."""
+    asking: str
+    judging: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """A run and where it stands."""
+
+    id: str
+    label: str
+    kind: str
+    model: str
+    method: str | None
+    dataset: str | None
+    seed: int
+    base_run: str | None
+    state: str
+    spec: dict[str, Any]
+    provenance: dict[str, Any]
+    created_at: datetime
+    finished_at: datetime | None
+    last_step: int | None
+    """Optimizer steps recorded so far; None: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFacts:
+    """The weights a run produced."""
+
+    kind: str
+    path: str
+    sha256: str
+    steps: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """An event of a run."""
+
+    run: str
+    kind: str
+    message: str
+    seconds: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """One run whole, but for its steps and completions."""
+
+    run: RunFacts
+    checkpoint: CheckpointFacts | None
+    standings: list[Standing]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFacts:
+    """One optimizer step; `loss` in nats per token, None where it was not finite."""
+
+    step: int
+    loss: float | None
+    learning_rate: float
+    gradient_norm: float | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A completion, its verdict and its problem; without a verdict, `outcome` is None."""
+
+    task_id: str
+    position: int
+    text: str
+    whole: bool
+    tokens: int
+    finish: str
+    outcome: str | None
+    detail: str | None
+    cpu_seconds: float | None
+    wall_seconds: float | None
+    asking: str
+    judging: str | None
+    instruction: str | None
+    prompt: str | None
+    tests: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkFacts:
+    """A benchmark that has scores."""
+
+    name: str
+    metrics: list[str]
+    """`pass@1` first, then by k."""
+    problems: int
+    """The most that were asked of one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Changes whenever a page would show something new; costs next to nothing to read."""
+
+    changed_at: datetime | None
+    events: int
+    scores: int
+    steps: int
+    states: tuple[tuple[str, int], ...]

@@ -1,0 +1,217 @@
+"""What is read from the ledger: typed values in a stated order, the same on both databases."""
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Engine, Select, and_, func, select
+
+from database.facts import (
+    Answer,
+    BenchmarkFacts,
+    CheckpointFacts,
+    Happening,
+    Pulse,
+    RunFacts,
+    RunPage,
+    StepFacts,
+)
+from database.rows import columns_of, rows_of
+from database.schema import (
+    Checkpoint,
+    Completion,
+    Contract,
+    Event,
+    Experiment,
+    Problem,
+    Run,
+    Score,
+    Step,
+    Verdict,
+)
+from database.standings import contract_of, k_of, problem_results, scores, standings
+
+__all__ = [
+    "ACTIVE",
+    "benchmarks",
+    "completions",
+    "contract",
+    "contract_of",
+    "events",
+    "experiments",
+    "outcomes",
+    "problem_results",
+    "pulse",
+    "recorded_runs",
+    "run_page",
+    "runs",
+    "scores",
+    "standings",
+    "steps",
+]
+
+ACTIVE = ("waiting", "preparing", "training", "generating", "judging")
+"""States of a run that is not over, in the order it passes them."""
+
+
+def recorded_runs(engine: Engine) -> set[str]:
+    """Return the ids of the runs that are done."""
+    with engine.connect() as connection:
+        return set(connection.scalars(select(Run.id).where(Run.state == "done")))
+
+
+def experiments(engine: Engine) -> list[str]:
+    """Return the names of the experiments, the newest first."""
+    newest_first = select(Experiment.name).order_by(Experiment.recorded_at.desc(), Experiment.name)
+    with engine.connect() as connection:
+        return list(connection.scalars(newest_first))
+
+
+def runs(engine: Engine, *, active: bool = False) -> list[RunFacts]:
+    """Return the runs, the newest first; `active` leaves out those that are over."""
+    wanted = _run_facts().order_by(Run.created_at.desc(), Run.id)
+    if active:
+        wanted = wanted.where(Run.state.in_(ACTIVE))
+    return [RunFacts(**row._mapping) for row in rows_of(engine, wanted)]
+
+
+def run_page(engine: Engine, run_id: str) -> RunPage | None:
+    """Return one run; None where the ledger holds no such run."""
+    found = rows_of(engine, _run_facts().where(Run.id == run_id))
+    if not found:
+        return None
+    columns = columns_of(Checkpoint, CheckpointFacts)
+    weights = rows_of(engine, select(*columns).where(Checkpoint.run == run_id))
+    return RunPage(
+        run=RunFacts(**found[0]._mapping),
+        checkpoint=CheckpointFacts(**weights[0]._mapping) if weights else None,
+        standings=standings(engine, run=run_id),
+    )
+
+
+def steps(engine: Engine, run_id: str) -> list[StepFacts]:
+    """Return a run's optimizer steps, the first one first."""
+    columns = columns_of(Step, StepFacts)
+    wanted = select(*columns).where(Step.run == run_id).order_by(Step.step)
+    return [StepFacts(**row._mapping) for row in rows_of(engine, wanted)]
+
+
+def completions(
+    engine: Engine,
+    run_id: str,
+    benchmark: str,
+    *,
+    judging: str | None = None,
+    outcome: str | None = None,
+    limit: int = 20,
+    offset: int = 0,
+) -> list[Answer]:
+    """Return a page of a run's answers, in the order of the benchmark's file.
+
+    Args:
+        judging: id of the judging contract; None: an answer judged twice comes twice.
+        outcome: only answers with this outcome.
+        limit: answers at most.
+        offset: answers left out at the start.
+    """
+    wanted = _judged(_answer_columns(), run_id, benchmark, judging)
+    if outcome is not None:
+        wanted = wanted.where(Verdict.outcome == outcome)
+    place = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
+    wanted = wanted.order_by(*place, Verdict.judging).limit(limit).offset(offset)
+    return [Answer(**row._mapping) for row in rows_of(engine, wanted)]
+
+
+def outcomes(
+    engine: Engine, run_id: str, benchmark: str, *, judging: str | None = None
+) -> dict[str, int]:
+    """Return how many of a run's answers had each outcome, the most frequent first."""
+    columns = [Verdict.outcome, func.count().label("answers")]
+    wanted = select(*columns).join(Completion, Completion.id == Verdict.completion)
+    wanted = wanted.where(Completion.run == run_id, Completion.benchmark == benchmark)
+    if judging is not None:
+        wanted = wanted.where(Verdict.judging == judging)
+    rows = rows_of(engine, wanted.group_by(Verdict.outcome))
+    return {row.outcome: row.answers for row in sorted(rows, key=lambda r: (-r.answers, r.outcome))}
+
+
+def benchmarks(engine: Engine) -> list[BenchmarkFacts]:
+    """Return the benchmarks that have scores, by name."""
+    wanted = select(Score.benchmark, Score.metric, func.max(Score.asked).label("asked"))
+    metrics: dict[str, list[str]] = defaultdict(list)
+    asked: dict[str, int] = defaultdict(int)
+    for row in rows_of(engine, wanted.group_by(Score.benchmark, Score.metric)):
+        metrics[row.benchmark].append(row.metric)
+        asked[row.benchmark] = max(asked[row.benchmark], row.asked)
+    return [
+        BenchmarkFacts(name=name, metrics=sorted(metrics[name], key=k_of), problems=asked[name])
+        for name in sorted(metrics)
+    ]
+
+
+def events(engine: Engine, run_id: str | None = None, limit: int = 100) -> list[Happening]:
+    """Return the latest events of a run, or of all runs, the newest first."""
+    columns = columns_of(Event, Happening)
+    wanted = select(*columns).order_by(Event.at.desc(), Event.run, Event.kind).limit(limit)
+    if run_id is not None:
+        wanted = wanted.where(Event.run == run_id)
+    return [Happening(**row._mapping) for row in rows_of(engine, wanted)]
+
+
+def contract(engine: Engine, contract_id: str) -> dict[str, Any] | None:
+    """Return what a contract says; None where the ledger holds no such contract."""
+    with engine.connect() as connection:
+        return connection.scalar(select(Contract.content).where(Contract.id == contract_id))
+
+
+def pulse(engine: Engine) -> Pulse:
+    """Return the ledger's pulse, to be compared with an earlier one."""
+    totals = select(
+        select(func.max(Event.at)).scalar_subquery().label("event_at"),
+        select(func.max(Score.recorded_at)).scalar_subquery().label("score_at"),
+        select(func.max(Run.created_at)).scalar_subquery().label("run_at"),
+        select(func.count()).select_from(Event).scalar_subquery().label("events"),
+        select(func.count()).select_from(Score).scalar_subquery().label("scores"),
+        select(func.count()).select_from(Step).scalar_subquery().label("steps"),
+    )
+    by_state = select(Run.state, func.count()).group_by(Run.state)
+    (total,) = rows_of(engine, totals)
+    moments = [at for at in (total.event_at, total.score_at, total.run_at) if at is not None]
+    states = tuple(sorted((row[0], row[1]) for row in rows_of(engine, by_state)))
+    return Pulse(max(moments, default=None), total.events, total.scores, total.steps, states)
+
+
+def _run_facts() -> Select[Any]:
+    columns = columns_of(Run, RunFacts)
+    last = select(func.max(Step.step)).where(Step.run == Run.id).scalar_subquery()
+    return select(*columns, last.label("last_step"))
+
+
+def _answer_columns() -> Select[Any]:
+    return select(
+        *columns_of(Completion, Answer),
+        *columns_of(Verdict, Answer),
+        Problem.instruction,
+        Problem.prompt,
+        Problem.tests,
+    )
+
+
+def _judged(columns: Select[Any], run_id: str, benchmark: str, judging: str | None) -> Select[Any]:
+    """Join a run's completions with their verdicts, and the problems those were judged on."""
+    verdict = Verdict.completion == Completion.id
+    if judging is not None:
+        verdict = and_(verdict, Verdict.judging == judging)
+    return (
+        columns.select_from(Completion)
+        .outerjoin(Verdict, verdict)
+        .outerjoin(Contract, Contract.id == Verdict.judging)
+        .outerjoin(
+            Problem,
+            and_(
+                Problem.benchmark == Completion.benchmark,
+                Problem.task_id == Completion.task_id,
+                Problem.digest == Contract.content["benchmark_sha256"].as_string(),
+            ),
+        )
+        .where(Completion.run == run_id, Completion.benchmark == benchmark)
+    )
