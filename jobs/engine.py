@@ -1,0 +1,183 @@
+"""Ask a model: the same questions and seed give the same text.
+
+What is promised: in float32, on one kind of device with one version of torch and the same number of
+threads, the same list of questions gives identical text, whoever runs it. The random numbers of an
+answer depend on seed, problem and position alone. What is not: another list of questions (or a
+batch halved for want of memory) pads differently, which changes the last bits of a score, and now
+and then a token whose rival was as likely.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from jobs.decoding import (
+    Decoding,
+    Finish,
+    Row,
+    Sampling,
+    Stops,
+    answer_text,
+    read_prompt,
+)
+from jobs.experiment import Asking
+from jobs.loaded import EngineError, Loaded, load_model
+from jobs.prompts import Question
+
+__all__ = ["Answer", "EngineError", "Loaded", "Piece", "generate", "load_model", "stream"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One completion of a model."""
+
+    task_id: str
+    position: int
+    """Which of the problem's completions, from 0."""
+    text: str
+    """Ends before the first stop string."""
+    whole: bool
+    """True: a whole program. False: it continues the problem's prompt."""
+    tokens: int
+    """Tokens drawn, those of a stop string and the end token included."""
+    finish: Finish
+    """`end`: the model ended it; `stop`: a stop string; `length`: no room was left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of an answer that is being written."""
+
+    text: str
+    tokens: int
+    """Tokens drawn so far."""
+    finish: Finish | None = None
+    """Set on the last piece."""
+
+
+def generate(
+    loaded: Loaded,
+    questions: Sequence[Question],
+    asking: Asking,
+    stop: Sequence[str],
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Iterator[Answer]:
+    """Every answer, in the order of the questions and of the positions within each.
+
+    Prompts of like length are read together, each once for all its answers; answers that are
+    finished leave their batch. A batch that does not fit into memory is tried again in halves.
+
+    Args:
+        loaded: see `load_model`.
+        questions: each `task_id` once.
+        asking: how many answers, drawn how.
+        stop: an answer ends before the first of these strings.
+        seed: of the draws; greedy answers do not depend on it.
+        progress: is told how many answers are finished, whenever one is.
+
+    Raises:
+        EngineError: a prompt is empty or too long, or one answer alone does not fit into memory.
+    """
+    prompts = [read_prompt(loaded, q.task_id, q.text, asking.max_new_tokens) for q in questions]
+    rows = [
+        Row(prompt, position) for prompt in prompts for position in range(asking.completions)
+    ]
+    sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
+    stops = Stops(loaded, stop)
+    done: dict[tuple[str, int], Row] = {}
+    for batch in batches(rows, loaded.budget):
+        for row in _answered(loaded, batch, sampling, stops):
+            done[row.prompt.task_id, row.position] = row
+            progress(len(done))
+    for question in questions:
+        for position in range(asking.completions):
+            yield _answer(question, done.pop((question.task_id, position)))
+
+
+def stream(
+    loaded: Loaded, question: Question, asking: Asking, stop: Sequence[str], seed: int
+) -> Iterator[Piece]:
+    """One answer, piece by piece as it is written; the pieces joined are the answer's text.
+
+    What may turn out to begin a stop string is held back until that is known. Closing the iterator
+    ends the work.
+    """
+    row = Row(read_prompt(loaded, question.task_id, question.text, asking.max_new_tokens), 0)
+    sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
+    decoding = Decoding(loaded, [row], sampling, Stops(loaded, stop))
+    told = 0
+    while row.finish is None:
+        decoding.step()
+        text = row.text if row.finish else _settled(answer_text(loaded.tokenizer, row), stop)
+        if len(text) > told or row.finish:
+            yield Piece(text=text[told:], tokens=len(row.tokens), finish=row.finish)
+            told = max(told, len(text))
+
+
+def batches(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
+    """Rows of like length together, no batch above `budget` tokens unless it is a single row."""
+    batch: list[Row] = []
+    for row in sorted(rows, key=lambda row: len(row.prompt.tokens)):
+        longest = len(row.prompt.tokens) + row.prompt.room
+        if batch and (len(batch) + 1) * longest > budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _answered(
+    loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops
+) -> Iterator[Row]:
+    """The rows of one batch as they finish, the batch halved for as long as it does not fit."""
+    try:
+        decoding = Decoding(loaded, rows, sampling, stops)
+        while decoding.rows:
+            yield from decoding.step()
+        return
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        if len(rows) == 1:
+            raise EngineError(
+                f"problem {rows[0].prompt.task_id}: the model and one answer do not fit into "
+                f"memory: {error}"
+            ) from None
+    if loaded.device.type == "cuda":
+        torch.cuda.empty_cache()
+    unfinished = [Row(row.prompt, row.position) for row in rows if row.finish is None]
+    half = (len(unfinished) + 1) // 2
+    for part in (unfinished[:half], unfinished[half:]):
+        if part:
+            yield from _answered(loaded, part, sampling, stops)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _settled(text: str, stop: Sequence[str]) -> str:
+    """The part of a growing text that no further token can change or take back."""
+    settled = text.rstrip("\ufffd")
+    begun = [
+        size
+        for string in stop
+        for size in range(1, len(string))
+        if settled.endswith(string[:size])
+    ]
+    return settled[: len(settled) - max(begun, default=0)]
+
+
+def _answer(question: Question, row: Row) -> Answer:
+    assert row.finish is not None, f"{row.prompt.task_id}: answer {row.position} is not finished"
+    return Answer(
+        task_id=question.task_id,
+        position=row.position,
+        text=row.text,
+        whole=question.whole,
+        tokens=len(row.tokens),
+        finish=row.finish,
+    )
