@@ -1,0 +1,60 @@
+# Every verb of the project. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+EXPERIMENT ?= experiments/starter.yaml
+PORT ?= 8501
+SERVE_PORT ?= 8377
+BIN := .venv/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format starter-models lock
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: .venv/.ready  ## make .venv from requirements.lock, and get bubblewrap
+	@command -v bwrap >/dev/null || ./setup.sh sandbox
+
+.venv/.ready: requirements.lock setup.sh
+	@PYTHON="$(PYTHON)" ./setup.sh environment
+
+train-all: setup  ## train, judge and record every run of $(EXPERIMENT) that is not recorded yet
+	@$(BIN)/python -m jobs run $(EXPERIMENT)
+
+plan: setup  ## show what $(EXPERIMENT) would run and need; starts nothing
+	@$(BIN)/python -m jobs plan $(EXPERIMENT)
+
+results: setup  ## show the scores so far
+	@$(BIN)/python -m jobs results
+
+leaderboard: setup  ## open the leaderboard, its try-it box served beside it (PORT, SERVE_PORT)
+	@$(BIN)/python -m leaderboard --port $(PORT) --serve-port $(SERVE_PORT)
+
+serve: setup  ## serve bases and adapters over OpenAI's protocol (SERVE_PORT)
+	@$(BIN)/python -m jobs serve --port $(SERVE_PORT)
+
+dashboard: setup  ## say how to reach the Ray dashboard of the running experiment
+	@$(BIN)/python -m cluster dashboard
+
+check: setup  ## format, lint, types, layers, and the lock
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@! grep -nE '^torch==.*\+' requirements.lock || { echo 'requirements.lock: torch must carry no +cpu suffix'; exit 1; }
+
+test: setup  ## the tests, within 12 minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup  ## faults at every stage, repeats, real benchmarks: what needs longer
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+format: setup  ## put the code into the form that `make check` wants
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+starter-models: setup  ## build models/starter and its data again from the seed; takes an hour
+	$(BIN)/python -m models.starter.recipe all
+
+lock: setup  ## write requirements.lock from what is installed in .venv
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
