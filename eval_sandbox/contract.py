@@ -1,0 +1,83 @@
+"""The judging half of the contract: everything that shapes a verdict besides model and problem."""
+
+import difflib
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from eval_sandbox.preambles import EXTRACTIONS, PREAMBLES
+
+JUDGE_VERSION = 1
+"""Raised by hand whenever a change to the judge may change a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one check may use: all tests of one completion together, not each test."""
+
+    cpu_seconds: float = 10.0
+    wall_seconds: float = 60.0
+    """Generous on purpose: a verdict must not depend on how busy the machine is."""
+    memory_mib: int = 1024
+    """Address space of each process (RLIMIT_AS), so somewhat more than it can fill."""
+    processes: int = 16
+    """Processes and threads alive at once."""
+    file_mib: int = 16
+    """Everything the program keeps in its working folder, and the size of any one file."""
+    output_kib: int = 256
+    """Standard output and standard error together."""
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if not getattr(self, limit.name) > 0:
+                raise ValueError(f"{limit.name} is {getattr(self, limit.name)}; it must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """How completions are judged. Two verdicts compare only under equal `content()`."""
+
+    preamble: str = "none"
+    extract: str = "none"
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        _known("preamble", self.preamble, PREAMBLES)
+        _known("extract", self.extract, EXTRACTIONS)
+
+    def content(self) -> dict[str, Any]:
+        """Everything that shapes a verdict, ready for JSON and for hashing."""
+        return {
+            "preamble": self.preamble,
+            "extract": self.extract,
+            "limits": asdict(self.limits),
+            "interpreter": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "isolation": "bwrap",
+            "judge_version": JUDGE_VERSION,
+        }
+
+
+_LIMITS = {
+    # The reference of MBPP/123 takes 6 s of CPU on a machine of 2020.
+    "mbpp": Limits(cpu_seconds=30.0, wall_seconds=120.0),
+}
+
+
+def default_limits(benchmark: str) -> Limits:
+    """Limits under which every reference solution of `benchmark` passes with room to spare."""
+    return _LIMITS.get(benchmark, Limits())
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` was most likely meant to be."""
+    names = list(known)
+    return (difflib.get_close_matches(name, names, n=1, cutoff=0.0) or names[:1])[0]
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(
+            f"there is no {what} {name!r}; did you mean {nearest(name, known)!r}? "
+            f"Known: {', '.join(known)}"
+        )

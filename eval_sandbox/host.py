@@ -1,0 +1,208 @@
+"""What this host offers: the interpreter that is shown inside, and a way to start `bwrap`.
+
+As an ordinary user `bwrap` is started directly. As root the real uid is dropped first, because
+uid 0 is exempt from RLIMIT_NPROC even where it is mapped to another uid inside. Where that uid
+cannot reach the interpreter (it lies under /root, say), a process of ours holds a mount
+namespace in which the same paths have open parents, and `bwrap` starts in there.
+"""
+
+import atexit
+import contextlib
+import os
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+NOBODY = "65534"
+
+_MAPPED = """
+import importlib, os, sys
+folder = next((p for p in sys.path if p.endswith("lib-dynload")), None)
+for name in sorted(os.listdir(folder)) if folder else []:
+    if name.endswith(".so") and not name.startswith(("_test", "_tkinter", "_xx", "xx")):
+        try:
+            importlib.import_module(name.split(".")[0])
+        except ImportError:
+            pass
+files = {line.split(None, 5)[5].strip() for line in open("/proc/self/maps") if ".so" in line}
+print(os.path.dirname(os.__file__), *sorted({os.path.dirname(f) for f in files}), sep="\\n")
+"""
+
+
+class SandboxUnavailable(RuntimeError):  # noqa: N818 - reads as the state of the host
+    """Candidates cannot be isolated here, so nothing is run. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The part of this host that candidates see, all of it read-only."""
+
+    executable: Path
+    loader: Path | None
+    """The ELF loader by the name the executable asks for; None when statically linked."""
+    folders: tuple[Path, ...]
+    """The standard library and the folders of the shared libraries it loads."""
+    hidden: tuple[Path, ...]
+    """Folders inside `folders` that are covered: installed packages may hold solutions."""
+
+
+@cache
+def interpreter() -> Interpreter:
+    """The interpreter below this one's virtual environment, without installed packages."""
+    executable = Path(os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable))
+    found = subprocess.run(
+        [executable, "-I", "-S", "-B", "-W", "ignore", "-c", _MAPPED],
+        capture_output=True,
+        text=True,
+        env={},
+        check=False,
+    )
+    if found.returncode != 0:
+        raise SandboxUnavailable(f"{executable} does not start: {found.stderr.strip()[-300:]}")
+    every = sorted({Path(os.path.realpath(line)) for line in found.stdout.splitlines()})
+    folders = tuple(a for a in every if not any(b in a.parents for b in every))
+    hidden = tuple(
+        package
+        for folder in folders
+        for pattern in ("*-packages", "python*/*-packages")
+        for package in sorted(folder.glob(pattern))
+        if package.is_dir()
+    )
+    return Interpreter(executable, _loader(executable), folders, hidden)
+
+
+def _loader(executable: Path) -> Path | None:
+    """PT_INTERP of a 64-bit ELF file (System V ABI, "Program Header")."""
+    with executable.open("rb") as file:
+        header = file.read(64)
+        order = "<" if header[5] == 1 else ">"
+        (offset,) = struct.unpack_from(order + "Q", header, 32)
+        size, count = struct.unpack_from(order + "HH", header, 54)
+        for number in range(count):
+            file.seek(offset + number * size)
+            entry = file.read(size)
+            if struct.unpack_from(order + "I", entry)[0] == 3:
+                start, length = struct.unpack_from(order + "8xQ16xQ", entry)
+                file.seek(start)
+                return Path(os.fsdecode(file.read(length).rstrip(b"\0")))
+    return None
+
+
+def bwrap() -> str:
+    """Path of the `bwrap` program."""
+    path = shutil.which("bwrap")
+    if path is None:
+        raise SandboxUnavailable(
+            "bwrap is not installed, so nothing model-written is run. "
+            "Install it: apt-get install bubblewrap (or: dnf install bubblewrap)"
+        )
+    return path
+
+
+def shown(view: Interpreter) -> list[str]:
+    """Arguments of `bwrap` that show the interpreter and nothing else."""
+    arguments: list[str] = []
+    for folder in view.folders:
+        arguments += ["--ro-bind", str(folder), str(folder)]
+    for folder in view.hidden:
+        arguments += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
+    for file in (view.executable, view.loader):
+        if file is not None and not any(folder in file.parents for folder in view.folders):
+            arguments += ["--ro-bind", os.path.realpath(file), str(file)]
+    return arguments
+
+
+def launchers() -> Iterator[tuple[str, ...]]:
+    """Ways to start `bwrap` here, to be tried in this order: what stands before it."""
+    if os.geteuid() != 0:
+        yield ()
+        return
+    drop = shutil.which("setpriv")
+    if drop is None or shutil.which("nsenter") is None:
+        raise SandboxUnavailable(
+            "as root, setpriv and nsenter are needed to give up root before a candidate runs. "
+            "Install them: apt-get install util-linux; or run as an ordinary user"
+        )
+    yield (drop, "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--")
+    holder = _hold(interpreter())
+    enter = ("nsenter", f"--mount=/proc/{holder}/ns/mnt", "--wd=/")
+    yield (*enter, "--setuid", NOBODY, "--setgid", NOBODY, "--")
+
+
+def _hold(view: Interpreter) -> int:
+    """Start a process in a mount namespace where the interpreter's parents are open.
+
+    It ends with this process: it reads a pipe that this process holds and never writes.
+
+    Returns:
+        Its process id.
+    """
+    process = subprocess.Popen(
+        [bwrap(), "--dev-bind", "/", "/", *_opened(view), "sh", "-c", "echo $$; exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin and process.stdout and process.stderr
+    line = process.stdout.readline()
+    if not line:
+        _, complaint = process.communicate()
+        raise SandboxUnavailable(explain(complaint.decode(errors="replace")))
+    process.stdout.close()
+    process.stderr.close()
+    atexit.register(_release, process)
+    return int(line)
+
+
+def _release(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        process.communicate(timeout=5)
+
+
+def _opened(view: Interpreter) -> list[str]:
+    """Arguments that show `view` below parents which every user may pass."""
+    arguments: list[str] = []
+    made: set[Path] = set()
+    for path in (*view.folders, view.executable):
+        closed = next((parent for parent in reversed(path.parents) if not _open(parent)), None)
+        if closed is None:
+            continue
+        if closed not in made:
+            made.add(closed)
+            arguments += ["--perms", "0755", "--tmpfs", str(closed)]
+        for parent in reversed(path.parents):
+            if closed in parent.parents and parent not in made:
+                made.add(parent)
+                arguments += ["--perms", "0755", "--dir", str(parent)]
+        arguments += ["--ro-bind", str(path), str(path)]
+    return arguments
+
+
+def _open(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
+
+
+def explain(complaint: str) -> str:
+    """What to do about a `bwrap` that did not start, from what it wrote."""
+    last = complaint.strip().splitlines()[-1] if complaint.strip() else "it said nothing"
+    if "Unknown option" in last:
+        return f"bwrap is too old ({last}); version 0.8 or newer is needed"
+    if "source path" in last or "execvp" in last:
+        where = interpreter().executable
+        return (
+            f"the interpreter {where} cannot be read by the user that candidates run as "
+            f"({last}); use an interpreter that every user can read, such as /usr/bin/python3"
+        )
+    return (
+        f"bwrap cannot isolate a process on this host ({last}). Allow user namespaces: "
+        "sysctl -w user.max_user_namespaces=15000; on Debian also kernel.unprivileged_userns_clone=1; "
+        "on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0; in a container start it with "
+        "--security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+    )
+
