@@ -1,0 +1,279 @@
+"""Opening, migrating and writing the ledger, on SQLite and PostgreSQL."""
+
+import math
+import multiprocessing
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from plausible_rows import ASKING, BASE, NOON, TUNED, base_run, small_ledger, tuned_run
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+
+from database import LedgerError, NoLedgerError, open_for_reading, open_ledger, write
+from database.filesystem import filesystem
+from database.schema import Completion, Event, Row, Run, Score, Step
+from database.session import MIGRATIONS, head, ledger_url
+
+
+def count(engine, table):
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(table))
+
+
+def only(engine, table):
+    with engine.connect() as connection:
+        return connection.execute(select(table.__table__)).one()
+
+
+def answer(key, text_of="    return 1\n"):
+    return Completion(
+        id=key, run=BASE, benchmark="humaneval", task_id=key, position=0, asking=ASKING.id,
+        text=text_of, whole=False, tokens=3, finish="stop",
+    )  # fmt: skip
+
+
+def test_the_models_and_the_migrations_describe_the_same_tables(ledger):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with ledger.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Row.metadata) == []
+
+
+def test_the_newest_file_is_alembics_head():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    settings = Config()
+    settings.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(settings).get_current_head() == head()
+
+
+def test_the_default_ledger_lies_in_the_home(home):
+    open_ledger().dispose()
+
+    assert (home / "ledger.db").is_file()
+
+
+def test_sqlite_survives_power_loss_and_readers(tmp_path):
+    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.connect() as connection:
+        pragmas = ["journal_mode", "synchronous", "foreign_keys", "busy_timeout"]
+        values = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
+    engine.dispose()
+
+    assert values == ["wal", 2, 1, 60_000]
+
+
+def test_opening_a_ledger_at_head_takes_no_time(ledger_url):
+    open_ledger(ledger_url).dispose()
+    started = time.perf_counter()
+    open_ledger(ledger_url).dispose()
+
+    assert time.perf_counter() - started < 0.3
+
+
+def test_rows_come_back_as_written(ledger):
+    write(ledger, reversed(small_ledger()))
+
+    with ledger.connect() as connection:
+        stored = connection.execute(select(Run.__table__).where(Run.id == TUNED)).one()
+    given = tuned_run()
+    assert {name: getattr(given, name) for name in stored._fields} == stored._asdict()
+    assert count(ledger, Completion) == 160
+
+
+def test_writing_twice_changes_nothing(ledger):
+    write(ledger, small_ledger())
+    write(ledger, small_ledger())
+
+    assert count(ledger, Completion) == 160
+    assert count(ledger, Step) == 60
+
+
+def test_the_last_of_several_rows_with_one_key_counts(ledger):
+    write(ledger, [base_run(label="first"), base_run(label="last")])
+
+    assert only(ledger, Run).label == "last"
+
+
+def test_all_rows_are_stored_or_none(ledger):
+    orphan = answer("a")
+    orphan.run = "nowhere"
+    with pytest.raises(IntegrityError):
+        write(ledger, [base_run(), ASKING, answer("b"), orphan])
+
+    assert count(ledger, Run) == count(ledger, Completion) == 0
+
+
+def test_a_later_row_keeps_the_first_moment(ledger):
+    write(ledger, small_ledger())
+    with ledger.connect() as connection:
+        first = connection.scalars(select(Score.recorded_at).order_by(Score.run)).all()
+    write(ledger, small_ledger())
+
+    with ledger.connect() as connection:
+        assert connection.scalars(select(Score.recorded_at).order_by(Score.run)).all() == first
+
+
+def test_a_later_row_does_not_blank_where_a_run_came_from(ledger):
+    write(ledger, [tuned_run()])
+    write(ledger, [tuned_run(provenance={}, finished_at=None, created_at=datetime.now(UTC))])
+
+    run = only(ledger, Run)
+    assert run.provenance == tuned_run().provenance
+    assert (run.created_at, run.finished_at) == (
+        NOON + timedelta(minutes=1),
+        tuned_run().finished_at,
+    )
+
+
+def test_a_later_row_updates_what_moves(ledger):
+    write(ledger, [tuned_run(state="training", provenance={"commit": "old"}, finished_at=None)])
+    write(ledger, [tuned_run(state="done", provenance={"commit": "new"})])
+
+    run = only(ledger, Run)
+    assert (run.state, run.provenance) == ("done", {"commit": "new"})
+    assert run.finished_at == tuned_run().finished_at
+
+
+def test_moments_are_utc_whatever_zone_they_were_in(ledger):
+    tokyo = timezone(timedelta(hours=9))
+    write(ledger, [base_run(created_at=NOON.astimezone(tokyo))])
+
+    created = only(ledger, Run).created_at
+    assert (created, created.tzinfo) == (NOON, UTC)
+
+
+def test_what_a_model_may_write_is_stored(ledger):
+    write(ledger, [base_run(), ASKING, answer("a", "zero \0 half \ud800 whole 😀 ' \\ \r\n")])
+
+    assert only(ledger, Completion).text == "zero \ufffd half \ufffd whole 😀 ' \\ \r\n"
+
+
+def test_a_loss_that_is_not_finite_is_null(ledger):
+    step = Step(
+        run=BASE, step=1, loss=math.nan, learning_rate=0.1, gradient_norm=math.inf, tokens=9,
+        seconds=0.1,
+    )  # fmt: skip
+    write(ledger, [base_run(provenance={"loss": [math.nan, 1.5]}), step])
+
+    assert (only(ledger, Step).loss, only(ledger, Step).gradient_norm) == (None, None)
+    assert only(ledger, Run).provenance == {"loss": [None, 1.5]}
+
+
+def test_more_rows_than_a_batch(ledger):
+    write(ledger, [base_run(), ASKING, *(answer(str(number)) for number in range(2_500))])
+
+    assert count(ledger, Completion) == 2_500
+
+
+def write_events(url, writer, batches, start):
+    engine = open_ledger(url)
+    start.wait(30)
+    for batch in range(batches):
+        kinds = [f"{writer} {batch} {number}" for number in range(10)]
+        write(engine, [base_run(), *(Event(run=BASE, kind=kind, message="") for kind in kinds)])
+    engine.dispose()
+
+
+def test_eight_processes_open_and_write_at_once(ledger_url):
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(8)
+    writers = [
+        context.Process(target=write_events, args=(ledger_url, writer, 10, start))
+        for writer in range(8)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(90)
+
+    assert [writer.exitcode for writer in writers] == [0] * 8
+    engine = open_ledger(ledger_url)
+    assert count(engine, Event) == 800
+    engine.dispose()
+
+
+def test_reading_before_anything_was_recorded(ledger_url):
+    with pytest.raises(NoLedgerError, match="make train-all"):
+        open_for_reading(ledger_url)
+
+
+def test_a_reader_cannot_write(ledger, ledger_url):
+    reader = open_for_reading(ledger_url)
+    with pytest.raises(Exception, match=r"readonly|read-only"):
+        write(reader, [base_run()])
+    reader.dispose()
+
+
+def test_a_reader_sees_rows_while_a_writer_writes(ledger, ledger_url):
+    write(ledger, [base_run()])
+    reader = open_for_reading(ledger_url)
+    with ledger.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(Run.__table__.delete())
+        assert count(reader, Run) == 1
+    reader.dispose()
+
+
+def test_a_ledger_from_the_future_is_left_alone(ledger, ledger_url):
+    with ledger.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    for opened in (open_ledger, open_for_reading):
+        with pytest.raises(LedgerError, match="newer Codeladder"):
+            opened(ledger_url)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "ledger.db").write_text("not a database, but long enough to look like one" * 9)
+    with pytest.raises(LedgerError, match=r"ledger\.db: file is not a database"):
+        open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+ADDRESSES = {
+    "no URL": ("ledger", "not a URL"),
+    "another database": ("mysql://root:sesame@db/ledger", "not mysql://db/ledger"),
+    "SQLite in memory": ("sqlite://", "SQLite file or a PostgreSQL database"),
+    "no PostgreSQL there": ("postgresql://me:sesame@127.0.0.1:9/ledger", "127.0.0.1:9/ledger"),
+    "no folder allowed": ("sqlite:////proc/nowhere/ledger.db", "/proc/nowhere"),
+}
+
+
+@pytest.mark.parametrize(("url", "message"), ADDRESSES.values(), ids=ADDRESSES)
+def test_a_wrong_address_is_said_in_one_line_without_its_password(url, message, monkeypatch):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", url)
+    with pytest.raises(LedgerError, match=message) as refused:
+        open_ledger()
+
+    assert "sesame" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_postgresql_goes_through_psycopg_3(scheme):
+    assert ledger_url(f"{scheme}://db/ledger").drivername == "postgresql+psycopg"
+
+
+MOUNT_LINES = """/dev/vda / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/vdb /home/me/local\\040disk xfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [("/srv", "ext4"), ("/home/me", "nfs4"), ("/homes", "ext4"), ("/home/me/local disk/a", "xfs")],
+)
+def test_the_filesystem_of(folder, kind):
+    assert filesystem(Path(folder), MOUNT_LINES) == kind
+
+
+def test_sqlite_on_a_network_filesystem_is_refused(tmp_path, monkeypatch):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/runs {tmp_path} nfs rw 0 0\n")
+    monkeypatch.setattr("database.filesystem.MOUNTS", mounts)
+    with pytest.raises(LedgerError, match="on nfs, where SQLite loses rows"):
+        open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
