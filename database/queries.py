@@ -42,6 +42,7 @@ __all__ = [
     "problem_results",
     "pulse",
     "recorded_runs",
+    "recorded_scores",
     "run_page",
     "runs",
     "scores",
@@ -57,6 +58,12 @@ def recorded_runs(engine: Engine) -> set[str]:
     """Return the ids of the runs that are done."""
     with engine.connect() as connection:
         return set(connection.scalars(select(Run.id).where(Run.state == "done")))
+
+
+def recorded_scores(engine: Engine) -> set[tuple[str, str, str, str, str]]:
+    """Return what is scored: run, benchmark, metric, asking, judging."""
+    columns = Score.run, Score.benchmark, Score.metric, Score.asking, Score.judging
+    return {tuple(row) for row in rows_of(engine, select(*columns))}
 
 
 def experiments(engine: Engine) -> list[str]:

@@ -9,9 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from eval_sandbox.benchmarks import InputError, read_problems
 from pydantic import Field, model_validator
 
-from eval_sandbox.benchmarks import InputError, read_problems
 from eval_sandbox.problem import Problem
 from jobs.declared import Declared, UserError, nearest, read_yaml, report
 from jobs.recipes import (
@@ -20,6 +20,8 @@ from jobs.recipes import (
     TRAIN,
     BenchmarkRecipe,
     DatasetRecipe,
+    MissingFileError,
+    Recipe,
     find_file,
     read_recipe,
     sha256_of,
@@ -272,6 +274,8 @@ class Experiment:
     file: ExperimentFile
     datasets: dict[str, Dataset]
     benchmarks: tuple[Benchmark, ...]
+    missing: tuple[str, ...] = ()
+    """Data files that are not on this machine, and where they are published."""
 
     def runs(self) -> tuple[Run, ...]:
         """Every run, bases first, in the order of the file."""
@@ -307,8 +311,13 @@ class Experiment:
             )
 
 
-def load(path: Path) -> Experiment:
+def load(path: Path, *, need_files: bool = True) -> Experiment:
     """Read an experiment and all that it names.
+
+    Args:
+        path: the YAML file.
+        need_files: False accepts data files that are not on this machine (`plan` does): their
+            names go to `missing`, and benchmarks without their file have no problems.
 
     Raises:
         UserError: every mistake in the file and in the recipes, data and models it names, at once.
@@ -318,14 +327,17 @@ def load(path: Path) -> Experiment:
     raw = file.model_dump() if file else content
     models = raw.get("models") if isinstance(raw.get("models"), dict) else {}
     mistakes += [m for name, spec in models.items() for m in _model_mistakes(name, spec)]
-    datasets = _collect(_names(raw, "datasets"), _dataset, "datasets", mistakes)
-    benchmarks = _collect(_names(raw, "benchmarks"), _benchmark_parts, "benchmarks", mistakes)
+    missing: list[str] = []
+    absent = mistakes if need_files else missing
+    datasets = _collect(_names(raw, "datasets"), "datasets", _dataset, mistakes, absent)
+    benchmarks = _collect(_names(raw, "benchmarks"), "benchmarks", _benchmark, mistakes, absent)
     if file is None or mistakes:
         raise report(path, mistakes)
     return Experiment(
         name=path.stem,
         text=path.read_text(),
         file=file,
+        missing=tuple(missing),
         datasets=datasets,
         benchmarks=tuple(
             Benchmark(
@@ -388,23 +400,40 @@ T = TypeVar("T")
 
 
 def _collect(
-    names: list[str], read: Callable[[str], T], key: str, mistakes: list[str]
+    names: list[str],
+    key: str,
+    read: Callable[[str, list[str]], T],
+    mistakes: list[str],
+    absent: list[str],
 ) -> dict[str, T]:
+    """Read what each name stands for; mistakes and absent files are added to their lists."""
     found = {}
     for name in names:
+        missing: list[str] = []
         try:
-            found[name] = read(name)
+            found[name] = read(name, missing)
         except (UserError, InputError, ValueError) as error:
             mistakes.append(f"{key}.{name}: {error}")
+        absent += [f"{key}.{name}: {what}" for what in missing]
     return found
 
 
-def _dataset(name: str) -> Dataset:
+def _dataset(name: str, missing: list[str]) -> Dataset:
     recipe = read_recipe(DatasetRecipe, TRAIN, name)
-    return Dataset(name=name, recipe=recipe, path=find_file(recipe, TRAIN))
+    path = _file(recipe, TRAIN, missing) or Path(recipe.source.file)
+    return Dataset(name=name, recipe=recipe, path=path)
 
 
-def _benchmark_parts(name: str) -> tuple[BenchmarkRecipe, tuple[Problem, ...]]:
+def _benchmark(name: str, missing: list[str]) -> tuple[BenchmarkRecipe, tuple[Problem, ...]]:
     recipe = read_recipe(BenchmarkRecipe, BENCH, name)
     recipe.judge_by()
-    return recipe, read_problems(recipe.benchmark, find_file(recipe, BENCH), recipe.split)
+    path = _file(recipe, BENCH, missing)
+    return recipe, read_problems(recipe.benchmark, path, recipe.split) if path else ()
+
+
+def _file(recipe: Recipe, folder: Path, missing: list[str]) -> Path | None:
+    try:
+        return find_file(recipe, folder)
+    except MissingFileError as error:
+        missing.append(str(error))
+        return None

@@ -55,7 +55,7 @@ class Home:
                 file.seek(0)
                 raise UserError(
                     f"{self.folder}: process {file.read().strip() or '?'} already runs an "
-                    "experiment here; wait for it, stop it, or set CODELADDER_HOME to another folder"
+                    "experiment here; wait for it, stop it, or set CODELADDER_HOME"
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))

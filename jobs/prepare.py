@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eval_sandbox.benchmarks import read_problems
+from rich.console import Console
+
 from jobs.declared import UserError
 from jobs.experiment import RECIPE_VERSION, Dataset, short_hash
 from jobs.home import Home, written
 from jobs.prompts import alpaca, mbpp_instruction
+from jobs.recipes import TRAIN, DatasetRecipe, find_file, read_recipe
 
 
 def prepare(dataset: Dataset, home: Home) -> Path:
@@ -28,6 +31,26 @@ def prepare(dataset: Dataset, home: Home) -> Path:
         with written(path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def prepare_recipe(recipe: Path, console: Console) -> None:
+    """Prepare the dataset of one recipe and say what is in it.
+
+    Raises:
+        UserError: the recipe or its file is not there, or a row is not what its format says.
+    """
+    if recipe.resolve().parent != TRAIN:
+        raise UserError(f"{recipe}: recipes of datasets lie in datasets/train/")
+    declared = read_recipe(DatasetRecipe, TRAIN, recipe.stem)
+    dataset = Dataset(name=recipe.stem, recipe=declared, path=find_file(declared, TRAIN))
+    path = prepare(dataset, Home.from_environment())
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    longest = max(len(row["prompt"]) + len(row["response"]) for row in rows)
+    console.print(
+        f"{recipe.stem}: {len(rows)} rows, the longest {longest} characters, "
+        f"licence {declared.licence}\n{path}",
+        highlight=False,
+    )
 
 
 def _alpaca_rows(dataset: Dataset) -> Iterator[dict[str, str]]:

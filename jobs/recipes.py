@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from eval_sandbox.contract import Judging, Limits, default_limits
+from eval_sandbox.contract import Judging, default_limits
 from jobs.declared import Declared, UserError, nearest, read_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +35,10 @@ class Recipe(Declared):
     attribution: str = ""
     split: str = ""
     """A part of the file, where its format has named parts (MBPP: train, validation, test)."""
+
+
+class MissingFileError(UserError):
+    """A recipe's file is not on this machine; `plan` lists it, every other command stops."""
 
 
 R = TypeVar("R", bound=Recipe)
@@ -68,12 +73,10 @@ class BenchmarkRecipe(Recipe):
 
     def judge_by(self) -> Judging:
         """The judging part of the contract, every limit filled in."""
-        own = default_limits(self.benchmark)
         said = self.judging
-        limits = Limits(
-            cpu_seconds=said.cpu_seconds or own.cpu_seconds,
-            wall_seconds=said.wall_seconds or own.wall_seconds,
-            memory_mib=said.memory_mib or own.memory_mib,
+        names = {"preamble", "extract"}
+        limits = replace(
+            default_limits(self.benchmark), **said.model_dump(exclude=names, exclude_none=True)
         )
         return Judging(preamble=said.preamble, extract=said.extract, limits=limits)
 
@@ -98,7 +101,8 @@ def find_file(recipe: Recipe, folder: Path) -> Path:
     """The file a recipe names, its content checked.
 
     Raises:
-        UserError: the file is nowhere, or its sha256 is another one.
+        MissingFileError: the file is nowhere.
+        UserError: its sha256 is another one.
     """
     source = recipe.source
     places = [folder / source.file]
@@ -114,7 +118,7 @@ def find_file(recipe: Recipe, folder: Path) -> Path:
             f"expected {source.sha256}"
         )
     where = f" It is published at {source.url}." if source.url else ""
-    raise UserError(
+    raise MissingFileError(
         f"{source.file} was not found in {_shown(folder)} nor below CODELADDER_DATA "
         f"({data or 'not set'}).{where}"
     )

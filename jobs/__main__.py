@@ -1,0 +1,136 @@
+"""The command line: `python -m jobs COMMAND --help` tells of each.
+
+A command selects a file; no option changes a result. The user's mistakes end with status 2 and no
+traceback; ours keep it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from database.session import LedgerError
+from jobs.declared import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    asked = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        return _COMMANDS[asked.command](asked, console)
+    except (UserError, LedgerError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def _plan(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.plan import show_plan
+
+    show_plan(asked.experiment, console)
+    return 0
+
+
+def _run(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.run import run_experiment
+
+    return run_experiment(asked.experiment, console)
+
+
+def _results(asked: argparse.Namespace, console: Console) -> int:
+    from database.session import open_for_reading
+    from jobs.results import print_csv, print_json, show_results
+
+    ledger = open_for_reading()
+    if asked.json:
+        print_json(ledger, asked.experiment)
+    elif asked.csv:
+        print_csv(ledger, asked.experiment)
+    else:
+        show_results(ledger, asked.experiment, console)
+    return 0
+
+
+def _prepare(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.prepare import prepare_recipe
+
+    prepare_recipe(asked.recipe, console)
+    return 0
+
+
+def _import(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.importing import import_answers
+
+    return import_answers(asked.file, asked.benchmark, asked.name, console)
+
+
+def _serve(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.serve import serve
+
+    serve(asked.host, asked.port)
+    return 0
+
+
+_COMMANDS = {
+    "plan": _plan,
+    "run": _run,
+    "results": _results,
+    "prepare": _prepare,
+    "import": _import,
+    "serve": _serve,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs",
+        description="Fine-tune code models, judge what they write, and keep every verdict.",
+        epilog="Work lands in runs/ (CODELADDER_HOME); the database is SQLite there "
+        "(CODELADDER_DATABASE_URL); Ray is started here (RAY_ADDRESS).",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    plan = add("plan", "Show what an experiment would run and need; start nothing.")
+    plan.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
+
+    run = add("run", "Run all of an experiment that is not recorded yet. Safe to repeat.")
+    run.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
+
+    results = add("results", "Show the scores, each with its interval and difference to its base.")
+    results.add_argument("--experiment", help="only the runs of this experiment (its file's name)")
+    form = results.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
+    form.add_argument("--csv", action="store_true", help="the same as CSV")
+
+    prepare = add("prepare", "Prepare one dataset and say what is in it.")
+    prepare.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")
+
+    importing = add("import", "Judge and record answers that were made elsewhere.")
+    importing.add_argument(
+        "--format",
+        choices=["completions"],
+        default="completions",
+        help='completions: JSON lines of {"task_id", "completion"} or {"task_id", "solution"}',
+    )
+    importing.add_argument(
+        "--benchmark", required=True, help="a recipe's name: humaneval, mbpp, starter ..."
+    )
+    importing.add_argument("--name", required=True, help="what to call whoever made the answers")
+    importing.add_argument("file", type=Path, help=".jsonl, or .jsonl.gz")
+
+    serve = add("serve", "Serve bases and adapters over OpenAI's protocol, for the try-it page.")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=8377, help="port to listen on (%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""What must be true of this machine before any work starts; every mistake at once."""
+
+import shutil
+
+from eval_sandbox.sandbox import SandboxUnavailable, check_host
+from jobs.experiment import Experiment
+from jobs.home import Home
+
+SPARE_GIB = 1.0
+"""Room for the ledger, completions and Ray's logs."""
+
+
+def host_mistakes(home: Home, experiment: Experiment | None) -> list[str]:
+    """Why this machine cannot run an experiment, one sentence each; nothing is started."""
+    return [*_sandbox(), *_disk(home, experiment)]
+
+
+def _sandbox() -> list[str]:
+    try:
+        check_host()
+    except SandboxUnavailable as error:
+        return [f"sandbox: {error}"]
+    return []
+
+
+def _disk(home: Home, experiment: Experiment | None) -> list[str]:
+    from jobs.plan import download_gib
+
+    needed = SPARE_GIB + (download_gib(experiment) if experiment else 0.0)
+    free = shutil.disk_usage(home.folder).free / 2**30
+    if free >= needed:
+        return []
+    return [
+        f"disk: {home.folder} has {free:.1f} GiB free, about {needed:.0f} GiB are needed; "
+        "free some, or set CODELADDER_HOME to a larger disk"
+    ]

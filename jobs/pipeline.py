@@ -1,0 +1,210 @@
+"""The conductor: every run of an experiment through train, ask, judge and record, side by side."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.slots import Slots
+from eval_sandbox.problem import Completion
+from jobs.experiment import Benchmark, Run, short_hash
+from jobs.generate import Answer, AskOrder, ask_remotely, read_answers
+from jobs.home import Home
+from jobs.judge import JudgeOrder, judge
+from jobs.prepare import prepare
+from jobs.progress import Board
+from jobs.prompts import question
+from jobs.record import Answered, Recorder
+from jobs.train import TrainOrder, read_training, train
+
+if TYPE_CHECKING:
+    from cluster.mailbox import Mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A run, and the benchmarks it has no score for yet."""
+
+    run: Run
+    benchmarks: tuple[Benchmark, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Where the time of one stage of one run went."""
+
+    stage: str
+    label: str
+    waited: float
+    """Seconds until its processors were free."""
+    worked: float
+    """Seconds from then to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What every stage needs: where files land, who records, and what may be used."""
+
+    home: Home
+    recorder: Recorder
+    board: Board
+    mailbox: "Mailbox"
+    processors: Slots
+    gpus: Slots | None
+    """None where there is no GPU; then trainings and generations take processors."""
+    spent: list[Spent] = field(default_factory=list)
+
+    @property
+    def accelerators(self) -> Slots:
+        """What one worker of a training or a generation takes one of."""
+        return self.gpus or self.processors
+
+    @contextmanager
+    def stage(self, run: Run, name: str, slots: Slots, count: int, priority: int) -> Iterator[None]:
+        """Wait for processors, do one stage on them, and record that it is done."""
+        asked = time.monotonic()
+        with slots.take(count, priority=priority):
+            started = time.monotonic()
+            self.recorder.state(run, name.split()[0])
+            yield
+        worked = time.monotonic() - started
+        self.spent.append(Spent(stage=name, label=run.label, waited=started - asked, worked=worked))
+        self.recorder.event(run, name, f"{name} done", worked)
+        self.board.say(f"  {run.label}: {name} done in {worked:.0f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that we could not finish; it says nothing of the model."""
+
+    run: Run
+    error: Exception
+
+
+def execute(work: Work, place: Workplace, priority: int) -> None:
+    """Train, ask, judge and record one run. Stages already on disk are not repeated."""
+    run = work.run
+    adapter = train_stage(run, place, priority) if run.training else None
+    for benchmark in work.benchmarks:
+        answers = ask_stage(run, adapter, benchmark, place, priority)
+        judge_stage(run, benchmark, answers, place, priority)
+    place.recorder.done(run)
+
+
+def execute_all(works: Sequence[Work], place: Workplace) -> list[Failure]:
+    """Execute runs side by side as the cluster's processors allow; widest trainings first.
+
+    A run that fails does not stop the others.
+    """
+    failures: list[Failure] = []
+    threads = [
+        threading.Thread(target=_guarded, args=(work, place, rank, failures.append), daemon=True)
+        for rank, work in enumerate(sorted(works, key=_widest_first))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+    return failures
+
+
+def train_stage(run: Run, place: Workplace, priority: int) -> Path:
+    """The adapter of a tuned run, trained now or found on disk."""
+    assert run.training is not None
+    order = TrainOrder(
+        run_id=run.id,
+        location=run.model.location,
+        revision=run.model.revision or None,
+        rows=prepare(run.training.dataset, place.home),
+        method=run.training.method,
+        parallelism=run.model.parallelism,
+        seed=run.seed,
+        folder=place.home.run(run.id),
+    )
+    if not order.checkpoint.exists():
+        workers = run.model.parallelism.workers
+        with place.stage(run, "training", place.accelerators, workers, priority):
+            train(order, place.mailbox, gpus=place.gpus is not None)
+    place.recorder.checkpoint(*read_training(order))
+    return order.checkpoint
+
+
+def ask_stage(
+    run: Run, adapter: Path | None, benchmark: Benchmark, place: Workplace, priority: int
+) -> list[Answer]:
+    """A run's answers to a benchmark, generated now or found on disk."""
+    asking = short_hash(benchmark.asking_content)
+    order = AskOrder(
+        run_id=run.id,
+        benchmark=benchmark.name,
+        location=run.model.location,
+        revision=run.model.revision or None,
+        adapter=adapter,
+        questions=tuple(question(p, benchmark.recipe.prompt) for p in benchmark.problems),
+        asking=benchmark.asking,
+        stop=benchmark.recipe.stop,
+        seed=run.seed,
+        out=place.home.completions(run.id, benchmark.name, asking),
+    )
+    if not order.out.exists():
+        name = f"generating {benchmark.name}"
+        with place.stage(run, name, place.accelerators, 1, priority):
+            ask_remotely(order, place.mailbox, gpus=place.gpus is not None)
+    return read_answers(order.out)
+
+
+def judge_stage(
+    run: Run, benchmark: Benchmark, answers: Sequence[Answer], place: Workplace, priority: int
+) -> None:
+    """Judge a run's answers to a benchmark, and record answers, verdicts and scores."""
+    name = f"judging {benchmark.name}"
+    problems = {problem.task_id: problem for problem in benchmark.problems}
+    pairs = tuple(
+        (problems[a.task_id], Completion(task_id=a.task_id, text=a.text, whole=a.whole))
+        for a in answers
+    )
+    contracts = (short_hash(benchmark.asking_content), short_hash(benchmark.judging_content))
+    order = JudgeOrder(
+        pairs, benchmark.recipe.judge_by(), place.home.verdicts(run.id, benchmark.name, *contracts)
+    )
+    at_once = max(1, place.processors.total // 4)
+    label = f"{run.label}: {name}"
+
+    def progress(done: int) -> None:
+        place.board.update(label, "answers", done, len(pairs))
+
+    with place.stage(run, name, place.processors, at_once, priority):
+        verdicts = judge(order, at_once, progress)
+        place.recorder.judged(run, benchmark, [_answered(a) for a in answers], verdicts)
+    place.board.finish(label)
+
+
+def _answered(answer: Answer) -> Answered:
+    return Answered(
+        task_id=answer.task_id,
+        position=answer.position,
+        text=answer.text,
+        whole=answer.whole,
+        tokens=answer.tokens,
+        finish=answer.finish,
+    )
+
+
+def _guarded(
+    work: Work, place: Workplace, priority: int, failed: Callable[[Failure], None]
+) -> None:
+    try:
+        execute(work, place, priority)
+    except Exception as error:  # the outermost loop of a run: others go on, this one is reported
+        place.recorder.state(work.run, "failed")
+        place.recorder.event(work.run, "failed", f"{type(error).__name__}: {error}")
+        place.board.say(f"  {work.run.label}: FAILED: {error}")
+        failed(Failure(work.run, error))
+
+
+def _widest_first(work: Work) -> int:
+    return -work.run.model.parallelism.workers if work.run.training else 0

@@ -1,0 +1,74 @@
+"""Where a result came from: recorded beside a run's id, never in it."""
+
+import platform
+import socket
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from jobs.experiment import Run
+from jobs.recipes import ROOT
+
+LIBRARIES = (
+    "accelerate",
+    "datasets",
+    "deepspeed",
+    "numpy",
+    "peft",
+    "ray",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def provenance(run: Run, experiment: str) -> dict[str, Any]:
+    """What made a run, for the ledger: code, libraries, host, model, data and seed."""
+    training = run.training
+    data = (
+        {"name": training.dataset.name} | training.dataset.recipe.model_dump(mode="json")
+        if training
+        else {}
+    )
+    return {
+        **_surroundings(),
+        "experiment": experiment,
+        "command": " ".join(sys.orig_argv[1:]),
+        "model": {"location": run.model.location, "revision": run.model.revision or None},
+        "method": training.method.model_dump(mode="json") if training else {},
+        "parallelism": run.model.parallelism.model_dump(mode="json"),
+        "data": data,
+        "seed": run.seed,
+    }
+
+
+@lru_cache(maxsize=1)
+def _surroundings() -> dict[str, Any]:
+    return {
+        "commit": _git("rev-parse", "HEAD") or "not a git checkout",
+        "dirty": bool(_git("status", "--porcelain")),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,210 @@
+"""What happened becomes rows. The driver is the only writer; everything here is safe to repeat."""
+
+import hashlib
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from database import schema
+from database.scores import ProblemResult, score
+from database.writing import write
+from eval_sandbox.problem import Problem
+from eval_sandbox.verdict import Outcome, Verdict
+from jobs.experiment import Benchmark, Experiment, Run, short_hash
+from jobs.provenance import provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One answer of a model, as it is recorded."""
+
+    task_id: str
+    position: int
+    text: str
+    whole: bool
+    tokens: int
+    finish: str
+
+
+class Recorder:
+    """Writes one experiment's rows, from any thread of the driver."""
+
+    def __init__(self, engine: Engine, experiment: Experiment) -> None:
+        self._engine = engine
+        self._experiment = experiment
+        self._lock = threading.Lock()
+
+    def begin(self, runs: Sequence[Run]) -> None:
+        """Record the experiment, its contracts, its problems and the runs about to start."""
+        experiment = self._experiment
+        grid = [run.id for run in experiment.runs()]
+        self._write(
+            [
+                schema.Experiment(name=experiment.name, text=experiment.text, runs=grid),
+                *(row for benchmark in experiment.benchmarks for row in _contracts(benchmark)),
+                *(row for benchmark in experiment.benchmarks for row in _problems(benchmark)),
+                *(self._run(run, "waiting") for run in runs),
+            ]
+        )
+
+    def state(self, run: Run, state: str) -> None:
+        """Record what a run is doing now."""
+        self._write([self._run(run, state)])
+
+    def done(self, run: Run) -> None:
+        """Record that every benchmark of a run is scored."""
+        self._write([self._run(run, "done", datetime.now(UTC))])
+
+    def event(self, run: Run, kind: str, message: str, seconds: float = 0.0) -> None:
+        """Record something that happened to a run, in words."""
+        self._write([schema.Event(run=run.id, kind=kind, message=message, seconds=seconds)])
+
+    def steps(self, rows: Iterable[schema.Step]) -> None:
+        """Record steps of trainings as they come."""
+        self._write(list(rows))
+
+    def checkpoint(self, row: schema.Checkpoint, steps: Iterable[schema.Step]) -> None:
+        """Record the weights a training produced and its whole curve."""
+        self._write([row, *steps])
+
+    def judged(
+        self,
+        run: Run,
+        benchmark: Benchmark,
+        answers: Sequence[Answered],
+        verdicts: Sequence[Verdict],
+    ) -> None:
+        """Record answers, their verdicts and the scores that follow, in one transaction."""
+        asking = short_hash(benchmark.asking_content)
+        judging = short_hash(benchmark.judging_content)
+        completions = list(_completions(run.id, benchmark.name, asking, answers))
+        self._write(
+            [
+                *completions,
+                *(
+                    schema.Verdict(completion=row.id, judging=judging, **_fields(verdict))
+                    for row, verdict in zip(completions, verdicts, strict=True)
+                ),
+                *_scores(run.id, benchmark, asking, judging, answers, verdicts),
+            ]
+        )
+
+    def _run(self, run: Run, state: str, finished: datetime | None = None) -> schema.Run:
+        training = run.training
+        return schema.Run(
+            id=run.id,
+            label=run.label,
+            kind="tuned" if training else "base",
+            model=run.model_name,
+            method=training.method_name if training else None,
+            dataset=training.dataset.name if training else None,
+            seed=run.seed,
+            base_run=run.base_id,
+            state=state,
+            spec=run.spec,
+            provenance=provenance(run, self._experiment.name),
+            finished_at=finished,
+        )
+
+    def _write(self, rows: list[schema.Row]) -> None:
+        with self._lock:
+            write(self._engine, rows)
+
+
+def completion_id(run: str, benchmark: str, task_id: str, position: int, asking: str) -> str:
+    """The key of a completion: 20 hex digits over what makes it that one."""
+    key = json.dumps([run, benchmark, task_id, position, asking])
+    return hashlib.sha256(key.encode()).hexdigest()[:20]
+
+
+def _completions(
+    run: str, benchmark: str, asking: str, answers: Sequence[Answered]
+) -> Iterator[schema.Completion]:
+    for answer in answers:
+        yield schema.Completion(
+            id=completion_id(run, benchmark, answer.task_id, answer.position, asking),
+            run=run,
+            benchmark=benchmark,
+            asking=asking,
+            **asdict(answer),
+        )
+
+
+def _fields(verdict: Verdict) -> dict[str, Any]:
+    return asdict(verdict) | {"outcome": verdict.outcome.value}
+
+
+def _contracts(benchmark: Benchmark) -> Iterator[schema.Contract]:
+    for kind, content in (
+        ("asking", benchmark.asking_content),
+        ("judging", benchmark.judging_content),
+    ):
+        yield schema.Contract(id=short_hash(content), kind=kind, content=content)
+
+
+def _problems(benchmark: Benchmark) -> Iterator[schema.Problem]:
+    for position, problem in enumerate(benchmark.problems):
+        yield schema.Problem(
+            benchmark=benchmark.name,
+            digest=benchmark.recipe.source.sha256,
+            task_id=problem.task_id,
+            position=position,
+            family=problem.family,
+            instruction=problem.instruction,
+            prompt=problem.prompt,
+            tests=_shown_tests(problem),
+            reference=problem.reference,
+        )
+
+
+def _shown_tests(problem: Problem) -> str:
+    return "\n".join(json.dumps(asdict(test), ensure_ascii=False) for test in problem.tests)
+
+
+def _scores(
+    run: str,
+    benchmark: Benchmark,
+    asking: str,
+    judging: str,
+    answers: Sequence[Answered],
+    verdicts: Sequence[Verdict],
+) -> Iterator[schema.Score]:
+    results = _results(benchmark, answers, verdicts)
+    for k in benchmark.asking.report:
+        interval = score(results, k)
+        yield schema.Score(
+            run=run,
+            benchmark=benchmark.name,
+            metric=f"pass@{k}",
+            asking=asking,
+            judging=judging,
+            value=interval.value,
+            low=interval.low,
+            high=interval.high,
+            problems=len(results),
+            asked=len(benchmark.problems),
+            completions=benchmark.asking.completions,
+        )
+
+
+def _results(
+    benchmark: Benchmark, answers: Sequence[Answered], verdicts: Sequence[Verdict]
+) -> list[ProblemResult]:
+    outcomes = defaultdict(list)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        outcomes[answer.task_id].append(verdict.outcome)
+    return [
+        ProblemResult(
+            task_id=problem.task_id,
+            family=problem.family,
+            completions=len(outcomes[problem.task_id]),
+            passed=outcomes[problem.task_id].count(Outcome.PASSED),
+        )
+        for problem in benchmark.problems
+    ]
