@@ -1,0 +1,72 @@
+"""A user's file of completions, matched to their problems."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval_sandbox.benchmarks import problem_id
+from eval_sandbox.contract import nearest
+from eval_sandbox.mistakes import Mistakes
+from eval_sandbox.problem import Completion, Problem
+from eval_sandbox.records import Fields, read_records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One completion as it stands in the file."""
+
+    task_id: str | int
+    """As the file writes it, so that its owner finds it again."""
+    index: int
+    """Line number from 0; in a JSON list the position."""
+    problem: Problem
+    completion: Completion
+
+
+def read_completions(path: Path, problems: Sequence[Problem]) -> list[Given]:
+    """The completions of a file in its order, any number for each problem.
+
+    One object a line: `{"task_id", "completion"}` continues the problem's prompt,
+    `{"task_id", "solution"}` is a whole program. Further fields are ignored.
+
+    Raises:
+        InputError: with every mistake of the file (the first 20).
+    """
+    by_id = {problem_id(problem.task_id): problem for problem in problems}
+    mistakes = Mistakes(path)
+    given: list[Given] = []
+    for position, record in enumerate(read_records(path, mistakes)):
+        fields = Fields(record, mistakes)
+        task_id = fields.task_id()
+        completion = _completion(fields, task_id)
+        problem = by_id.get(problem_id(task_id))
+        if problem is None and task_id:
+            near = nearest(problem_id(task_id), by_id)
+            fields.wrong(
+                f"there is no problem {task_id!r} among the {len(problems)} that were read; "
+                f"the nearest is {by_id[near].task_id!r}"
+            )
+        if problem is not None and completion is not None:
+            index = position if fields.line is None else fields.line - 1
+            as_given = fields.values["task_id"]
+            given.append(
+                Given(task_id=as_given, index=index, problem=problem, completion=completion)
+            )
+    mistakes.raise_if_any()
+    return given
+
+
+def _completion(fields: Fields, task_id: str) -> Completion | None:
+    named = [name for name in ("completion", "solution") if name in fields.values]
+    if len(named) == 2:
+        fields.wrong("both 'completion' and 'solution' are there; keep the one that is meant")
+    elif not named:
+        found = ", ".join(map(repr, fields.values)) or "nothing"
+        fields.wrong(
+            "field 'completion' (continues the prompt) or 'solution' (a whole program) is missing; "
+            f"there is {found}"
+        )
+    else:
+        text = fields.text(named[0])
+        return Completion(task_id=task_id, text=text, whole=named[0] == "solution")
+    return None
