@@ -44,14 +44,23 @@ def judge(order: JudgeOrder, tasks_at_once: int, progress: Callable[[int], None]
     if order.out.exists():
         return read_verdicts(order.out)
     verdicts = _scatter(order, tasks_at_once, progress)
+    require_verdicts(verdicts)
+    with written(order.out) as temporary:
+        temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
+    return verdicts
+
+
+def require_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Stop where the sandbox failed on an answer: that is no verdict on a model.
+
+    Raises:
+        SandboxFailedError: with the count and the first reason.
+    """
     broken = [v for v in verdicts if v.outcome is Outcome.SANDBOX_ERROR]
     if broken:
         raise SandboxFailedError(
             f"the sandbox failed on {len(broken)} of {len(verdicts)} answers: {broken[0].detail}"
         )
-    with written(order.out) as temporary:
-        temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
-    return verdicts
 
 
 def read_verdicts(path: Path) -> list[Verdict]:

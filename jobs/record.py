@@ -48,7 +48,7 @@ class Recorder:
             [
                 schema.Experiment(name=experiment.name, text=experiment.text, runs=grid),
                 *(row for benchmark in experiment.benchmarks for row in _contracts(benchmark)),
-                *(row for benchmark in experiment.benchmarks for row in _problems(benchmark)),
+                *(row for benchmark in experiment.benchmarks for row in problem_rows(benchmark)),
                 *(self._run(run, "waiting") for run in runs),
             ]
         )
@@ -82,18 +82,7 @@ class Recorder:
     ) -> None:
         """Record answers, their verdicts and the scores that follow, in one transaction."""
         asking = short_hash(benchmark.asking_content)
-        judging = short_hash(benchmark.judging_content)
-        completions = list(_completions(run.id, benchmark.name, asking, answers))
-        self._write(
-            [
-                *completions,
-                *(
-                    schema.Verdict(completion=row.id, judging=judging, **_fields(verdict))
-                    for row, verdict in zip(completions, verdicts, strict=True)
-                ),
-                *_scores(run.id, benchmark, asking, judging, answers, verdicts),
-            ]
-        )
+        self._write(list(judged_rows(run.id, benchmark, asking, answers, verdicts)))
 
     def _run(self, run: Run, state: str, finished: datetime | None = None) -> schema.Run:
         training = run.training
@@ -123,32 +112,40 @@ def completion_id(run: str, benchmark: str, task_id: str, position: int, asking:
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
-def _completions(
-    run: str, benchmark: str, asking: str, answers: Sequence[Answered]
-) -> Iterator[schema.Completion]:
-    for answer in answers:
+def _contracts(benchmark: Benchmark) -> Iterator[schema.Contract]:
+    yield contract_row("asking", benchmark.asking_content)
+    yield contract_row("judging", benchmark.judging_content)
+
+
+def contract_row(kind: str, content: dict[str, Any]) -> schema.Contract:
+    """One part of a contract under its hash."""
+    return schema.Contract(id=short_hash(content), kind=kind, content=content)
+
+
+def judged_rows(
+    run: str,
+    benchmark: Benchmark,
+    asking: str,
+    answers: Sequence[Answered],
+    verdicts: Sequence[Verdict],
+) -> Iterator[schema.Row]:
+    """Answers, their verdicts, and the scores that follow."""
+    judging = short_hash(benchmark.judging_content)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        completion = completion_id(run, benchmark.name, answer.task_id, answer.position, asking)
         yield schema.Completion(
-            id=completion_id(run, benchmark, answer.task_id, answer.position, asking),
-            run=run,
-            benchmark=benchmark,
-            asking=asking,
-            **asdict(answer),
+            id=completion, run=run, benchmark=benchmark.name, asking=asking, **asdict(answer)
         )
+        yield schema.Verdict(completion=completion, judging=judging, **_fields(verdict))
+    yield from _scores(run, benchmark, (asking, judging), _results(benchmark, answers, verdicts))
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
     return asdict(verdict) | {"outcome": verdict.outcome.value}
 
 
-def _contracts(benchmark: Benchmark) -> Iterator[schema.Contract]:
-    for kind, content in (
-        ("asking", benchmark.asking_content),
-        ("judging", benchmark.judging_content),
-    ):
-        yield schema.Contract(id=short_hash(content), kind=kind, content=content)
-
-
-def _problems(benchmark: Benchmark) -> Iterator[schema.Problem]:
+def problem_rows(benchmark: Benchmark) -> Iterator[schema.Problem]:
+    """The questions of a benchmark, in the order of its file."""
     for position, problem in enumerate(benchmark.problems):
         yield schema.Problem(
             benchmark=benchmark.name,
@@ -168,14 +165,9 @@ def _shown_tests(problem: Problem) -> str:
 
 
 def _scores(
-    run: str,
-    benchmark: Benchmark,
-    asking: str,
-    judging: str,
-    answers: Sequence[Answered],
-    verdicts: Sequence[Verdict],
+    run: str, benchmark: Benchmark, contract: tuple[str, str], results: list[ProblemResult]
 ) -> Iterator[schema.Score]:
-    results = _results(benchmark, answers, verdicts)
+    asking, judging = contract
     for k in benchmark.asking.report:
         interval = score(results, k)
         yield schema.Score(
@@ -207,4 +199,5 @@ def _results(
             passed=outcomes[problem.task_id].count(Outcome.PASSED),
         )
         for problem in benchmark.problems
+        if problem.task_id in outcomes
     ]
