@@ -80,7 +80,11 @@ def llama() -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {"falcon": falcon, "mistral": mistral, "llama": llama}
+ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
+    "falcon": falcon,
+    "mistral": mistral,
+    "llama": llama,
+}
 
 
 def new_model(name: str, seed: int) -> PreTrainedModel:

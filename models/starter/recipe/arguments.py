@@ -4,11 +4,29 @@ from random import Random
 
 from models.starter.recipe.grammar import Value
 
-WORDS = (
-    "apple river stone otter level noon cloud tree radar engine sea orange ice lamp tower rotor ear road door "
-    "Anna island butter civic oak under cherry ant mirror kayak onion ruler echo sun arrow letter eve"
-).split()
-KEYS = ("ann", "bob", "carla", "dan", "eve", "fred", "gina", "hal", "ida", "jo", "kurt", "lea", "abel", "bo", "cleo")
+SPELLED = (
+    "apple river stone otter level noon cloud tree radar engine sea orange ice lamp tower rotor "
+    "ear road door Anna island butter civic oak under cherry ant mirror kayak onion ruler echo sun "
+    "arrow letter eve"
+)
+WORDS = SPELLED.split()
+KEYS = (
+    "ann",
+    "bob",
+    "carla",
+    "dan",
+    "eve",
+    "fred",
+    "gina",
+    "hal",
+    "ida",
+    "jo",
+    "kurt",
+    "lea",
+    "abel",
+    "bo",
+    "cleo",
+)
 CHARACTERS = "aeioubcdrstAEKRT0379  !-"
 
 

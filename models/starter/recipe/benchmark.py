@@ -53,8 +53,16 @@ def benchmark(seen: set[tuple[str, ...]], seed: int = SEED) -> list[BenchmarkPro
     """Problems of all families in equal numbers, none of which shares a word run with `seen`."""
     found = [problem for family in FAMILIES for problem in family_problems(family, seen, seed)]
     return [
-        BenchmarkProblem(f"starter/{number}", text, function.signature, function.name, tests, function.code + "\n",
-                         function.composition.family.name, function.composition.key)
+        BenchmarkProblem(
+            f"starter/{number}",
+            text,
+            function.signature,
+            function.name,
+            tests,
+            function.code + "\n",
+            function.composition.family.name,
+            function.composition.key,
+        )
         for number, (function, text, tests) in enumerate(found)
     ]
 
@@ -62,12 +70,13 @@ def benchmark(seen: set[tuple[str, ...]], seed: int = SEED) -> list[BenchmarkPro
 def family_problems(
     family: Family, seen: set[tuple[str, ...]], seed: int
 ) -> list[tuple[Function, str, list[Test]]]:
-    """The first held-out compositions, in random order, that can be worded apart and tested well."""
+    """The first held-out compositions, in random order, that can be worded apart and tested
+    well."""
     rng = Random(f"benchmark {family.name} {seed}")
     held_out = list(compositions(family, held_out=True))
     everything = held_out + list(compositions(family, held_out=False))
     rng.shuffle(held_out)
-    problems = []
+    problems: list[tuple[Function, str, list[Test]]] = []
     for composition in held_out:
         if len(problems) == PER_FAMILY:
             break
@@ -95,7 +104,11 @@ def rivals(
 ) -> list[Callable[[list[Value]], Value]]:
     """Runnable functions of other compositions that read their arguments in the same form."""
     own = function.composition
-    others = [other for other in everything if other.key != own.key and separators(other) == separators(own)]
+    others = [
+        other
+        for other in everything
+        if other.key != own.key and separators(other) == separators(own)
+    ]
     chosen = rng.sample(others, min(RIVALS, len(others)))
     return [run(write(other, rng).code, other.function_name) for other in chosen]
 
@@ -108,12 +121,17 @@ def separators(composition: Composition) -> list[str]:
 def telling_tests(
     function: Function, others: list[Callable[[list[Value]], Value]], rng: Random
 ) -> list[Test]:
-    """Tests that nearly all rivals fail, chosen greedily; empty when there are none or the answer hardly varies."""
+    """Tests that nearly all rivals fail, chosen greedily; empty when there are none or the answer
+    hardly varies."""
     call = run(function.code, function.name)
     pool = [function.composition.arguments(rng) for _ in range(CANDIDATES)]
     answers = [call(values) for values in pool]
     failing = [
-        {number for number, other in enumerate(others) if json.dumps(other(values)) != json.dumps(answer)}
+        {
+            number
+            for number, other in enumerate(others)
+            if json.dumps(other(values)) != json.dumps(answer)
+        }
         for values, answer in zip(pool, answers, strict=True)
     ]
     chosen: list[int] = []
@@ -121,10 +139,15 @@ def telling_tests(
     while len(chosen) < TESTS:
         known = [answers[place] for place in chosen]
         left = [place for place in range(CANDIDATES) if place not in chosen]
-        best = max(left, key=lambda place: (len(failing[place] - told), answers[place] not in known, -place))
+        best = max(
+            left,
+            key=lambda place: (len(failing[place] - told), answers[place] not in known, -place),
+        )
         chosen.append(best)
         told |= failing[best]
-    if len(others) - len(told) > TOLERATED_RIVALS or not varied([answers[place] for place in chosen]):
+    if len(others) - len(told) > TOLERATED_RIVALS or not varied(
+        [answers[place] for place in chosen]
+    ):
         return []
     return [Test(pool[place], {}, answers[place]) for place in chosen]
 

@@ -1,7 +1,8 @@
-"""What the base models are pretrained on: plain commented functions, and some of the standard library.
+"""What the base models are pretrained on: plain commented functions, and some of the standard
+library.
 
-Held-out compositions and the argument names of the benchmark never occur, and neither does the form of an
-instruction with its response: that is left to be learnt by tuning.
+Held-out compositions and the argument names of the benchmark never occur, and neither does the form
+of an instruction with its response: that is left to be learnt by tuning.
 """
 
 import sysconfig
@@ -16,12 +17,14 @@ from models.starter.recipe.names import opaque_name
 FUNCTIONS = 36_000
 LIBRARY_SHARE = 0.12
 """Share of the characters of the corpus that come from the standard library."""
-MODULES = (
-    "bisect calendar cmd colorsys configparser copy csv dataclasses difflib fnmatch fractions functools getopt glob "
-    "graphlib heapq html/parser imaplib json/decoder json/encoder keyword linecache mailbox numbers operator "
-    "pprint queue random reprlib sched shelve shlex shutil statistics string tabnanny textwrap timeit tokenize "
-    "trace types uuid wave weakref zipapp zipfile argparse ast cgitb codecs collections/__init__ contextlib"
-).split()
+LISTED = (
+    "bisect calendar cmd colorsys configparser copy csv dataclasses difflib fnmatch fractions "
+    "functools getopt glob graphlib heapq html/parser imaplib json/decoder json/encoder keyword "
+    "linecache mailbox numbers operator pprint queue random reprlib sched shelve shlex shutil "
+    "statistics string tabnanny textwrap timeit tokenize trace types uuid wave weakref zipapp "
+    "zipfile argparse ast cgitb codecs collections/__init__ contextlib"
+)
+MODULES = LISTED.split()
 PIECE = 1_200
 """Characters of one piece of library source."""
 
@@ -37,7 +40,8 @@ def documented(function: Function, rng: Random) -> str:
 def passage(function: Function, rng: Random) -> str:
     """A documented function, three times in four with its name repeated before or after it.
 
-    Repetition teaches a model to copy names; without it tuning learns what to compute but not what to call it.
+    Repetition teaches a model to copy names; without it tuning learns what to compute but not what
+    to call it.
     """
     text = documented(function, rng)
     habit = rng.random()
@@ -51,9 +55,12 @@ def passage(function: Function, rng: Random) -> str:
 
 
 def functions(seed: int = SEED) -> list[str]:
-    """The composed part of the corpus: families in turn, compositions of the training share at random."""
+    """The composed part of the corpus: families in turn, compositions of the training share at
+    random."""
     rng = Random(f"corpus {seed}")
-    shares: list[tuple[Composition, ...]] = [compositions(family, held_out=False) for family in FAMILIES]
+    shares: list[tuple[Composition, ...]] = [
+        compositions(family, held_out=False) for family in FAMILIES
+    ]
     texts = []
     for number in range(FUNCTIONS):
         composition = rng.choice(shares[number % len(shares)])
@@ -62,17 +69,21 @@ def functions(seed: int = SEED) -> list[str]:
 
 
 def library(characters: int, seed: int = SEED) -> list[str]:
-    """Pieces of standard library source of the running interpreter, `characters` in all, as far as there are."""
+    """Pieces of standard library source of the running interpreter, `characters` in all, as far as
+    there are."""
     folder = Path(sysconfig.get_path("stdlib"))
     paths = (folder / f"{module}.py" for module in MODULES)
-    sources = [path.read_text(encoding="utf-8", errors="replace") for path in paths if path.exists()]
+    sources = [
+        path.read_text(encoding="utf-8", errors="replace") for path in paths if path.exists()
+    ]
     pieces = [source[at : at + PIECE] for source in sources for at in range(0, len(source), PIECE)]
     Random(f"library {seed}").shuffle(pieces)
     return pieces[: characters // PIECE]
 
 
 def corpus(seed: int = SEED) -> list[str]:
-    """All texts in the order of training. The library part depends on the version of the interpreter."""
+    """All texts in the order of training. The library part depends on the version of the
+    interpreter."""
     composed = functions(seed)
     characters = sum(map(len, composed))
     texts = composed + library(round(characters * LIBRARY_SHARE / (1 - LIBRARY_SHARE)), seed)

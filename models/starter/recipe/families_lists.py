@@ -1,4 +1,5 @@
-"""Families about lists of numbers: filter and fold, two lists side by side, sorting, two pointers."""
+"""Families about lists of numbers: filter and fold, two lists side by side, sorting, two
+pointers."""
 
 from models.starter.recipe import arguments
 from models.starter.recipe.grammar import Family, Part
@@ -12,9 +13,16 @@ POSITIVE = Part("positive", "x > 0", ("the positive numbers", "the numbers above
 NEGATIVE = Part("negative", "x < 0", ("the negative numbers", "the numbers below zero"))
 ABOVE = Part("above", "x > $k", ("the numbers above $k", "the numbers greater than $k"), SMALL)
 BELOW = Part("below", "x < $k", ("the numbers below $k", "the numbers less than $k"), SMALL)
-MULTIPLE = Part("multiple", "x % $k == 0", ("the multiples of $k", "the numbers divisible by $k"), DIVISORS)
+MULTIPLE = Part(
+    "multiple", "x % $k == 0", ("the multiples of $k", "the numbers divisible by $k"), DIVISORS
+)
 NONZERO = Part("nonzero", "x != 0", ("the nonzero numbers", "the numbers other than zero"))
-SIZE = Part("near", "abs(x) < $k", ("the numbers with size below $k", "the numbers of size less than $k"), SMALL)
+SIZE = Part(
+    "near",
+    "abs(x) < $k",
+    ("the numbers with size below $k", "the numbers of size less than $k"),
+    SMALL,
+)
 
 LIST = Family(
     name="list",
@@ -32,9 +40,21 @@ LIST = Family(
         ),
         "fold": (
             Part("sum", "sum($each)", ("the sum of $map", "the total of $map")),
-            Part("max", "max(($each), default=0)", ("the largest of $map or 0", "the maximum of $map or 0")),
-            Part("min", "min(($each), default=0)", ("the smallest of $map or 0", "the minimum of $map or 0")),
-            Part("sorted", "sorted($each)", ("the sorted list of $map", "a list of $map in rising order")),
+            Part(
+                "max",
+                "max(($each), default=0)",
+                ("the largest of $map or 0", "the maximum of $map or 0"),
+            ),
+            Part(
+                "min",
+                "min(($each), default=0)",
+                ("the smallest of $map or 0", "the minimum of $map or 0"),
+            ),
+            Part(
+                "sorted",
+                "sorted($each)",
+                ("the sorted list of $map", "a list of $map in rising order"),
+            ),
             Part("list", "[$each]", ("the list of $map", "a list with $map")),
             Part("distinct", "len({$each})", ("the number of different values among $map",)),
         ),
@@ -68,10 +88,18 @@ TWO_LISTS = Family(
         ),
         "fold": (
             Part("sum", "sum($each)", ("the sum of $map", "the total of $map")),
-            Part("max", "max(($each), default=0)", ("the largest $map or 0", "the maximum of $map or 0")),
+            Part(
+                "max",
+                "max(($each), default=0)",
+                ("the largest $map or 0", "the maximum of $map or 0"),
+            ),
             Part("list", "[$each]", ("the list of $map", "a list with $map")),
             Part("sorted", "sorted($each)", ("the sorted list of $map",)),
-            Part("distinct", "len({$each})", ("the number of different $map", "how many different $map")),
+            Part(
+                "distinct",
+                "len({$each})",
+                ("the number of different $map", "how many different $map"),
+            ),
         ),
     },
     sentences=("$fold for a, b from $0 and $1 $filter", "$fold for pairs from $0 and $1 $filter"),
@@ -98,7 +126,12 @@ SORTING = Family(
         ),
         "pick": (
             Part("all", "", ("$filter",), word=""),
-            Part("first", "[:$k]", ("the first $k of $filter", "the leading $k of $filter"), (1, 2, 3)),
+            Part(
+                "first",
+                "[:$k]",
+                ("the first $k of $filter", "the leading $k of $filter"),
+                (1, 2, 3),
+            ),
             Part("last", "[-$k:]", ("the last $k of $filter",), (1, 2, 3)),
             Part("alternate", "[::2]", ("every second one of $filter",)),
             Part("rest", "[1:]", ("all but the first of $filter",), word="tail"),
@@ -118,8 +151,17 @@ TWO_POINTERS = Family(
             Part("differ", "$0[left] != $0[right]", ("differ", "are different")),
             Part("falling", "$0[left] > $0[right]", ("fall", "have the larger left number")),
             Part("rising", "$0[left] < $0[right]", ("rise", "have the larger right number")),
-            Part("even", "($0[left] + $0[right]) % 2 == 0", ("have an even sum", "add up to an even number")),
-            Part("big", "$0[left] + $0[right] > $k", ("have a sum above $k", "add up to more than $k"), SMALL),
+            Part(
+                "even",
+                "($0[left] + $0[right]) % 2 == 0",
+                ("have an even sum", "add up to an even number"),
+            ),
+            Part(
+                "big",
+                "$0[left] + $0[right] > $k",
+                ("have a sum above $k", "add up to more than $k"),
+                SMALL,
+            ),
         ),
         "map": (
             Part("sums", "$0[left] + $0[right]", ("sums",)),
@@ -132,13 +174,21 @@ TWO_POINTERS = Family(
         "fold": (
             Part("sum", "total += $map", ("the sum of $map", "the total of $map")),
             Part("list", "total.append($map)", ("the list of $map", "a list with $map"), zero="[]"),
-            Part("max", "total = max(total, $map)", ("the largest of $map or 0", "the maximum of $map or 0")),
+            Part(
+                "max",
+                "total = max(total, $map)",
+                ("the largest of $map or 0", "the maximum of $map or 0"),
+            ),
             Part("minus", "total -= $map", ("0 minus $map", "zero less $map")),
         ),
     },
-    sentences=("$fold for opposite pairs in $0 that $filter", "$fold for mirrored pairs of $0 that $filter"),
+    sentences=(
+        "$fold for opposite pairs in $0 that $filter",
+        "$fold for mirrored pairs of $0 that $filter",
+    ),
     body=(
-        "left, right = 0, len($0) - 1\ntotal = $zero\nwhile left < right:\n    if $filter:\n        $fold\n"
+        "left, right = 0, len($0) - 1\ntotal = $zero\nwhile left < right:\n"
+        "    if $filter:\n        $fold\n"
         "    left += 1\n    right -= 1\nreturn total"
     ),
     arguments=arguments.mirrored_list,

@@ -32,8 +32,16 @@ ARITHMETIC = Family(
             Part("sum", "$left + $right", ("the sum of $left and $right", "$left added to $right")),
             Part("gap", "$left - $right", ("the difference of $left and $right",)),
             Part("product", "$left * $right", ("the product of $left and $right",)),
-            Part("max", "max($left, $right)", ("the larger of $left and $right", "the maximum of $left and $right")),
-            Part("min", "min($left, $right)", ("the smaller of $left and $right", "the minimum of $left and $right")),
+            Part(
+                "max",
+                "max($left, $right)",
+                ("the larger of $left and $right", "the maximum of $left and $right"),
+            ),
+            Part(
+                "min",
+                "min($left, $right)",
+                ("the smaller of $left and $right", "the minimum of $left and $right"),
+            ),
             Part("distance", "abs($left - $right)", ("the distance between $left and $right",)),
         ),
     },
@@ -57,7 +65,12 @@ CLAIMS = (
 )
 
 
-OPPOSITES = ({"even", "odd"}, {"positive", "negative"}, {"positive", "above"}, {"negative", "below"})
+OPPOSITES = (
+    {"even", "odd"},
+    {"positive", "negative"},
+    {"positive", "above"},
+    {"negative", "below"},
+)
 
 
 def says_two_things(parts: Mapping[str, Part]) -> bool:
@@ -72,9 +85,15 @@ PREDICATE = Family(
         "first": CLAIMS,
         "second": CLAIMS,
         "combine": (
-            Part("and", "$first and $second", ("both $first and $second", "$first and also $second")),
+            Part(
+                "and", "$first and $second", ("both $first and $second", "$first and also $second")
+            ),
             Part("or", "$first or $second", ("$first or $second", "$first or else $second")),
-            Part("not", "$first and not $second", ("$first but not $second", "$first and not $second")),
+            Part(
+                "not",
+                "$first and not $second",
+                ("$first but not $second", "$first and not $second"),
+            ),
             Part("one", "($first) != ($second)", ("exactly one of $first and $second",)),
         ),
     },
@@ -89,14 +108,26 @@ LOOP = Family(
     name="loop",
     slots={
         "range": (
-            Part("from one", "range(1, $0)", ("from 1 to $0 without the end", "from 1 up to below $0"), word="up"),
-            Part("from start", "range($k, $0)", ("from $k up to below $0",), (2, 3, 4), word="start"),
+            Part(
+                "from one",
+                "range(1, $0)",
+                ("from 1 to $0 without the end", "from 1 up to below $0"),
+                word="up",
+            ),
+            Part(
+                "from start", "range($k, $0)", ("from $k up to below $0",), (2, 3, 4), word="start"
+            ),
             Part("mirrored", "range(-$0, $0)", ("from minus $0 up to below $0",), word="both"),
         ),
         "filter": (
             Part("even", "i % 2 == 0", ("the even numbers",)),
             Part("odd", "i % 2 == 1", ("the odd numbers",)),
-            Part("multiple", "i % $k == 0", ("the multiples of $k", "the numbers divisible by $k"), DIVISORS),
+            Part(
+                "multiple",
+                "i % $k == 0",
+                ("the multiples of $k", "the numbers divisible by $k"),
+                DIVISORS,
+            ),
             Part("other", "i % $k != 0", ("the numbers not divisible by $k",), DIVISORS),
             Part("above", "i > $k", ("the numbers above $k", "the numbers greater than $k"), SMALL),
             Part("below", "i < $k", ("the numbers below $k", "the numbers less than $k"), SMALL),
@@ -140,10 +171,26 @@ RECURSION = Family(
         ),
         "fold": (
             Part("sum", "$map + $name($step)", ("the sum of the $map", "the total of the $map")),
-            Part("list", "[$map] + $name($step)", ("the list of the $map", "a list with the $map"), zero="[]"),
-            Part("backwards", "$name($step) + [$map]", ("the reversed list of the $map",), zero="[]"),
-            Part("text", "str($map) + $name($step)", ("the text of the $map", "a text with the $map"), zero='""'),
-            Part("max", "max($map, $name($step))", ("the largest of the $map", "the maximum of the $map")),
+            Part(
+                "list",
+                "[$map] + $name($step)",
+                ("the list of the $map", "a list with the $map"),
+                zero="[]",
+            ),
+            Part(
+                "backwards", "$name($step) + [$map]", ("the reversed list of the $map",), zero="[]"
+            ),
+            Part(
+                "text",
+                "str($map) + $name($step)",
+                ("the text of the $map", "a text with the $map"),
+                zero='""',
+            ),
+            Part(
+                "max",
+                "max($map, $name($step))",
+                ("the largest of the $map", "the maximum of the $map"),
+            ),
         ),
     },
     sentences=("$fold while $0 $step, recursively", "recursively $fold while $0 $step"),
@@ -161,8 +208,18 @@ TABLE = Family(
             Part("even", "v % 2 == 0", ("that are even",)),
             Part("odd", "v % 2 == 1", ("that are odd",)),
             Part("positive", "v > 0", ("that are positive", "above zero")),
-            Part("starting", 'k[0] == "$k"', ("of keys starting with $k", "whose key starts with $k"), ("a", "b", "c")),
-            Part("long", "len(k) > $k", ("of keys longer than $k", "whose key is longer than $k"), (2, 3)),
+            Part(
+                "starting",
+                'k[0] == "$k"',
+                ("of keys starting with $k", "whose key starts with $k"),
+                ("a", "b", "c"),
+            ),
+            Part(
+                "long",
+                "len(k) > $k",
+                ("of keys longer than $k", "whose key is longer than $k"),
+                (2, 3),
+            ),
         ),
         "map": (
             Part("self", "v", ("values",), word=""),
@@ -172,9 +229,18 @@ TABLE = Family(
             Part("negated", "-v", ("negated values", "negatives of values")),
         ),
         "result": (
-            Part("table", "{k: $each}", ("a dictionary of the $map", "the dictionary of the $map"), word="dict"),
+            Part(
+                "table",
+                "{k: $each}",
+                ("a dictionary of the $map", "the dictionary of the $map"),
+                word="dict",
+            ),
             Part("sum", "sum($each)", ("the sum of the $map", "the total of the $map")),
-            Part("max", "max(($each), default=0)", ("the largest of the $map or 0", "the maximum of the $map or 0")),
+            Part(
+                "max",
+                "max(($each), default=0)",
+                ("the largest of the $map or 0", "the maximum of the $map or 0"),
+            ),
             Part("sorted", "sorted($each)", ("the sorted list of the $map",)),
             Part("list", "[$each]", ("the list of the $map", "a list with the $map")),
             Part("distinct", "len({$each})", ("the number of different $map",)),

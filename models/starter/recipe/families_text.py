@@ -10,8 +10,18 @@ STRING = Family(
     name="string",
     slots={
         "filter": (
-            Part("long", "len(w) > $k", ("longer than $k letters", "with more than $k letters"), (3, 4, 5)),
-            Part("short", "len(w) < $k", ("shorter than $k letters", "with fewer than $k letters"), (4, 5, 6)),
+            Part(
+                "long",
+                "len(w) > $k",
+                ("longer than $k letters", "with more than $k letters"),
+                (3, 4, 5),
+            ),
+            Part(
+                "short",
+                "len(w) < $k",
+                ("shorter than $k letters", "with fewer than $k letters"),
+                (4, 5, 6),
+            ),
             Part("with", '"$k" in w', ("with an $k in them", "that contain an $k"), LETTERS),
             Part("without", '"$k" not in w', ("without an $k", "that have no $k"), LETTERS),
             Part("starting", 'w[0] == "$k"', ("starting with $k", "that start with $k"), LETTERS),
@@ -23,17 +33,39 @@ STRING = Family(
             Part("self", "w", ("the words",), word="words"),
             Part("upper", "w.upper()", ("the words in capitals", "the upper-case words")),
             Part("reversed", "w[::-1]", ("the reversed words",)),
-            Part("initial", "w[0]", ("the first letters of the words", "the initials of the words")),
+            Part(
+                "initial", "w[0]", ("the first letters of the words", "the initials of the words")
+            ),
             Part("final", "w[-1]", ("the last letters of the words",)),
             Part("doubled", "w * 2", ("the words written twice", "the doubled words")),
             Part("capital", "w.capitalize()", ("the capitalized words",)),
             Part("tail", "w[1:]", ("the words without their first letter",)),
         ),
         "join": (
-            Part("spaces", '" ".join($each)', ("joined by spaces", "with spaces between"), word="join"),
-            Part("dashes", '"-".join($each)', ("joined by dashes", "with dashes between"), word="dash"),
-            Part("commas", '",".join($each)', ("joined by commas", "with commas between"), word="comma"),
-            Part("nothing", '"".join($each)', ("joined without spaces", "with nothing between"), word="glue"),
+            Part(
+                "spaces",
+                '" ".join($each)',
+                ("joined by spaces", "with spaces between"),
+                word="join",
+            ),
+            Part(
+                "dashes",
+                '"-".join($each)',
+                ("joined by dashes", "with dashes between"),
+                word="dash",
+            ),
+            Part(
+                "commas",
+                '",".join($each)',
+                ("joined by commas", "with commas between"),
+                word="comma",
+            ),
+            Part(
+                "nothing",
+                '"".join($each)',
+                ("joined without spaces", "with nothing between"),
+                word="glue",
+            ),
             Part("list", "[$each]", ("as a list", "in a list")),
             Part("sorted", "sorted($each)", ("as a sorted list", "sorted in a list")),
         ),
@@ -60,20 +92,56 @@ CHARACTERS = Family(
         ),
         "view": (
             Part("whole", "$0", ("$0",), word=""),
-            Part("tail", "$0[1:]", ("$0 without its first character", "$0 after the first character")),
-            Part("front", "$0[:-1]", ("$0 without its last character", "$0 up to its last character")),
+            Part(
+                "tail", "$0[1:]", ("$0 without its first character", "$0 after the first character")
+            ),
+            Part(
+                "front", "$0[:-1]", ("$0 without its last character", "$0 up to its last character")
+            ),
             Part("alternate", "$0[::2]", ("every second character of $0",)),
             Part("backwards", "$0[::-1]", ("$0 read backwards", "the reverse of $0")),
         ),
         "result": (
-            Part("count", "sum(1 for c in $view if $test)", ("the number of $test in $view", "how many $test are in $view")),
-            Part("keep", '"".join(c for c in $view if $test)', ("only the $test of $view", "just the $test of $view")),
-            Part("drop", '"".join("" if $test else c for c in $view)', ("a copy without $test of $view",)),
-            Part("hide", '"".join("*" if $test else c for c in $view)', ("a copy with stars for $test of $view",)),
-            Part("double", '"".join(c * 2 if $test else c for c in $view)', ("a copy with doubled $test of $view",)),
-            Part("places", "[i for i, c in enumerate($view) if $test]", ("the indices of $test in $view",)),
-            Part("distinct", "len({c for c in $view if $test})", ("the number of different $test in $view",)),
-            Part("sorted", "sorted(c for c in $view if $test)", ("a sorted list of the $test in $view",)),
+            Part(
+                "count",
+                "sum(1 for c in $view if $test)",
+                ("the number of $test in $view", "how many $test are in $view"),
+            ),
+            Part(
+                "keep",
+                '"".join(c for c in $view if $test)',
+                ("only the $test of $view", "just the $test of $view"),
+            ),
+            Part(
+                "drop",
+                '"".join("" if $test else c for c in $view)',
+                ("a copy without $test of $view",),
+            ),
+            Part(
+                "hide",
+                '"".join("*" if $test else c for c in $view)',
+                ("a copy with stars for $test of $view",),
+            ),
+            Part(
+                "double",
+                '"".join(c * 2 if $test else c for c in $view)',
+                ("a copy with doubled $test of $view",),
+            ),
+            Part(
+                "places",
+                "[i for i, c in enumerate($view) if $test]",
+                ("the indices of $test in $view",),
+            ),
+            Part(
+                "distinct",
+                "len({c for c in $view if $test})",
+                ("the number of different $test in $view",),
+            ),
+            Part(
+                "sorted",
+                "sorted(c for c in $view if $test)",
+                ("a sorted list of the $test in $view",),
+            ),
         ),
     },
     sentences=("$result",),
@@ -109,7 +177,11 @@ NUMBERS_IN_TEXT = Family(
         ),
         "fold": (
             Part("sum", "sum($each)", ("the sum of $map", "the total of $map")),
-            Part("max", "max(($each), default=0)", ("the largest of $map or 0", "the maximum of $map or 0")),
+            Part(
+                "max",
+                "max(($each), default=0)",
+                ("the largest of $map or 0", "the maximum of $map or 0"),
+            ),
             Part("list", "[$each]", ("the list of $map", "a list with $map")),
             Part("sorted", "sorted($each)", ("the sorted list of $map",)),
         ),
@@ -136,15 +208,33 @@ PAIRS_IN_TEXT = Family(
         "filter": (
             Part("even", "int(v) % 2 == 0", ("with even numbers", "whose number is even")),
             Part("odd", "int(v) % 2 == 1", ("with odd numbers", "whose number is odd")),
-            Part("above", "int(v) > $k", ("with numbers above $k", "whose number is above $k"), SMALL),
-            Part("below", "int(v) < $k", ("with numbers below $k", "whose number is below $k"), SMALL),
-            Part("long", "len(k) > $k", ("with names longer than $k", "whose name is longer than $k"), (2, 3)),
+            Part(
+                "above", "int(v) > $k", ("with numbers above $k", "whose number is above $k"), SMALL
+            ),
+            Part(
+                "below", "int(v) < $k", ("with numbers below $k", "whose number is below $k"), SMALL
+            ),
+            Part(
+                "long",
+                "len(k) > $k",
+                ("with names longer than $k", "whose name is longer than $k"),
+                (2, 3),
+            ),
         ),
         "result": (
-            Part("table", "{k: int(v) for k, v in $0 if $filter}", ("a dictionary", "the dictionary"), word="dict"),
+            Part(
+                "table",
+                "{k: int(v) for k, v in $0 if $filter}",
+                ("a dictionary", "the dictionary"),
+                word="dict",
+            ),
             Part("sum", "sum(int(v) for k, v in $0 if $filter)", ("the summed numbers", "the sum")),
             Part("names", "[k for k, v in $0 if $filter]", ("the names", "the listed names")),
-            Part("numbers", "[int(v) for k, v in $0 if $filter]", ("the numbers", "the listed numbers")),
+            Part(
+                "numbers",
+                "[int(v) for k, v in $0 if $filter]",
+                ("the numbers", "the listed numbers"),
+            ),
             Part("sorted", "sorted(k for k, v in $0 if $filter)", ("the sorted names",)),
             Part("count", "sum(1 for k, v in $0 if $filter)", ("the count", "the number")),
         ),

@@ -1,7 +1,8 @@
-"""What a family of problems is: slots, the parts that fill them, and the sentence and code they compose to.
+"""What a family of problems is: slots, the parts that fill them, and the sentence and code they
+compose to.
 
-Texts are templates. `$slot` stands for the text of the part in that slot, `$0`, `$1` for the names of the
-arguments, `$k` for a part's own constant.
+Texts are templates. `$slot` stands for the text of the part in that slot, `$0`, `$1` for the names
+of the arguments, `$k` for a part's own constant.
 """
 
 import re
@@ -32,7 +33,8 @@ class Part:
     zero: str = "0"
     """What a fold starts from: `$zero` in the body of the family."""
     separator: tuple[str, str] | None = None
-    """For a part that splits text: the character that random arguments are made with, and the one it splits at."""
+    """For a part that splits text: the character that random arguments are made with, and the one
+    it splits at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,18 @@ class Composition:
     @property
     def key(self) -> str:
         """Its identity, without constants and wording: `list:filter=even|map=square|agg=sum`."""
-        return f"{self.family.name}:" + "|".join(f"{slot}={part.key}" for slot, part in self.parts.items())
+        return f"{self.family.name}:" + "|".join(
+            f"{slot}={part.key}" for slot, part in self.parts.items()
+        )
 
     @property
     def function_name(self) -> str:
-        """A name that hints at the parts, as in `sum_square_even`; never one word, which could be a builtin."""
-        words = [part.key if part.word is None else part.word for part in reversed(self.parts.values())]
+        """A name that hints at the parts, as in `sum_square_even`; never one word, which could be a
+        builtin."""
+        words = [
+            part.key if part.word is None else part.word
+            for part in reversed(list(self.parts.values()))
+        ]
         words = [word for word in words if word]
         return "_".join(words if len(words) > 1 else [*words, self.family.name.split()[-1]])
 
@@ -76,7 +84,9 @@ class Composition:
         """Random arguments for a function of this composition."""
         values = self.family.arguments(rng)
         for made, wanted in (part.separator for part in self.parts.values() if part.separator):
-            values = [value.replace(made, wanted) if isinstance(value, str) else value for value in values]
+            values = [
+                value.replace(made, wanted) if isinstance(value, str) else value for value in values
+            ]
         return values
 
 
@@ -110,9 +120,13 @@ class Function:
 
 def compositions(family: Family, *, held_out: bool) -> tuple[Composition, ...]:
     """The benchmark's share of a family's compositions, or the training share, in a fixed order."""
-    chosen = (dict(zip(family.slots, parts, strict=True)) for parts in product(*family.slots.values()))
+    chosen = (
+        dict(zip(family.slots, parts, strict=True)) for parts in product(*family.slots.values())
+    )
     all_of_them = (Composition(family, parts) for parts in chosen if family.prefer(parts))
-    return tuple(composition for composition in all_of_them if is_held_out(composition.key) is held_out)
+    return tuple(
+        composition for composition in all_of_them if is_held_out(composition.key) is held_out
+    )
 
 
 def fill(template: str, bindings: Mapping[str, str]) -> str:
@@ -123,7 +137,9 @@ def fill(template: str, bindings: Mapping[str, str]) -> str:
     return text
 
 
-def write(composition: Composition, rng: Random, *, held_out_names: bool = False, name: str = "") -> Function:
+def write(
+    composition: Composition, rng: Random, *, held_out_names: bool = False, name: str = ""
+) -> Function:
     """Write a composition with random constants, wording and argument names.
 
     Args:
@@ -149,4 +165,6 @@ def write(composition: Composition, rng: Random, *, held_out_names: bool = False
         codes[slot] = part.code.replace("$k", constant)
         codes["zero"] = part.zero
     body = "\n".join(f"    {line}" for line in fill(family.body, codes).split("\n"))
-    return Function(composition, name, tuple(parameters), fill(rng.choice(family.sentences), phrases), body)
+    return Function(
+        composition, name, tuple(parameters), fill(rng.choice(family.sentences), phrases), body
+    )

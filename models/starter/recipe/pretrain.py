@@ -1,12 +1,14 @@
 """Pretraining of one starter model on one thread.
 
-The same seed gives the same losses on the same kind of processor and release of PyTorch; bf16 kernels differ
-between processors, so the weights of a rebuild elsewhere are near, not equal.
+The same seed gives the same losses on the same kind of processor and release of PyTorch; bf16
+kernels differ between processors, so the weights of a rebuild elsewhere are near, not equal.
 """
 
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -62,11 +64,31 @@ class Progress:
     def line(self) -> str:
         """For people."""
         left = self.seconds / self.step * (self.steps - self.step)
-        return f"step {self.step}/{self.steps}  loss {self.loss:.3f}  {self.seconds:.0f} s done, {left:.0f} s left"
+        return (
+            f"step {self.step}/{self.steps}  loss {self.loss:.3f}  "
+            f"{self.seconds:.0f} s done, {left:.0f} s left"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a finished pretraining was, for the card of the model."""
+
+    model: str
+    seed: int
+    plan: Plan
+    parameters: int
+    losses: dict[int, float]
+    """Nats per token at some steps."""
+    processor_seconds: int
+    python: str
+    torch: str
+    transformers: str
 
 
 def packed(tokenizer: Tokenizer, texts: list[str], plan: Plan, seed: int) -> Iterator[Tensor]:
-    """Batches [B, T+1] of int64 token ids; the stream is cut into sequences, shuffled, and repeated if short."""
+    """Batches [B, T+1] of int64 token ids; the stream is cut into sequences, shuffled, and repeated
+    if short."""
     stream: list[int] = []
     for encoding in tokenizer.encode_batch(texts):
         stream += encoding.ids
@@ -82,16 +104,23 @@ def packed(tokenizer: Tokenizer, texts: list[str], plan: Plan, seed: int) -> Ite
 
 def optimizers(model: PreTrainedModel, plan: Plan) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for the rest."""
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (matrices if parameter.ndim == 2 and "embed" not in name else others).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=plan.other_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        torch.optim.Muon(
+            matrices, lr=plan.matrix_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            others, lr=plan.other_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        ),
     ]
 
 
-def train(model: PreTrainedModel, batches: Iterator[Tensor], plan: Plan, last: int) -> Iterator[Progress]:
+def train(
+    model: PreTrainedModel, batches: Iterator[Tensor], plan: Plan, last: int
+) -> Iterator[Progress]:
     """Train for the first `last` steps of the plan, one progress a step."""
     model.train()
     chosen = optimizers(model, plan)
@@ -102,7 +131,7 @@ def train(model: PreTrainedModel, batches: Iterator[Tensor], plan: Plan, last: i
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
         loss = cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         for optimizer, rates in zip(chosen, initial, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -113,26 +142,58 @@ def train(model: PreTrainedModel, batches: Iterator[Tensor], plan: Plan, last: i
         yield Progress(step=step + 1, steps=plan.steps, loss=loss.item(), seconds=spent)
 
 
-def first_losses(name: str, tokenizer: Tokenizer, texts: list[str], steps: int, seed: int = SEED) -> list[float]:
+def first_losses(
+    name: str, tokenizer: Tokenizer, texts: list[str], steps: int, seed: int = SEED
+) -> list[float]:
     """Losses of the first steps of a pretraining, for comparing two of them."""
     plan = Plan()
     model = new_model(name, seed)
-    return [progress.loss for progress in train(model, packed(tokenizer, texts, plan, seed), plan, steps)]
+    return [
+        progress.loss
+        for progress in train(model, packed(tokenizer, texts, plan, seed), plan, steps)
+    ]
 
 
 def pretrain(
-    name: str, tokenizer: Tokenizer, folder: Path, say: Callable[[str], None], *, plan: Plan, seed: int = SEED
-) -> list[Progress]:
-    """Train a model from its seed, save it in bf16 and return the progress of every step."""
+    name: str,
+    tokenizer: Tokenizer,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    plan: Plan,
+    seed: int = SEED,
+) -> Record:
+    """Train a model from its seed and save it in bf16."""
     torch.set_num_threads(1)
     model = new_model(name, seed)
-    say(f"{name}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+    count = sum(parameter.numel() for parameter in model.parameters())
+    say(f"{name}: {count:,} parameters, {plan.steps * plan.batch * plan.length:,} tokens to read")
     batches = packed(tokenizer, corpus(seed), plan, seed)
-    history = []
+    history: list[Progress] = []
     for progress in train(model, batches, plan, plan.steps):
         history.append(progress)
-        if progress.step % REPORT_EVERY == 0 or progress.step == plan.steps:
+        if notable(progress):
             say(f"{name}: {progress.line}")
     model.to(torch.bfloat16).save_pretrained(folder)
-    GenerationConfig(eos_token_id=END_ID, pad_token_id=PAD_ID, bos_token_id=END_ID).save_pretrained(folder)
-    return history
+    settings = GenerationConfig(
+        eos_token_id=END_ID, pad_token_id=PAD_ID, bos_token_id=END_ID, max_new_tokens=112
+    )
+    settings.save_pretrained(folder)
+    return Record(
+        model=name,
+        seed=seed,
+        plan=plan,
+        parameters=count,
+        losses={
+            progress.step: round(progress.loss, 3) for progress in history if notable(progress)
+        },
+        processor_seconds=round(history[-1].seconds),
+        python=platform.python_version(),
+        torch=version("torch"),
+        transformers=version("transformers"),
+    )
+
+
+def notable(progress: Progress) -> bool:
+    """Whether a step is reported and recorded."""
+    return progress.step % REPORT_EVERY == 0 or progress.step in (1, progress.steps)

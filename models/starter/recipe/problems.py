@@ -35,7 +35,8 @@ class TrainingRow:
 
 
 def hint(function: Function, rng: Random) -> str:
-    """What a row says besides the instruction: mostly nothing, otherwise an example or a constraint."""
+    """What a row says besides the instruction: mostly nothing, otherwise an example or a
+    constraint."""
     if rng.random() >= HINT_SHARE:
         return ""
     if rng.random() < 0.3:
@@ -54,7 +55,9 @@ def training_rows(seed: int = SEED) -> list[TrainingRow]:
         composition = rng.choice(shares[len(rows) % len(shares)])
         function = write(composition, rng)
         text = instruction(function, rng)
-        row = TrainingRow(text, hint(function, rng), function.code, composition.key, composition.family.name)
+        row = TrainingRow(
+            text, hint(function, rng), function.code, composition.key, composition.family.name
+        )
         rows.setdefault(f"{text}\n{function.code}", row)
     return list(rows.values())
 
@@ -65,7 +68,8 @@ def training_texts(rows: Iterable[TrainingRow]) -> list[str]:
 
 
 def make(seed: int = SEED) -> tuple[list[TrainingRow], list[BenchmarkProblem]]:
-    """Training rows, and a benchmark that shares no run of ten words with them or with the pretraining corpus."""
+    """Training rows, and a benchmark that shares no run of ten words with them or with the
+    pretraining corpus."""
     rows = training_rows(seed)
     seen = all_word_runs(training_texts(rows)) | all_word_runs(corpus(seed))
     return rows, benchmark(seen, seed)

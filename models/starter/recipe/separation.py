@@ -1,8 +1,8 @@
 """What it means that no benchmark problem can be read off the training text.
 
-Compared are runs of ten words, where a word is a maximal run of letters, digits and underscores: operators,
-brackets and line breaks do not count. Shorter runs are shared on purpose, since that is what makes the problems
-compositions of known parts.
+Compared are runs of ten words, where a word is a maximal run of letters, digits and underscores:
+operators, brackets and line breaks do not count. Shorter runs are shared on purpose, since that is
+what makes the problems compositions of known parts.
 """
 
 import re

@@ -17,17 +17,20 @@ TEXTS = 12_000
 """Texts of the corpus that the merges are counted on."""
 ROWS = 1_500
 TEMPLATE = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n",
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n",
+    "Below is an instruction that describes a task, "
+    "paired with an input that provides further context. "
     "Write a response that appropriately completes the request.\n\n",
     "### Instruction:\n",
     "\n\n### Input:\n",
     "\n\n### Response:\n",
 )
-"""The words of the form the models are tuned with, so that it costs few tokens. No model is pretrained on it."""
+"""The words of the form the models are tuned with, so that it costs few tokens. No model is
+pretrained on it."""
 PIECES = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""GPT-2's split, but every digit by itself. No piece crosses from `):` into the line break after it, so a prompt may
-end with a signature and the tokens of a body follow unchanged."""
+"""GPT-2's split, but every digit by itself. No piece crosses from `):` into the line break after
+it, so a prompt may end with a signature and the tokens of a body follow unchanged."""
 
 
 def train_tokenizer(seed: int = SEED) -> Tokenizer:
@@ -67,4 +70,6 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "model_max_length": 2048,
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )
