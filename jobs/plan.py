@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from jobs.experiment import Experiment, LoRA, ModelSpec, Run, Training, load
+from jobs.experiment import Experiment, LoRA, ModelSpec, Run, Training
+from jobs.loading import load
 
 GPU_RATE = 2e14
 """Floating-point operations a second that a training sustains on one current GPU in bf16."""

@@ -73,7 +73,8 @@ def _alpaca_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
 def _mbpp_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
     for problem in read_problems("mbpp", dataset.path, dataset.recipe.split):
         asked = mbpp_instruction(problem.instruction, problem.extra["tests"])
-        response = problem.reference.replace("\r\n", "\n").strip("\n") + "\n"
+        code = problem.reference.replace("\r\n", "\n").replace("\r", "\n")
+        response = code.strip("\n") + "\n"
         yield {"prompt": alpaca(asked), "response": response}
 
 

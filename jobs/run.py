@@ -12,8 +12,9 @@ from database.queries import recorded_scores
 from database.session import LedgerError, open_ledger
 from jobs.checks import host_mistakes
 from jobs.declared import UserError, report
-from jobs.experiment import Benchmark, Experiment, Run, load, short_hash
+from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.home import Home
+from jobs.loading import load
 from jobs.pipeline import Failure, Spent, Work, Workplace, execute_all
 from jobs.progress import Board
 from jobs.record import Recorder

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from database import open_ledger
 
+ROOT = Path(__file__).parent.parent
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -85,3 +86,12 @@ def ledger(ledger_url):
     engine = open_ledger(ledger_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def published():
+    """The folder of real benchmark files, or a skip with the reason."""
+    folder = Path(os.environ.get("CODELADDER_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no published benchmark files: {folder} is not there (CODELADDER_DATA)")
+    return folder

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from jobs.declared import UserError
-from jobs.experiment import ExperimentFile, load
+from jobs.experiment import ExperimentFile
+from jobs.loading import load
 from jobs.recipes import ROOT
 
 LORA = {"kind": "lora", "steps": 20}
@@ -174,7 +175,7 @@ def test_a_data_file_with_other_content_is_refused(edited, monkeypatch, tmp_path
     shutil.copytree(ROOT / "datasets" / "train", tmp_path / "train")
     with (tmp_path / "train" / "starter.jsonl").open("a") as file:
         file.write(json.dumps({"instruction": "a", "response": "b"}) + "\n")
-    monkeypatch.setattr("jobs.experiment.TRAIN", tmp_path / "train")
+    monkeypatch.setattr("jobs.loading.TRAIN", tmp_path / "train")
 
     assert "is not the file the recipe pins" in mistake(edited())
 
@@ -194,7 +195,9 @@ def test_run_refuses_an_experiment_whose_data_is_not_here(monkeypatch):
     assert "HumanEval.jsonl.gz was not found" in mistake(ROOT / "experiments" / "paper.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_every_shipped_experiment_is_valid(path):
     load(path, need_files=False)
 
