@@ -1,7 +1,8 @@
 """Opening, migrating and writing the ledger, on SQLite and PostgreSQL."""
 
 import math
-import multiprocessing
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +16,8 @@ from database import LedgerError, NoLedgerError, open_for_reading, open_ledger, 
 from database.filesystem import filesystem
 from database.schema import Completion, Event, Row, Run, Score, Step
 from database.session import MIGRATIONS, head, ledger_url
+
+ROOT = Path(__file__).parents[1]
 
 
 def count(engine, table):
@@ -170,28 +173,26 @@ def test_more_rows_than_a_batch(ledger):
     assert count(ledger, Completion) == 2_500
 
 
-def write_events(url, writer, batches, start):
-    engine = open_ledger(url)
-    start.wait(30)
-    for batch in range(batches):
-        kinds = [f"{writer} {batch} {number}" for number in range(10)]
-        write(engine, [base_run(), *(Event(run=BASE, kind=kind, message="") for kind in kinds)])
-    engine.dispose()
+WRITER = """
+import sys
+from database import open_ledger, write
+from database.schema import Event, Run
+
+url, writer = sys.argv[1:]
+engine = open_ledger(url)
+for batch in range(10):
+    rows = [Event(run="shared", kind=f"{writer} {batch} {n}", message="") for n in range(10)]
+    write(engine, [*rows, Run(id="shared", label="", kind="base", model="")])
+"""
 
 
 def test_eight_processes_open_and_write_at_once(ledger_url):
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(8)
     writers = [
-        context.Process(target=write_events, args=(ledger_url, writer, 10, start))
+        subprocess.Popen([sys.executable, "-c", WRITER, ledger_url, str(writer)], cwd=ROOT)
         for writer in range(8)
     ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(90)
 
-    assert [writer.exitcode for writer in writers] == [0] * 8
+    assert [writer.wait(120) for writer in writers] == [0] * 8
     engine = open_ledger(ledger_url)
     assert count(engine, Event) == 800
     engine.dispose()
