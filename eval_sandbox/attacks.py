@@ -49,6 +49,15 @@ def _reach(*lines: str) -> str:
     return _REACH.format("\n        ".join(lines))
 
 
+def _forge(*lines: str) -> str:
+    """A program that writes `lines` to whatever is open, and leaves."""
+    return (
+        f"import os\nfor fd in range(64):\n    for line in {lines}:\n"
+        "        try: os.write(fd, line.encode() + b'\\n')\n"
+        "        except OSError: pass\nos._exit(0)"
+    )
+
+
 _FAILED, _CRASHED, _TIMED_OUT = Outcome.FAILED, Outcome.CRASHED, Outcome.TIMED_OUT
 
 VERDICT_ATTACKS = {
@@ -78,18 +87,12 @@ VERDICT_ATTACKS = {
         program="class Any(list):\n    def __eq__(self, o): return True\n"
         "    def __iter__(self): return iter([2])\ndef f(x): return Any([0])"
     ),
-    "forges success on every descriptor": Attack(
-        program="import os\nfor fd in range(64):\n    for line in ('passed', '[\"passed\",0,\"\"]', "
-        "'[\"value\",0,true]'):\n        try: os.write(fd, line.encode() + b'\\n')\n"
-        "        except OSError: pass\nos._exit(0)"
-    ),
+    "forges success on every descriptor": Attack(program=_forge('["value",0,true]', "passed")),
     "forges success of its asserts on every descriptor": Attack(
-        program="import os\nfor fd in range(64):\n    try: os.write(fd, b'[\"passed\",0,\"\"]\\n' * 2)\n"
-        "    except OSError: pass\nos._exit(0)",
-        tests=ASSERTS,
+        program=_forge('["passed",0,""]', '["passed",1,""]'), tests=ASSERTS
     ),
     "replaces the builtins that compare": Attack(
-        program="import builtins\nfor name in ('isinstance', 'type', 'repr', 'str', 'int', 'all'):\n"
+        program="import builtins\nfor name in ('isinstance', 'type', 'repr', 'int', 'all'):\n"
         "    setattr(builtins, name, lambda *a, **k: True)\ndef f(x): return 0"
     ),
     "closes every descriptor": Attack(
@@ -226,7 +229,8 @@ CONTAINMENT_ATTACKS = {
         " if os.path.exists(d + '/left')]\n    return x + 1 if found else 0",
     ),
     "writes outside its own folder": Attack(
-        program="import os, sys\ndef f(x):\n    for folder in ('/', '/dev', os.path.dirname(os.__file__)):\n"
+        program="import os\ndef f(x):\n"
+        "    for folder in ('/', '/dev', os.path.dirname(os.__file__)):\n"
         "        try: open(folder + '/mine', 'w').close(); return x + 1\n"
         "        except OSError: pass\n    return 0"
     ),

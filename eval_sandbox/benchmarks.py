@@ -120,7 +120,9 @@ def _mbpp(fields: Fields) -> Problem:
     )
 
 
-_WRAPPERS = frozenset({"set", "sorted", "list", "tuple", "round", "str", "len", "abs", "not", "math"})
+_WRAPPERS = frozenset(
+    {"set", "sorted", "list", "tuple", "round", "str", "len", "abs", "not", "math"}
+)
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
 
 

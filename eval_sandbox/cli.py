@@ -21,6 +21,7 @@ from eval_sandbox.contract import Judging, default_limits
 from eval_sandbox.judge import judge_all
 from eval_sandbox.mistakes import InputError
 from eval_sandbox.preambles import EXTRACTIONS, PREAMBLES
+from eval_sandbox.problem import Problem
 from eval_sandbox.sandbox import SandboxUnavailable, check_host
 from eval_sandbox.self_check import self_check
 from eval_sandbox.verdict import Outcome, Verdict
@@ -82,7 +83,7 @@ def _positive(text: str) -> int:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    problems, given = _inputs(options)
+    given = _inputs(options)
     check_host()
     judging = Judging(
         preamble=options.preamble,
@@ -102,13 +103,24 @@ def _judge(options: argparse.Namespace) -> int:
     return 1 if counts[Outcome.SANDBOX_ERROR] else 0
 
 
-def _inputs(options: argparse.Namespace) -> tuple[Sequence[object], list[Given]]:
-    """Both files, with the mistakes of both when the completions can be checked at all."""
-    problems = read_problems(options.benchmark, options.problems, options.split)
-    given = read_completions(options.completions, problems)
+def _inputs(options: argparse.Namespace) -> list[Given]:
+    """The completions with their problems, or the mistakes of all files together."""
+    mistakes: list[str] = []
+    problems: Sequence[Problem] = ()
+    given: list[Given] = []
+    try:
+        problems = read_problems(options.benchmark, options.problems, options.split)
+    except InputError as error:
+        mistakes.append(str(error))
+    try:
+        given = read_completions(options.completions, problems)
+    except InputError as error:
+        mistakes.append(str(error))
     if options.out is not None and not options.out.absolute().parent.is_dir():
-        raise InputError(f"{options.out}: there is no folder {options.out.absolute().parent}")
-    return problems, given
+        mistakes.append(f"{options.out}: there is no folder {options.out.absolute().parent}")
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return given
 
 
 @contextmanager
@@ -172,5 +184,7 @@ def _self_check(workers: int) -> int:
         mark = "ok  " if trial.withstood else "FAIL"
         left = f", {trial.survivors} processes left behind" if trial.survivors else ""
         print(f"{mark}  {trial.name}: {trial.verdict.outcome}{left}  {trial.verdict.detail}"[:160])
-    print(f"{total - through} of {total} withstood" + (f", {through} got through" if through else ""))
+    print(
+        f"{total - through} of {total} withstood" + (f", {through} got through" if through else "")
+    )
     return 1 if through else 0

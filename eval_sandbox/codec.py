@@ -50,9 +50,9 @@ def same(expected: Any, actual: Any) -> bool:
     """
     if isinstance(actual, list) and (len(actual) != 2 or not isinstance(actual[0], str)):
         raise MalformedError("a tag and its content were expected")
-    numbers = _number(expected), _number(actual)
-    if numbers[0] is not None and numbers[1] is not None:
-        return _close(*numbers)
+    wanted, found = _number(expected), _number(actual)
+    if wanted is not None and found is not None:
+        return _close(wanted, found)
     if not isinstance(expected, list) or not isinstance(actual, list):
         return type(expected) is type(actual) and bool(expected == actual)
     return _same_containers(expected, actual)
@@ -70,14 +70,18 @@ def _same_containers(expected: list[Any], actual: list[Any]) -> bool:
     if tag in _SEQUENCES:
         return all(map(same, content, actual_content))
     if tag in _SETS:
-        return all(map(same, sorted(content, key=json.dumps), sorted(actual_content, key=json.dumps)))
+        return all(
+            map(same, sorted(content, key=json.dumps), sorted(actual_content, key=json.dumps))
+        )
     return _same_pairs(content, actual_content)
 
 
 def _same_pairs(expected: list[Any], actual: list[Any]) -> bool:
     if any(not isinstance(pair, list) or len(pair) != 2 for pair in actual):
         raise MalformedError("a dict that is not a list of pairs")
-    ours, theirs = ({json.dumps(key): value for key, value in pairs} for pairs in (expected, actual))
+    ours, theirs = (
+        {json.dumps(key): value for key, value in pairs} for pairs in (expected, actual)
+    )
     return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in ours)
 
 
@@ -105,7 +109,10 @@ def _close(left: float, right: float) -> bool:
 
 def render(value: Any, at_most: int = 80) -> str:
     """A tagged value as Python would show it, cut to about `at_most` characters."""
-    text = _render(value, at_most)
+    try:
+        text = _render(value, at_most)
+    except (TypeError, ValueError, LookupError, RecursionError):
+        text = "something unreadable"
     return text if len(text) <= at_most else text[: at_most - 1] + "…"
 
 

@@ -29,6 +29,11 @@ def read_completions(path: Path, problems: Sequence[Problem]) -> list[Given]:
     One object a line: `{"task_id", "completion"}` continues the problem's prompt,
     `{"task_id", "solution"}` is a whole program. Further fields are ignored.
 
+    Args:
+        path: .jsonl or .json, either one also as .gz.
+        problems: those that may be answered; empty when they could not be read, and then only
+            the form of the file is checked.
+
     Raises:
         InputError: with every mistake of the file (the first 20).
     """
@@ -40,7 +45,7 @@ def read_completions(path: Path, problems: Sequence[Problem]) -> list[Given]:
         task_id = fields.task_id()
         completion = _completion(fields, task_id)
         problem = by_id.get(problem_id(task_id))
-        if problem is None and task_id:
+        if problem is None and task_id and by_id:
             near = nearest(problem_id(task_id), by_id)
             fields.wrong(
                 f"there is no problem {task_id!r} among the {len(problems)} that were read; "

@@ -32,7 +32,7 @@ def custom_problem(fields: Fields) -> Problem:
     tests = _tests(fields)
     if any(isinstance(test, Call) for test in tests) and not entry_point.isidentifier():
         fields.wrong(
-            f"field 'entry_point' is {entry_point!r}; tests with 'args' need the name of the function"
+            f"field 'entry_point' is {entry_point!r}; tests with 'args' call a function by its name"
         )
     return Problem(
         task_id=fields.task_id(),

@@ -62,7 +62,9 @@ def _killed(ending: Ending, limits: Limits) -> Finding | None:
     if number:
         return Finding(Outcome.CRASHED, f"killed by {_signal_name(number)}")
     if ending.cpu_seconds > math.ceil(limits.cpu_seconds) + 1:
-        return Finding(Outcome.TIMED_OUT, f"its processes took {ending.cpu_seconds:.0f} s of CPU time")
+        return Finding(
+            Outcome.TIMED_OUT, f"its processes took {ending.cpu_seconds:.0f} s of CPU time"
+        )
     return None
 
 

@@ -201,8 +201,7 @@ def explain(complaint: str) -> str:
         )
     return (
         f"bwrap cannot isolate a process on this host ({last}). Allow user namespaces: "
-        "sysctl -w user.max_user_namespaces=15000; on Debian also kernel.unprivileged_userns_clone=1; "
+        "sysctl -w user.max_user_namespaces=15000; on Debian kernel.unprivileged_userns_clone=1; "
         "on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0; in a container start it with "
         "--security-opt seccomp=unconfined --security-opt apparmor=unconfined"
     )
-

@@ -6,20 +6,18 @@ Both are policy: they change verdicts, so each has a name that is stored with ev
 import re
 from collections.abc import Callable
 
+# Of `math` only the module: `from math import *` would replace the builtin pow.
 PREAMBLES: dict[str, str] = {
     "none": "",
     "standard": """\
 import collections, functools, heapq, itertools, math, random, re, string, typing
-from collections import *
-from functools import *
-from heapq import *
-from itertools import *
-from math import *
 from typing import *
 """,
 }
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.S | re.M | re.I)
+_FENCE = re.compile(
+    r"^[ \t]*```[ \t]*(?:python|py)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.S | re.M | re.I
+)
 
 
 def _as_it_is(text: str) -> str:

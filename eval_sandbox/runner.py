@@ -10,22 +10,27 @@ costs every execution) and nothing of this package.
 
 What is not promised: a `Script` test runs in the candidate's process, so a program that
 inspects that process (frames, memory through ctypes) can find the nonce and forge a pass of
-that kind, until those tests move to a process of their own. The results of `Call` and `Dialogue` tests are compared outside and cannot
-be forged from here: whatever is written there is only an answer, which is right or wrong.
+that kind, and one that returns always-equal objects passes its asserts, until those tests move
+to a process of their own. The results of `Call` and `Dialogue` tests are compared outside and
+cannot be forged from here: whatever is written there is only an answer, right or wrong.
 """
 
-import _signal as signal
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found] # `signal` would load enum: 2 ms
 import os
 import resource
 import select
 import sys
 import time
 from _json import encode_basestring_ascii
-from types import CodeType, ModuleType, TracebackType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing would load re, functools and more: 5 ms of each execution
+    from types import TracebackType
+    from typing import Any
 
 _DEPTH = 200
-_MIB = 1 << 20
 
 
 class NotDataError(Exception):
@@ -171,13 +176,13 @@ def _sender(results: int) -> Any:
 
 def _load(request: dict[str, Any], name: str) -> dict[str, Any]:
     """Run preamble, program and set-up; the namespace they leave."""
-    module = ModuleType(name)
+    module = type(sys)(name)
     sys.modules[name] = module
     sys.argv = ["program"]
     names = module.__dict__
     for label in ("preamble", "program", "setup"):
         if request[label]:
-            code: CodeType = compile(request[label], f"<{label}>", "exec", dont_inherit=True)
+            code = compile(request[label], f"<{label}>", "exec", dont_inherit=True)
             exec(code, names)
     return names
 

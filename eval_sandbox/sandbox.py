@@ -9,8 +9,8 @@ Not promised: protection from holes in the kernel (there is no seccomp filter ye
 channels such as timing, and from file locks on the shared read-only files.
 """
 
-import math
 import marshal
+import math
 import os
 import subprocess
 import threading

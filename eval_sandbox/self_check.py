@@ -40,7 +40,9 @@ def self_check(workers: int = 4) -> Iterator[Trial]:
     """
     check_host()
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(attempt, ("passes an honest program", *ATTACKS), (HONEST, *ATTACKS.values()))
+        yield from pool.map(
+            attempt, ("passes an honest program", *ATTACKS), (HONEST, *ATTACKS.values())
+        )
 
 
 def attempt(name: str, attack: Attack) -> Trial:
