@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from jobs.loaded import EngineError, Loaded
@@ -212,10 +214,37 @@ def new_cache(config: Any, room: int) -> Cache:
     """A cache for `room` tokens a row; layers that are no plain attention stay transformers' own."""
     cache = DynamicCache(config=config)
     plain = (DynamicLayer, DynamicSlidingWindowLayer)
-    cache.layers = [
-        InPlaceLayer(room) if type(layer) in plain else layer for layer in cache.layers
-    ]
+    cache.layers = [InPlaceLayer(room) if type(layer) in plain else layer for layer in cache.layers]
     return cache
+
+
+class SharedHeads(TorchFunctionMode):
+    """Attention whose queries share one key head (multi-query), without copying it to each of them.
+
+    torch leaves its fast kernel when the numbers of heads differ; a model that relies on it to
+    repeat the head pays several times the attention itself. A single query per head is folded into
+    the length instead, and longer ones get a view.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Serve `scaled_dot_product_attention`, and pass on everything else."""
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention or len(args) != 3:
+            return func(*args, **kwargs)
+        query, key, value = args
+        heads = query.shape[1]
+        if key.shape[1] != 1 or heads == 1:
+            return func(*args, **kwargs)
+        if query.shape[2] == 1 and _one_for_all_heads(kwargs.get("attn_mask")):
+            return func(query.transpose(1, 2), key, value, **kwargs).transpose(1, 2)
+        spread = (-1, heads, -1, -1)
+        return func(query, key.expand(spread), value.expand(spread), **kwargs)
+
+
+def _one_for_all_heads(mask: Tensor | None) -> bool:
+    return mask is None or mask.shape[1] == 1
 
 
 class Decoding:
@@ -225,7 +254,9 @@ class Decoding:
     """
 
     @torch.inference_mode()
-    def __init__(self, loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops) -> None:
+    def __init__(
+        self, loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops
+    ) -> None:
         """Read the prompts, padded on the left, and spread them over the rows."""
         self.loaded = loaded
         self.rows = list(rows)
@@ -294,14 +325,15 @@ class Decoding:
         return row.finish is not None
 
     def _forward(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
-        answer = self.loaded.model(
-            input_ids=tokens_BT,
-            attention_mask=self.mask_BT[:, : self.width],
-            position_ids=positions_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with SharedHeads():
+            answer = self.loaded.model(
+                input_ids=tokens_BT,
+                attention_mask=self.mask_BT[:, : self.width],
+                position_ids=positions_BT,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         logits_BV: Tensor = answer.logits[:, -1]
         return logits_BV
 

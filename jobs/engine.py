@@ -81,9 +81,7 @@ def generate(
         EngineError: a prompt is empty or too long, or one answer alone does not fit into memory.
     """
     prompts = [read_prompt(loaded, q.task_id, q.text, asking.max_new_tokens) for q in questions]
-    rows = [
-        Row(prompt, position) for prompt in prompts for position in range(asking.completions)
-    ]
+    rows = [Row(prompt, position) for prompt in prompts for position in range(asking.completions)]
     sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
     stops = Stops(loaded, stop)
     done: dict[tuple[str, int], Row] = {}
@@ -163,10 +161,7 @@ def _settled(text: str, stop: Sequence[str]) -> str:
     """The part of a growing text that no further token can change or take back."""
     settled = text.rstrip("\ufffd")
     begun = [
-        size
-        for string in stop
-        for size in range(1, len(string))
-        if settled.endswith(string[:size])
+        size for string in stop for size in range(1, len(string)) if settled.endswith(string[:size])
     ]
     return settled[: len(settled) - max(begun, default=0)]
 

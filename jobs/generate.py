@@ -1,0 +1,100 @@
+"""One run asks one model one benchmark: a file of answers that is complete once it exists."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobs.engine import Answer, generate, load_model
+from jobs.experiment import Asking
+from jobs.prompts import Question
+
+SECONDS_BETWEEN_MESSAGES = 0.5
+
+
+class Mailbox(Protocol):
+    """Where progress goes; a Ray queue, or anything with its `put`."""
+
+    def put(self, message: dict[str, Any], /) -> Any:
+        """Take one message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskOrder:
+    """All that a worker needs to ask a model; travels between processes."""
+
+    run_id: str
+    benchmark: str
+    location: str
+    """A folder of this cluster's shared disk, or a name on the hub."""
+    revision: str | None
+    adapter: Path | None
+    questions: tuple[Question, ...]
+    asking: Asking
+    stop: tuple[str, ...]
+    seed: int
+    out: Path
+    """Answers, one JSON object a line."""
+
+
+def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
+    """Answer every question of an order, unless that is done already.
+
+    Writes beside `order.out` and renames, so that a path that exists is complete. Sends
+    `{run_id, stage, benchmark, done, of}` at most twice a second, and when all is
+    answered (a little before the file exists).
+
+    Raises:
+        EngineError: the model cannot be asked.
+    """
+    if order.out.exists():
+        return order.out
+    loaded = load_model(order.location, order.revision, order.adapter)
+    teller = _Teller(order, mailbox)
+    answers = generate(
+        loaded, order.questions, order.asking, order.stop, order.seed, progress=teller.tell
+    )
+    order.out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = order.out.with_name(f".{order.out.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
+        unfinished.replace(order.out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return order.out
+
+
+def read_answers(path: Path) -> Iterator[Answer]:
+    """The answers that `generate_run` wrote, in its order."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield Answer(**json.loads(line))
+
+
+class _Teller:
+    """Progress, at a pace that a mailbox can bear."""
+
+    def __init__(self, order: AskOrder, mailbox: Mailbox) -> None:
+        self.order = order
+        self.mailbox = mailbox
+        self.of = len(order.questions) * order.asking.completions
+        self.next = 0.0
+
+    def tell(self, done: int) -> None:
+        """Send a message unless one was sent just now; the last is sent in any case."""
+        if time.monotonic() < self.next and done < self.of:
+            return
+        self.next = time.monotonic() + SECONDS_BETWEEN_MESSAGES
+        self.mailbox.put(
+            {
+                "run_id": self.order.run_id,
+                "stage": "generate",
+                "benchmark": self.order.benchmark,
+                "done": done,
+                "of": self.of,
+            }
+        )
