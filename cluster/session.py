@@ -1,0 +1,225 @@
+"""A Ray cluster for as long as a command runs: our own, or the one that RAY_ADDRESS names."""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+OBJECT_STORE_BYTES = 256 * 2**20
+"""What passes through is rows and messages; weights stay in files."""
+NOT_UPLOADED = [".git", ".venv*", "runs", "**/__pycache__", "docs", "tests", "benchmarks"]
+
+
+class ClusterError(Exception):
+    """No cluster could be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster that answers."""
+
+    address: str
+    """host:port of its control store."""
+    dashboard_url: str
+    """Empty where the cluster has no dashboard."""
+    token_path: Path | None
+    """The file with the token; None when the token came in a variable of the environment."""
+    cpus: int
+    gpus: int
+
+
+@contextmanager
+def connect(home: Path) -> Iterator[Cluster]:
+    """Start a cluster on this machine, or join the one that `RAY_ADDRESS` names.
+
+    A cluster of our own ends with this context, and with this process however it ends. It listens
+    on the loopback interface, and every request to it needs the token under `home`. Call it in the
+    main thread: Linux ends Ray's processes together with the thread that started them.
+
+    Args:
+        home: a folder that is ours: token, and the record that `python -m cluster status` reads.
+
+    Raises:
+        ClusterError: the cluster to join did not answer, or there is no token for it.
+    """
+    joined = os.environ.get("RAY_ADDRESS", "")
+    token_path = _given_token() if joined else _own_token(home)
+    settings = _settings(token_path) | ({} if joined else _local_settings())
+    with _environment(settings, without=() if joined else ("RAY_AUTH_TOKEN",)):
+        cluster = _start(joined, token_path)
+        record = home / "cluster.json"
+        record.write_text(json.dumps(_record(cluster)))
+        try:
+            yield cluster
+        finally:
+            record.unlink(missing_ok=True)
+            _stop()
+
+
+def _start(joined: str, token_path: Path | None) -> Cluster:
+    import ray
+
+    try:
+        context = ray.init(**(_joining(joined) if joined else _starting()))
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        where = f"the cluster at RAY_ADDRESS={joined}" if joined else "a cluster on this machine"
+        raise ClusterError(f"{where} did not start an exchange: {error}") from error
+    resources = ray.cluster_resources()
+    return Cluster(
+        address=context.address_info["gcs_address"],
+        dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+        token_path=token_path,
+        cpus=int(resources.get("CPU", 0)),
+        gpus=int(resources.get("GPU", 0)),
+    )
+
+
+def _stop() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def _starting() -> dict[str, Any]:
+    return {
+        "address": "local",
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": str(_temporary_folder()),
+    } | _quiet()
+
+
+def _joining(address: str) -> dict[str, Any]:
+    shared = {name: value for name, value in _worker_settings().items() if name != "PYTHONPATH"}
+    return {
+        "address": address,
+        "runtime_env": {
+            "working_dir": str(ROOT),
+            "excludes": NOT_UPLOADED,
+            "env_vars": shared,
+        },
+    } | _quiet()
+
+
+def _quiet() -> dict[str, Any]:
+    """Errors reach the user as exceptions; what workers print stays in Ray's log files."""
+    return {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+def _settings(token_path: Path | None) -> dict[str, str]:
+    token = {"RAY_AUTH_TOKEN_PATH": str(token_path)} if token_path else {}
+    return token | {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def _local_settings() -> dict[str, str]:
+    """Inherited by every process of a local cluster.
+
+    A runtime environment could carry the same to the workers, but then Ray could not use the
+    processes it starts in advance, and each gang would wait a second longer.
+    """
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    return _worker_settings() | {
+        # Despite its name it rules Linux too: Ray takes 127.0.0.1 for the node's address, so that
+        # nothing listens to the network and a change of networks breaks nothing.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "GLOO_SOCKET_IFNAME": loopback,  # a hostname that does not resolve would end the gang
+        "NCCL_SOCKET_IFNAME": loopback,
+    }
+
+
+def _worker_settings() -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    return {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])]),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # one core per worker
+    }
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str], without: tuple[str, ...]) -> Iterator[None]:
+    """Variables as Ray must find them; put back afterwards."""
+    before = dict(os.environ)
+    os.environ.update(settings)
+    for name in without:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        for name in (*settings, *without):
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+
+
+def _own_token(home: Path) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    path = home.resolve() / "cluster.token"
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(os.open(draft, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123
+            file.write(secrets.token_hex(32))
+        draft.replace(path)
+    path.chmod(0o600)
+    return path
+
+
+def _given_token() -> Path | None:
+    """The token of a cluster that others started."""
+    if "RAY_AUTH_TOKEN" in os.environ:
+        return None
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if not path.is_file():
+        raise ClusterError(
+            f"RAY_ADDRESS names a cluster, but there is no token for it: {path} is not there. "
+            "Set RAY_AUTH_TOKEN_PATH to the cluster's token file, or unset RAY_ADDRESS to use a "
+            "cluster of our own"
+        )
+    return path
+
+
+def _temporary_folder() -> Path:
+    """Ray's own folder: short, because a socket's path may have 107 bytes, and nobody else's."""
+    folder = Path("/tmp") / f"codeladder-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise ClusterError(f"{folder} belongs to someone else; remove it")
+    _sweep(folder)
+    return folder
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what ended sessions left, except the latest: its logs may be wanted."""
+    sessions = [path for path in folder.glob("session_*_*") if not path.is_symlink()]
+    for path in sorted(sessions)[:-1]:
+        driver = path.name.rpartition("_")[2]
+        if driver.isdigit() and not alive(int(driver)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def alive(process: int) -> bool:
+    """Whether a process with this id exists."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _record(cluster: Cluster) -> dict[str, str | int]:
+    return {
+        "address": cluster.address,
+        "dashboard": cluster.dashboard_url,
+        "token_path": str(cluster.token_path or ""),
+        "process": os.getpid(),
+    }
