@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
@@ -159,7 +159,7 @@ def answer_text(tokenizer: Any, row: Row) -> str:
     return whole[len(before) :]
 
 
-class InPlaceLayer(DynamicLayer):
+class InPlaceLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     """Keys and values of one layer, written in place into room taken once.
 
     The stock layer copies all it holds at every token, which costs more than the model where the
@@ -211,7 +211,7 @@ def _moved(held: Tensor, length: int, room: int, rows: Tensor | None = None) -> 
 
 
 def new_cache(config: Any, room: int) -> Cache:
-    """A cache for `room` tokens a row; layers that are no plain attention stay transformers' own."""
+    """A cache for `room` tokens a row; layers of other kinds stay transformers' own."""
     cache = DynamicCache(config=config)
     plain = (DynamicLayer, DynamicSlidingWindowLayer)
     cache.layers = [InPlaceLayer(room) if type(layer) in plain else layer for layer in cache.layers]
@@ -231,7 +231,7 @@ class SharedHeads(TorchFunctionMode):
     ) -> Any:
         """Serve `scaled_dot_product_attention`, and pass on everything else."""
         kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention or len(args) != 3:
+        if func is not scaled_dot_product_attention or len(args) != 3:
             return func(*args, **kwargs)
         query, key, value = args
         heads = query.shape[1]

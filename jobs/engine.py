@@ -47,9 +47,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A part of an answer that is being written."""
+    """One more token of an answer that is being written."""
 
     text: str
+    """What is now certain and was not before; often empty."""
+    prompt_tokens: int
     tokens: int
     """Tokens drawn so far."""
     finish: Finish | None = None
@@ -97,7 +99,7 @@ def generate(
 def stream(
     loaded: Loaded, question: Question, asking: Asking, stop: Sequence[str], seed: int
 ) -> Iterator[Piece]:
-    """One answer, piece by piece as it is written; the pieces joined are the answer's text.
+    """One answer, a piece for each token; the pieces joined are the answer's text.
 
     What may turn out to begin a stop string is held back until that is known. Closing the iterator
     ends the work.
@@ -109,9 +111,13 @@ def stream(
     while row.finish is None:
         decoding.step()
         text = row.text if row.finish else _settled(answer_text(loaded.tokenizer, row), stop)
-        if len(text) > told or row.finish:
-            yield Piece(text=text[told:], tokens=len(row.tokens), finish=row.finish)
-            told = max(told, len(text))
+        yield Piece(
+            text=text[told:],
+            prompt_tokens=len(row.prompt.tokens),
+            tokens=len(row.tokens),
+            finish=row.finish,
+        )
+        told = max(told, len(text))
 
 
 def batches(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:

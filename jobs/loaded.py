@@ -1,4 +1,4 @@
-"""A model ready to answer: weights, tokenizer, end tokens, and proof that its adapter does something.
+"""A model ready to answer, and proof that its adapter does something.
 
 Adapters are merged into the weights. In float32 that is exact enough; in bfloat16 each weight is
 rounded once more. Quantized bases are not loaded here.
@@ -36,7 +36,7 @@ class Loaded:
 
     @property
     def positions(self) -> int | None:
-        """Tokens of prompt and answer that the model was made for, or None where it says nothing."""
+        """Tokens of prompt and answer that the model was made for, where it says so."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
@@ -105,4 +105,5 @@ def _adapted(model: Any, tokenizer: Any, adapter: Path) -> Any:
 
 def _probe(model: Any, tokenizer: Any) -> Tensor:
     asked = torch.tensor([tokenizer(PROBE)["input_ids"]], device=model.device)
-    return model(input_ids=asked, use_cache=False).logits.clone()
+    logits: Tensor = model(input_ids=asked, use_cache=False).logits
+    return logits.clone()
