@@ -62,7 +62,7 @@ def read_problems(benchmark: str, path: Path, split: str = "") -> tuple[Problem,
         if name and name in lines:
             before = f"line {lines[name]}" if lines[name] else "an earlier problem"
             fields.wrong(f"task_id {problem.task_id!r} was already used by {before}")
-        lines[name] = fields.line
+        lines.setdefault(name, fields.line)
         if wanted is None or (name.isdecimal() and int(name) in wanted):
             problems.append(problem)
     mistakes.raise_if_any()

@@ -61,7 +61,7 @@ def _killed(ending: Ending, limits: Limits) -> Finding | None:
         return Finding(Outcome.TIMED_OUT, f"no end after {limits.cpu_seconds:.0f} s of CPU time")
     if number:
         return Finding(Outcome.CRASHED, f"killed by {_signal_name(number)}")
-    if ending.cpu_seconds > math.ceil(limits.cpu_seconds) + 1:
+    if ending.cpu_seconds > math.ceil(limits.cpu_seconds):
         return Finding(
             Outcome.TIMED_OUT, f"its processes took {ending.cpu_seconds:.0f} s of CPU time"
         )

@@ -120,6 +120,7 @@ def shown(view: Interpreter) -> list[str]:
 
 def launchers() -> Iterator[tuple[str, ...]]:
     """Ways to start `bwrap` here, to be tried in this order: what stands before it."""
+    bwrap()
     if os.geteuid() != 0:
         yield ()
         return

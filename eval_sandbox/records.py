@@ -36,9 +36,8 @@ def read_records(path: Path, mistakes: Mistakes) -> list[Record]:
                 mistakes.add(number, f"this is not JSON ({error}); one object a line is expected")
                 continue
             _keep(number, value, records, mistakes)
-    if not records:
-        mistakes.add(None, "there is nothing in it; one JSON object a line is expected")
-        mistakes.raise_if_any()
+    if not text.strip():
+        raise InputError(f"{path}: there is nothing in it; one JSON object a line is expected")
     return records
 
 

@@ -1,0 +1,258 @@
+"""Problems in their authors' format, and everything wrong with a file said at once."""
+
+import gzip
+import json
+
+import pytest
+
+from eval_sandbox.benchmarks import BENCHMARKS, InputError, problem_id, read_problems
+from eval_sandbox.problem import Call, Dialogue, Script
+
+HUMANEVAL = {
+    "task_id": "HumanEval/0",
+    "prompt": "def one():\n",
+    "entry_point": "one",
+    "canonical_solution": "    return 1\n",
+    "test": "def check(candidate):\n    assert candidate() == 1\n",
+}
+MBPP = {
+    "task_id": 11,
+    "text": "Write a function that returns one.",
+    "code": "def one():\r\n  return 1",
+    "test_list": ["assert one() == 1", "assert one() < 2"],
+    "test_setup_code": "import math",
+    "challenge_test_list": ["assert one() == 2"],
+}
+SANITIZED = {
+    "task_id": 12,
+    "prompt": "Write a function that returns two.",
+    "code": "def two():\n  return 2",
+    "test_imports": ["import math", "import re"],
+    "test_list": ["assert set([two()]) == {2}"],
+}
+CUSTOM = {
+    "task_id": "adds",
+    "instruction": "Add two numbers.",
+    "signature": "def add(a, b):",
+    "entry_point": "add",
+    "tests": [
+        {"args": [1, 2], "expected": 3},
+        {"args": [1], "kwargs": {"b": 2}, "expected": 3},
+        {"stdin": "1 2", "stdout": "3"},
+        "assert add(1, 2) == 3",
+    ],
+    "reference": "def add(a, b):\n    return a + b\n",
+    "family": "sums",
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(*records, name="problems.jsonl"):
+        lines = [one if isinstance(one, str) else json.dumps(one) for one in records]
+        content = "".join(f"{line}\n" for line in lines).encode()
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return path
+
+    return write
+
+
+def mistakes(benchmark, path, split=""):
+    with pytest.raises(InputError) as caught:
+        read_problems(benchmark, path, split)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("task_id", [11, "11", "MBPP/11", "Mbpp/11", " 11 ", "mbpp+/011"])
+def test_one_problem_has_one_name_however_tools_write_it(task_id):
+    assert problem_id(task_id) == "11"
+
+
+@pytest.mark.parametrize("task_id", ["adds", "team/11", "MBPP/x", "11a", "٣"])
+def test_ids_of_ones_own_stay_as_they_are(task_id):
+    assert problem_id(task_id) == task_id
+
+
+@pytest.mark.parametrize("name", ["problems.jsonl", "problems.jsonl.gz"])
+def test_humaneval_continues_its_prompt_and_checks_its_entry_point(written, name):
+    (problem,) = read_problems("humaneval", written(HUMANEVAL, name=name))
+
+    assert problem.task_id == "HumanEval/0"
+    assert problem.prompt == problem.instruction == HUMANEVAL["prompt"]
+    assert problem.tests == (Script(source=HUMANEVAL["test"] + "\ncheck(one)"),)
+    assert problem.reference == "def one():\n    return 1\n"
+
+
+def test_mbpp_is_judged_by_its_test_list_alone(written):
+    (problem,) = read_problems("mbpp", written(MBPP))
+
+    assert problem.task_id == "MBPP/11"
+    assert problem.prompt == ""
+    assert problem.tests == tuple(Script(source=test) for test in MBPP["test_list"])
+    assert problem.setup == "import math"
+    assert problem.entry_point == "one"
+    assert problem.extra == {"tests": "assert one() == 1\nassert one() < 2"}
+    assert problem.reference == "def one():\n  return 1"
+
+
+def test_sanitized_mbpp_is_a_json_list_with_imports(written):
+    path = written(json.dumps([SANITIZED], indent=1), name="sanitized.json")
+
+    (problem,) = read_problems("mbpp", path)
+
+    assert problem.instruction == SANITIZED["prompt"]
+    assert problem.setup == "import math\nimport re"
+    assert problem.entry_point == "two"
+
+
+@pytest.mark.parametrize(
+    "split, ids",
+    {
+        "prompt": [1, 10],
+        "test": [11, 510],
+        "validation": [511, 600],
+        "train": [601, 974],
+        "": [1, 10, 11, 510, 511, 600, 601, 974],
+    }.items(),
+)
+def test_mbpp_splits_reach_from_id_to_id(written, split, ids):
+    path = written(*(MBPP | {"task_id": n} for n in [1, 10, 11, 510, 511, 600, 601, 974]))
+
+    problems = read_problems("mbpp", path, split)
+
+    assert [problem.task_id for problem in problems] == [f"MBPP/{n}" for n in ids]
+
+
+def test_custom_problems_carry_every_kind_of_test(written):
+    (problem,) = read_problems("custom", written(CUSTOM | {"composition": ["a", "b"]}))
+
+    assert problem.prompt == "def add(a, b):\n"
+    assert problem.family == "sums"
+    assert problem.tests == (
+        Call(args=(1, 2), kwargs={}, expected=3),
+        Call(args=(1,), kwargs={"b": 2}, expected=3),
+        Dialogue(stdin="1 2", stdout="3"),
+        Script(source="assert add(1, 2) == 3"),
+    )
+
+
+WRONG = {
+    "a field missing": (
+        "humaneval",
+        {k: v for k, v in HUMANEVAL.items() if k != "test"} | {"tests": "x"},
+        "field 'test' is missing; the nearest field there is 'tests'",
+    ),
+    "a field of another kind": (
+        "mbpp",
+        MBPP | {"test_list": "assert one() == 1"},
+        "field 'test_list' is \"assert one() == 1\"; a list is expected",
+    ),
+    "no tests": ("mbpp", MBPP | {"test_list": []}, "field 'test_list' has no tests"),
+    "an unknown field": (
+        "custom",
+        CUSTOM | {"refrence": "x"},
+        "there is no field 'refrence'; did you mean 'reference'?",
+    ),
+    "an unknown field of a test": (
+        "custom",
+        CUSTOM | {"tests": [{"arg": [1], "expected": 1}]},
+        "tests[0] has no field 'arg'; did you mean 'args'?",
+    ),
+    "a test without its answer": (
+        "custom",
+        CUSTOM | {"tests": [{"args": [1]}]},
+        "tests[0] has no 'expected'",
+    ),
+    "an assert that is no Python": (
+        "custom",
+        CUSTOM | {"tests": ["assert add(1 == 2"]},
+        "tests[0] is not Python",
+    ),
+    "calls of nothing": ("custom", CUSTOM | {"entry_point": "a.b"}, "field 'entry_point' is 'a.b'"),
+    "no JSON": ("custom", '{"task_id": ', "this is not JSON"),
+    "no object": ("custom", "[1]\n", "an object is expected, not 1"),
+}
+
+
+@pytest.mark.parametrize("benchmark, record, message", WRONG.values(), ids=WRONG)
+def test_a_mistake_is_named_for(written, benchmark, record, message):
+    path = written(record)
+
+    found = mistakes(benchmark, path)
+
+    assert any(line.startswith(str(path)) and message in line for line in found), found
+
+
+def test_every_mistake_is_said_at_once_with_its_line(written):
+    path = written(CUSTOM, "not JSON", CUSTOM | {"instruction": 5, "tests": []}, CUSTOM)
+
+    found = mistakes("custom", path)
+
+    places = [line.removeprefix(f"{path}, ").split(":")[0] for line in found]
+    assert places == ["line 2", "line 3", "line 3", "line 3", "line 4"]
+    assert "already used by line 1" in found[-1]
+
+
+def test_twenty_mistakes_are_shown_and_the_rest_counted(written):
+    found = mistakes("custom", written(*["{"] * 30))
+
+    assert len(found) == 21
+    assert found[-1].startswith("and 10 more mistakes")
+
+
+def test_a_file_that_is_not_there_is_named_with_its_neighbour(written):
+    path = written(CUSTOM)
+
+    (message,) = mistakes("custom", path.with_name("problem.jsonl"))
+
+    assert "No such file" in message
+    assert "'problems.jsonl'" in message
+
+
+DAMAGED = {
+    "empty": (b"", "there is nothing in it"),
+    "a damaged gzip": (b"\x1f\x8bgarbage", "gzip file is damaged"),
+    "no text": (b"\xff\xfe\xfd", "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("content, message", DAMAGED.values(), ids=DAMAGED)
+def test_a_file_is_refused_that_is(tmp_path, content, message):
+    path = tmp_path / "problems.jsonl"
+    path.write_bytes(content)
+
+    assert message in mistakes("custom", path)[0]
+
+
+@pytest.mark.parametrize(
+    "benchmark, split, nearest",
+    [
+        ("mbpp", "tests", "'test'"),
+        ("humaneval", "test", "leave it out"),
+        ("human", "", "humaneval"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(written, benchmark, split, nearest):
+    assert nearest in mistakes(benchmark, written(MBPP), split)[0]
+
+
+def test_a_split_that_is_not_in_the_file_is_refused(written):
+    assert "split 'train'" in mistakes("mbpp", written(MBPP), "train")[0]
+
+
+PUBLISHED = [
+    ("humaneval", "HumanEval.jsonl.gz", "", 164),
+    ("mbpp", "mbpp.jsonl", "", 974),
+    ("mbpp", "mbpp.jsonl", "test", 500),
+    ("mbpp", "sanitized-mbpp.json", "", 427),
+]
+
+
+@pytest.mark.parametrize("benchmark, name, split, problems", PUBLISHED)
+def test_published_files_are_read_whole(published, benchmark, name, split, problems):
+    read = read_problems(benchmark, published / "bench" / name, split)
+
+    assert benchmark in BENCHMARKS
+    assert len(read) == len({problem_id(problem.task_id) for problem in read}) == problems
+    assert all(problem.reference and problem.tests for problem in read)

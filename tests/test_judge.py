@@ -1,0 +1,273 @@
+"""Outcomes of programs, one property each."""
+
+import pytest
+
+from eval_sandbox.contract import Judging, Limits
+from eval_sandbox.judge import assemble, judge, judge_all
+from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script
+from eval_sandbox.verdict import Outcome
+
+LIMITS = Limits(cpu_seconds=2.0, wall_seconds=20.0)
+
+
+def problem(*tests, entry_point="f", prompt="", setup=""):
+    return Problem(
+        task_id="p",
+        instruction="",
+        prompt=prompt,
+        entry_point=entry_point,
+        tests=tests,
+        setup=setup,
+    )
+
+
+def call(*args, expected, **kwargs):
+    return Call(args=args, kwargs=kwargs, expected=expected)
+
+
+def verdict(program, *tests, whole=True, judging=None, **fields):
+    completion = Completion(task_id="p", text=program, whole=whole)
+    return judge(problem(*tests, **fields), completion, judging or Judging(limits=LIMITS))
+
+
+RETURNS = {
+    "the right int": ("return 3", 3, Outcome.PASSED),
+    "a wrong int": ("return 4", 3, Outcome.FAILED),
+    "True for 1": ("return True", 1, Outcome.FAILED),
+    "1 for True": ("return 1", True, Outcome.FAILED),
+    "a tuple for a list": ("return (1, (2,))", [1, [2]], Outcome.PASSED),
+    "a set for a list": ("return {1, 2}", [1, 2], Outcome.FAILED),
+    "a float off by rounding": ("return 0.1 + 0.2", 0.3, Outcome.PASSED),
+    "a float off by a millionth": ("return 0.300001", 0.3, Outcome.FAILED),
+    "a whole float for an int": ("return 3.0", 3, Outcome.PASSED),
+    "nothing": ("pass", None, Outcome.PASSED),
+    "nothing for 0": ("pass", 0, Outcome.FAILED),
+    "a dict in another order": ("return {'b': 2, 'a': 1}", {"a": 1, "b": 2}, Outcome.PASSED),
+    "a dict with one key more": ("return {'a': 1, 'b': 2}", {"a": 1}, Outcome.FAILED),
+    "a big int": ("return 7 ** 99", 7**99, Outcome.PASSED),
+    "text with a NUL and a surrogate": ("return '\\0\\ud800é'", "\0\ud800é", Outcome.PASSED),
+    "a Counter": ("import collections; return collections.Counter('aa')", {"a": 2}, Outcome.PASSED),
+    "a module": ("import os; return os", 1, Outcome.FAILED),
+}
+
+
+@pytest.mark.parametrize("body, expected, outcome", RETURNS.values(), ids=RETURNS)
+def test_outcome_of_a_function_that_returns(body, expected, outcome):
+    assert verdict(f"def f(): {body}", call(expected=expected)).outcome is outcome
+
+
+def test_arguments_arrive_by_position_and_by_name():
+    given = call([1], {"k": 2.5}, expected=[[1], {"k": 2.5}, "named"], c="named")
+
+    assert verdict("def f(a, b, c): return a, b, c", given).outcome is Outcome.PASSED
+
+
+def test_a_call_that_changes_its_argument_does_not_change_the_next_test():
+    program = "def f(a):\n    a.append(1)\n    return len(a)"
+
+    assert verdict(program, call([], expected=1), call([], expected=1)).outcome is Outcome.PASSED
+
+
+def test_one_wrong_call_fails_the_completion_and_the_detail_says_which():
+    judged = verdict("def f(x): return 5", call(1, expected=5), call(2, expected=[6]))
+
+    assert judged.outcome is Outcome.FAILED
+    assert judged.detail == "call 2 returned 5, expected [6]"
+
+
+DETAILS = {
+    "missing": ("def g(): pass", "NameError: the program defines no 'f'"),
+    "raises": ("def f():\n    x = 1\n    return {}['a']", "KeyError: 'a' (line 3)"),
+    "syntax": ("def f(:", "SyntaxError: invalid syntax (line 1)"),
+    "control": ("def f(): raise ValueError('\\x1b[31m\\n')", "ValueError: \\x1b[31m\\n (line 1)"),
+    "long": ("def f(): raise ValueError('x' * 10_000)", f"ValueError: {'x' * 200} (line 1)"),
+}
+
+
+@pytest.mark.parametrize("program, detail", DETAILS.values(), ids=DETAILS)
+def test_detail_is_one_printable_line_for_a_program_that_is(program, detail):
+    assert verdict(program, call(expected=1)).detail == detail
+
+
+def test_a_failed_assert_is_quoted():
+    judged = verdict("def f(): return 1", Script(source="assert f() == 1\nassert f() == 2"))
+
+    assert judged.outcome is Outcome.FAILED
+    assert judged.detail == "AssertionError (test: assert f() == 2)"
+
+
+def test_set_up_runs_after_the_program_and_before_the_asserts():
+    program = "class Node:\n    pass"
+
+    judged = verdict(program, Script(source="assert isinstance(n, Node)"), setup="n = Node()")
+
+    assert judged.outcome is Outcome.PASSED
+
+
+def test_a_main_block_runs_only_where_the_program_itself_is_judged():
+    program = "def f(): return 1\nif __name__ == '__main__': print(input())"
+
+    assert verdict(program, call(expected=1)).outcome is Outcome.PASSED
+    assert verdict(program, Dialogue(stdin="a", stdout="a")).outcome is Outcome.PASSED
+
+
+DIALOGUES = {
+    "right": ("print(int(input()) + 1)", Outcome.PASSED),
+    "right but for white space at line ends": ("print('42  \\n\\n')", Outcome.PASSED),
+    "right and leaves with 0": ("import os\nos.write(1, b'42')\nos._exit(0)", Outcome.PASSED),
+    "right from a thread": (
+        "import threading\nthreading.Timer(0.1, print, [42]).start()",
+        Outcome.PASSED,
+    ),
+    "right with a failing status": ("print(42)\nraise SystemExit(3)", Outcome.FAILED),
+    "right and then raises": ("print(42)\n1 / 0", Outcome.FAILED),
+    "wrong": ("print(43)", Outcome.FAILED),
+    "right on standard error": ("import sys\nprint(42, file=sys.stderr)", Outcome.FAILED),
+    "right with space before it": ("print(' 42')", Outcome.FAILED),
+}
+
+
+@pytest.mark.parametrize("program, outcome", DIALOGUES.values(), ids=DIALOGUES)
+def test_outcome_of_a_dialogue_that_is(program, outcome):
+    assert verdict(program, Dialogue(stdin="41\n", stdout="42\n")).outcome is outcome
+
+
+def test_each_dialogue_is_a_fresh_run_in_a_fresh_folder():
+    program = "import os\nprint(os.path.exists('left'))\nopen('left', 'w').close()"
+    dialogues = [Dialogue(stdin="", stdout="False")] * 2
+
+    assert verdict(program, *dialogues).outcome is Outcome.PASSED
+
+
+def test_the_wall_limit_holds_for_all_tests_together():
+    program = "import time\ntime.sleep(0.7)"
+    judging = Judging(limits=Limits(wall_seconds=1.0))
+
+    judged = verdict(program, *[Dialogue(stdin="", stdout="")] * 3, judging=judging)
+
+    assert judged.outcome is Outcome.TIMED_OUT
+    assert judged.wall_seconds < 2.0
+
+
+def test_a_program_killed_by_a_signal_crashed():
+    judged = verdict("import os\ndef f(): os.abort()", call(expected=1))
+
+    assert judged.outcome is Outcome.CRASHED
+    assert judged.detail == "killed by SIGABRT"
+
+
+def test_cpu_time_counts_child_processes_and_not_sleep():
+    program = (
+        "import os, time\n"
+        "def f():\n"
+        "    if os.fork() == 0:\n"
+        "        while time.process_time() < 0.3: pass\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "    time.sleep(0.3)\n"
+    )
+
+    judged = verdict(program, call(expected=None))
+
+    assert judged.outcome is Outcome.PASSED
+    assert 0.28 < judged.cpu_seconds < 0.58
+    assert judged.wall_seconds > 0.6
+
+
+def test_children_that_burn_cpu_together_use_up_the_budget():
+    program = (
+        "import os, time\n"
+        "def f():\n"
+        "    for _ in range(2):\n"
+        "        if os.fork() == 0:\n"
+        "            while time.process_time() < 0.7: pass\n"
+        "            os._exit(0)\n"
+        "    os.wait(), os.wait()\n"
+    )
+    judging = Judging(limits=Limits(cpu_seconds=1.0, wall_seconds=60.0))
+
+    assert verdict(program, call(expected=None), judging=judging).outcome is Outcome.TIMED_OUT
+
+
+def test_a_sandbox_that_cannot_start_is_our_fault():
+    judging = Judging(limits=Limits(file_mib=2**60))  # more than a file system can be told
+
+    judged = verdict("def f(): return 1", call(expected=1), judging=judging)
+
+    assert judged.outcome is Outcome.SANDBOX_ERROR
+    assert "did not start" in judged.detail
+
+
+def test_a_problem_without_tests_is_refused():
+    with pytest.raises(ValueError, match="no tests"):
+        verdict("def f(): return 1")
+
+
+def test_a_completion_continues_the_prompt_and_a_solution_does_not():
+    asked = problem(call(expected=1), prompt="def f():\n")
+    continued = Completion(task_id="p", text="    return 1")
+    whole = Completion(task_id="p", text="f = lambda: 1", whole=True)
+
+    assert assemble(asked, continued, Judging()) == "def f():\n    return 1"
+    assert assemble(asked, whole, Judging()) == "f = lambda: 1"
+
+
+FENCES = {
+    "one": ("Sure:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
+    "the first of two": ("```python\nx = 1\n```\n```python\nx = 2\n```", "x = 1\n"),
+    "none": ("x = 1", "x = 1"),
+    "one that never closes": ("```python\nx = 1", "x = 1"),
+    "one of another language": ("```sh\nls\n```\n```py\nx = 1\n```", "x = 1\n"),
+}
+
+
+@pytest.mark.parametrize("text, program", FENCES.values(), ids=FENCES)
+def test_fenced_extraction_takes_the_code_from_an_answer_with(text, program):
+    completion = Completion(task_id="p", text=text, whole=True)
+
+    assert assemble(problem(), completion, Judging(extract="fenced")) == program
+
+
+def test_the_standard_preamble_puts_typing_and_math_in_scope():
+    program = "def f(a: List[int]) -> int: return math.gcd(*a)"
+    judging = Judging(preamble="standard", limits=LIMITS)
+
+    assert verdict(program, call([4, 6], expected=2)).outcome is Outcome.FAILED
+    assert verdict(program, call([4, 6], expected=2), judging=judging).outcome is Outcome.PASSED
+
+
+def test_the_preamble_keeps_the_builtin_pow():
+    judging = Judging(preamble="standard", limits=LIMITS)
+
+    judged = verdict("def f(): return pow(2, 5, 7)", call(expected=4), judging=judging)
+
+    assert judged.outcome is Outcome.PASSED
+
+
+def test_lines_of_a_program_count_without_the_preamble():
+    judging = Judging(preamble="standard", limits=LIMITS)
+
+    assert verdict("def f(): 1 / 0", call(expected=1), judging=judging).detail.endswith("(line 1)")
+
+
+def test_verdicts_come_in_the_order_of_the_completions():
+    asked = problem(call(expected=1))
+    slow_first = ["import time; time.sleep(0.5)\ndef f(): return 1", *["def f(): return 0"] * 9]
+    pairs = [(asked, Completion(task_id="p", text=text)) for text in slow_first]
+
+    outcomes = [one.outcome for one in judge_all(pairs, Judging(limits=LIMITS), workers=3)]
+
+    assert outcomes == [Outcome.PASSED, *[Outcome.FAILED] * 9]
+
+
+def test_stopping_early_ends_the_judge():
+    pairs = [(problem(call(expected=1)), Completion(task_id="p", text="def f(): return 1"))] * 50
+    verdicts = judge_all(pairs, Judging(limits=LIMITS), workers=2)
+
+    assert next(verdicts).outcome is Outcome.PASSED
+    verdicts.close()
+
+
+def test_no_worker_is_refused():
+    with pytest.raises(ValueError, match="workers is 0"):
+        next(judge_all([], Judging(), workers=0))

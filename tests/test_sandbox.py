@@ -1,0 +1,159 @@
+"""What a candidate cannot do, tried for real; and what a host that cannot isolate is told."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from eval_sandbox.attacks import CALLS
+from eval_sandbox.contract import Judging, Limits
+from eval_sandbox.host import SandboxUnavailable, explain, interpreter
+from eval_sandbox.judge import judge
+from eval_sandbox.problem import Completion, Problem
+from eval_sandbox.sandbox import check_host
+from eval_sandbox.self_check import ATTACKS, self_check
+from eval_sandbox.verdict import Outcome
+
+ROOT = Path(__file__).parent.parent
+PROBLEM = Problem(task_id="p", instruction="", prompt="", entry_point="f", tests=CALLS)
+
+
+@pytest.fixture(scope="module")
+def trials():
+    return {trial.name: trial for trial in self_check(workers=4)}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_sandbox_withstands_a_program_that(name, trials):
+    trial = trials[name]
+
+    assert trial.verdict.outcome in ATTACKS[name].outcomes, trial.verdict
+    assert trial.survivors == 0
+
+
+def test_an_honest_program_passes_beside_the_attacks(trials):
+    assert trials["passes an honest program"].verdict.outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(
+    "name", ["reads the users of the host", "starts a shell", "looks at other processes"]
+)
+def test_the_attack_works_where_nothing_stops_it(name):
+    check = f"{ATTACKS[name].program}\nassert f(1) == 2"
+
+    subprocess.run([sys.executable, "-I", "-c", check], check=True)
+
+
+def uids_of_process_carrying(marker):
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                status = (process / "status").read_text()
+            except OSError:
+                continue
+            if marker.encode() in words:
+                return next(line for line in status.splitlines() if line.startswith("Uid:"))
+    return None
+
+
+def test_candidates_never_run_with_the_real_uid_of_root():
+    marker = f"uid-{os.getpid()}"
+    sleep = f"[sys.executable, '-c', 'import time; time.sleep(9)', {marker!r}]"
+    program = f"import os, sys\nos.execv(sys.executable, {sleep})"
+    judging = Judging(limits=Limits(wall_seconds=3.0))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        verdict = pool.submit(judge, PROBLEM, Completion(task_id="p", text=program), judging)
+        found = None
+        while found is None and not verdict.done():
+            found = uids_of_process_carrying(marker)
+            time.sleep(0.01)
+
+    assert found is not None
+    assert "0" not in found.split()[1:]
+
+
+def test_installed_packages_are_no_part_of_what_candidates_see():
+    view = interpreter()
+    packages = [path for folder in view.folders for path in folder.glob("**/*-packages")]
+
+    assert set(packages) <= set(view.hidden) | {p for h in view.hidden for p in h.glob("**/*")}
+
+
+def test_a_host_without_bwrap_is_told_what_to_type(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "eval_sandbox", "self-check"],
+        env={"PATH": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "apt-get install bubblewrap" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "complaint, advice",
+    {
+        "refused": ("bwrap: No permissions to create new namespace", "max_user_namespaces"),
+        "unreadable": (
+            "bwrap: Can't find source path /root/x: Permission denied",
+            "/usr/bin/python3",
+        ),
+        "old": ("bwrap: Unknown option --size", "0.8"),
+        "silent": ("", "said nothing"),
+    }.values(),
+    ids=["refused", "unreadable", "old", "silent"],
+)
+def test_a_complaint_of_bwrap_becomes_advice(complaint, advice):
+    assert advice in explain(complaint)
+
+
+def test_this_host_can_isolate():
+    check_host()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no interpreter for all users")
+@pytest.mark.parametrize("uid", ["0", "1234"])
+def test_the_judge_also_works_with_the_interpreter_of_the_system_as_uid(uid, tmp_path):
+    code = (
+        "from eval_sandbox.sandbox import check_host\n"
+        "from eval_sandbox.self_check import HONEST, attempt\n"
+        "check_host()\n"
+        "print(attempt('honest', HONEST).verdict.outcome)\n"
+    )
+    version = subprocess.run(
+        ["/usr/bin/python3", "-c", "import sys; print(sys.version_info >= (3, 11))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if version.stdout.strip() != "True":
+        pytest.skip("the interpreter of the system is older than 3.11")
+    become = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--"]
+    readable = subprocess.run([*become, "test", "-r", str(ROOT / "eval_sandbox")], check=False)
+    if readable.returncode != 0:
+        pytest.skip(f"uid {uid} cannot read {ROOT}")
+
+    done = subprocess.run(
+        [*become, "/usr/bin/python3", "-B", "-c", code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.strip() == "passed", done.stderr
+
+
+def test_the_exception_for_a_host_reads_as_one_sentence():
+    assert "\n" not in str(SandboxUnavailable(explain("bwrap: a\nbwrap: b")))
