@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from jobs.answers import Finish
 from jobs.loaded import EngineError, Loaded
 
-Finish = Literal["end", "stop", "length"]
 CONTEXT = 4
 """Prompt tokens decoded before an answer: some tokenizers drop the space of a text's first word."""
 CROWDED = 0.8

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from jobs.answers import Answer, Finish
 from jobs.decoding import (
     Decoding,
-    Finish,
     Row,
     Sampling,
     Stops,
@@ -26,23 +26,6 @@ from jobs.loaded import EngineError, Loaded, load_model
 from jobs.prompts import Question
 
 __all__ = ["Answer", "EngineError", "Loaded", "Piece", "generate", "load_model", "stream"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One completion of a model."""
-
-    task_id: str
-    position: int
-    """Which of the problem's completions, from 0."""
-    text: str
-    """Ends before the first stop string."""
-    whole: bool
-    """True: a whole program. False: it continues the problem's prompt."""
-    tokens: int
-    """Tokens drawn, those of a stop string and the end token included."""
-    finish: Finish
-    """`end`: the model ended it; `stop`: a stop string; `length`: no room was left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

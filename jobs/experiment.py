@@ -311,7 +311,7 @@ def short_hash(content: Any) -> str:
 
 
 def identity(model: ModelSpec) -> str:
-    """What the weights are: a hub commit, or the sha256 of the files of a folder that shape them."""
+    """What the weights are: a hub commit, or a hash of the files of a folder that shape them."""
     if model.hub:
         return f"{model.hub}@{model.revision}"
     files = sorted(

@@ -3,12 +3,10 @@
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobs.engine import Answer, generate, load_model
 from jobs.experiment import Asking
 from jobs.prompts import Question
 
@@ -40,6 +38,24 @@ class AskOrder:
     """Answers, one JSON object a line."""
 
 
+def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool) -> None:
+    """Answer an order on the cluster this process is connected to, and wait.
+
+    A worker that dies is replaced, up to three times; answers that exist are not made again.
+
+    Raises:
+        EngineError: the model cannot be asked.
+    """
+    import ray
+
+    remote = ray.remote(generate_run)
+    options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 3}
+    try:
+        ray.get(remote.options(**options).remote(order, mailbox))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
 def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
     """Answer every question of an order, unless that is done already.
 
@@ -50,6 +66,8 @@ def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
     Raises:
         EngineError: the model cannot be asked.
     """
+    from jobs.engine import generate, load_model  # the driver imports this module, but no torch
+
     if order.out.exists():
         return order.out
     loaded = load_model(order.location, order.revision, order.adapter)
@@ -66,13 +84,6 @@ def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return order.out
-
-
-def read_answers(path: Path) -> Iterator[Answer]:
-    """The answers that `generate_run` wrote, in its order."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield Answer(**json.loads(line))
 
 
 class _Teller:

@@ -15,12 +15,13 @@ from eval_sandbox.completions import Given, read_completions
 from eval_sandbox.judge import judge_all
 from eval_sandbox.sandbox import check_host
 from eval_sandbox.verdict import Verdict
+from jobs.answers import Answer
 from jobs.declared import UserError
 from jobs.experiment import Asking, Benchmark, short_hash
 from jobs.judge import AT_ONCE, require_verdicts
 from jobs.progress import Board
 from jobs.recipes import BENCH, BenchmarkRecipe, find_file, read_recipe, sha256_of
-from jobs.record import Answered, contract_row, judged_rows, problem_rows
+from jobs.record import contract_row, judged_rows, problem_rows
 
 REPORTED = (1, 10, 100)
 """k of pass@k, as far as there are completions."""
@@ -98,13 +99,13 @@ def _record(
     write(open_ledger(), [run, asking, judging, *problem_rows(benchmark), *rows])
 
 
-def _answered(given: Sequence[Given]) -> list[Answered]:
+def _answered(given: Sequence[Given]) -> list[Answer]:
     seen: dict[str, int] = defaultdict(int)
     answers = []
     for g in given:
         task_id = g.problem.task_id
         answers.append(
-            Answered(
+            Answer(
                 task_id=task_id,
                 position=seen[task_id],
                 text=g.completion.text,

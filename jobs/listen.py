@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from database import schema
 from jobs.pipeline import Work
 from jobs.progress import Board
 from jobs.record import Recorder
+from jobs.train import Progress
 
 if TYPE_CHECKING:
     from cluster.mailbox import Mailbox
@@ -37,20 +39,19 @@ def listening(
         thread.join()
 
 
-def _receive(
-    messages: list[dict[str, Any]], recorder: Recorder, board: Board, labels: dict[str, str]
-) -> None:
-    recorder.steps(_step(m) for m in messages if m["stage"] == "train")
-    for message in messages:
-        label = labels[message["run_id"]]
-        if message["stage"] == "train":
-            note = f"loss {message['loss']:.3f}"
-            board.update(f"{label}: training", "steps", message["step"], message["of"], note)
-        else:
-            label = f"{label}: generating {message['benchmark']}"
-            board.update(label, "answers", message["done"], message["of"])
+def _receive(messages: list[Any], recorder: Recorder, board: Board, labels: dict[str, str]) -> None:
+    steps = [message for message in messages if isinstance(message, Progress)]
+    recorder.steps(map(_row, steps))
+    for step in steps:
+        label = f"{labels[step.run_id]}: training"
+        board.update(label, "steps", step.step, step.of, f"loss {step.loss:.3f}")
+    for told in messages:
+        if not isinstance(told, Progress):
+            label = f"{labels[told['run_id']]}: generating {told['benchmark']}"
+            board.update(label, "answers", told["done"], told["of"])
 
 
-def _step(message: dict[str, Any]) -> schema.Step:
-    names = ("step", "loss", "learning_rate", "gradient_norm", "tokens", "seconds")
-    return schema.Step(run=message["run_id"], **{name: message[name] for name in names})
+def _row(step: Progress) -> schema.Step:
+    fields = asdict(step)
+    del fields["of"]
+    return schema.Step(run=fields.pop("run_id"), **fields)

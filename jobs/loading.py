@@ -37,8 +37,9 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
     content = read_yaml(path)
     file, mistakes = ExperimentFile.parse(content)
     raw = file.model_dump() if file else content
-    models = raw.get("models") if isinstance(raw.get("models"), dict) else {}
-    mistakes += [m for name, spec in models.items() for m in _model_mistakes(name, spec)]
+    models = raw.get("models")
+    if isinstance(models, dict):
+        mistakes += [m for name, spec in models.items() for m in _model_mistakes(name, spec)]
     missing: list[str] = []
     absent = mistakes if need_files else missing
     datasets = _collect(_names(raw, "datasets"), "datasets", _dataset, mistakes, absent)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from cluster.slots import Slots
 from eval_sandbox.problem import Completion
+from jobs.answers import Answer, read_answers
 from jobs.experiment import Benchmark, Run, short_hash
-from jobs.generate import Answer, AskOrder, ask_remotely, read_answers
+from jobs.generate import AskOrder, ask
 from jobs.home import Home
 from jobs.judge import JudgeOrder, judge
 from jobs.prepare import prepare
 from jobs.progress import Board
 from jobs.prompts import question
-from jobs.record import Answered, Recorder
-from jobs.train import TrainOrder, read_training, train
+from jobs.record import Recorder
+from jobs.train import TrainOrder, train
 
 if TYPE_CHECKING:
     from cluster.mailbox import Mailbox
@@ -129,7 +130,7 @@ def train_stage(run: Run, place: Workplace, priority: int) -> Path:
         workers = run.model.parallelism.workers
         with place.stage(run, "training", place.accelerators, workers, priority):
             train(order, place.mailbox, gpus=place.gpus is not None)
-    place.recorder.checkpoint(*read_training(order))
+    place.recorder.trained(run, order.checkpoint)
     return order.checkpoint
 
 
@@ -153,7 +154,7 @@ def ask_stage(
     if not order.out.exists():
         name = f"generating {benchmark.name}"
         with place.stage(run, name, place.accelerators, 1, priority):
-            ask_remotely(order, place.mailbox, gpus=place.gpus is not None)
+            ask(order, place.mailbox, gpus=place.gpus is not None)
     return read_answers(order.out)
 
 
@@ -179,19 +180,8 @@ def judge_stage(
 
     with place.stage(run, name, place.processors, at_once, priority):
         verdicts = judge(order, at_once, progress)
-        place.recorder.judged(run, benchmark, [_answered(a) for a in answers], verdicts)
+        place.recorder.judged(run, benchmark, answers, verdicts)
     place.board.finish(label)
-
-
-def _answered(answer: Answer) -> Answered:
-    return Answered(
-        task_id=answer.task_id,
-        position=answer.position,
-        text=answer.text,
-        whole=answer.whole,
-        tokens=answer.tokens,
-        finish=answer.finish,
-    )
 
 
 def _guarded(

@@ -134,7 +134,7 @@ def _training_gib(run: Run, count: float) -> float:
     weights = (2 if method.precision == "bf16" else 4) * count / sharded
     adapters = 16 * method.rank * 16 * width * layers
     tokens = _micro_batch(method, parallelism.workers) * method.max_length
-    return (weights + adapters + 34 * tokens * width * layers) / GIB
+    return float(weights + adapters + 34 * tokens * width * layers) / GIB
 
 
 def _micro_batch(method: LoRA, workers: int) -> int:

@@ -5,7 +5,14 @@ import time
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 QUIET_SECONDS = 15.0
 """Where no terminal is watching, a stage says how far it is this often."""
@@ -35,7 +42,7 @@ class Board:
         self._console = console
         self._lock = threading.Lock()
         self._stages: dict[str, _Stage] = {}
-        self._bars: dict[str, int] = {}
+        self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -77,4 +84,4 @@ class Board:
             self._stages.pop(label, None)
             bar = self._bars.pop(label, None)
             if bar is not None:
-                self._progress.remove_task(bar)  # type: ignore[arg-type]  # rich's NewType of int
+                self._progress.remove_task(bar)

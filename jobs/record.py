@@ -5,8 +5,9 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -16,20 +17,10 @@ from database.scores import ProblemResult, score
 from database.writing import write
 from eval_sandbox.problem import Problem
 from eval_sandbox.verdict import Outcome, Verdict
+from jobs.answers import Answer
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.provenance import provenance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """One answer of a model, as it is recorded."""
-
-    task_id: str
-    position: int
-    text: str
-    whole: bool
-    tokens: int
-    finish: str
+from jobs.recipes import sha256_of
 
 
 class Recorder:
@@ -69,15 +60,25 @@ class Recorder:
         """Record steps of trainings as they come."""
         self._write(list(rows))
 
-    def checkpoint(self, row: schema.Checkpoint, steps: Iterable[schema.Step]) -> None:
-        """Record the weights a training produced and its whole curve."""
-        self._write([row, *steps])
+    def trained(self, run: Run, checkpoint: Path) -> None:
+        """Record the weights that a training left in a folder, and its whole curve."""
+        lines = (checkpoint / "steps.jsonl").read_text().splitlines()
+        steps = [schema.Step(run=run.id, **json.loads(line)) for line in lines]
+        weights = schema.Checkpoint(
+            run=run.id,
+            kind="adapter",
+            path=str(checkpoint),
+            sha256=sha256_of(checkpoint / "adapter_model.safetensors"),
+            steps=len(steps),
+            facts=json.loads((checkpoint / "facts.json").read_text()),
+        )
+        self._write([weights, *steps])
 
     def judged(
         self,
         run: Run,
         benchmark: Benchmark,
-        answers: Sequence[Answered],
+        answers: Sequence[Answer],
         verdicts: Sequence[Verdict],
     ) -> None:
         """Record answers, their verdicts and the scores that follow, in one transaction."""
@@ -126,7 +127,7 @@ def judged_rows(
     run: str,
     benchmark: Benchmark,
     asking: str,
-    answers: Sequence[Answered],
+    answers: Sequence[Answer],
     verdicts: Sequence[Verdict],
 ) -> Iterator[schema.Row]:
     """Answers, their verdicts, and the scores that follow."""
@@ -186,7 +187,7 @@ def _scores(
 
 
 def _results(
-    benchmark: Benchmark, answers: Sequence[Answered], verdicts: Sequence[Verdict]
+    benchmark: Benchmark, answers: Sequence[Answer], verdicts: Sequence[Verdict]
 ) -> list[ProblemResult]:
     outcomes = defaultdict(list)
     for answer, verdict in zip(answers, verdicts, strict=True):
