@@ -78,7 +78,7 @@ def judged(run, passes, *, n=2, benchmark="humaneval", asking=ASKING, judging=JU
     rows = []
     for place, passed in enumerate(passes):
         for position in range(n):
-            key = f"{run[:6]}{asking.id[-2:]}{benchmark[:2]}{place:04}{position:02}"
+            key = answer_id(run, place, position, benchmark=benchmark, asking=asking)
             rows.append(completion(key, run, benchmark, place, position, asking))
             outcome = "passed" if position < passed else ("failed", "timed_out")[place % 2]
             rows.append(verdict(key, outcome, judging))
@@ -87,6 +87,10 @@ def judged(run, passes, *, n=2, benchmark="humaneval", asking=ASKING, judging=JU
         for place, passed in enumerate(passes)
     ]
     return [*rows, score_row(run, results, benchmark, asking, judging)]
+
+
+def answer_id(run, place, position, *, benchmark="humaneval", asking=ASKING):
+    return f"{run[:4]}{run[-3:]}{asking.id[-1]}{benchmark[:2]}{place:04}{position:02}"
 
 
 def completion(key, run, benchmark, place, position, asking):

@@ -11,6 +11,7 @@ from plausible_rows import (
     JUDGING,
     NOON,
     TUNED,
+    answer_id,
     base_run,
     completion,
     judged,
@@ -99,7 +100,7 @@ def test_a_base_without_a_score_gives_no_difference(ledger):
 
 
 def test_a_sandbox_error_is_not_a_failure_of_the_model(filled):
-    broken = verdict(f"{TUNED[:6]}01hu000001", "sandbox_error")
+    broken = verdict(answer_id(TUNED, 0, 1), "sandbox_error")
     write(filled, [broken])
 
     of_problem = queries.problem_results(filled, TUNED, "humaneval", ASKING.id, JUDGING.id)
@@ -108,7 +109,7 @@ def test_a_sandbox_error_is_not_a_failure_of_the_model(filled):
 
 
 def test_rescoring_adds_results_and_keeps_the_old(filled):
-    rescored = [verdict(f"{TUNED[:6]}01hu{place:04}00", "failed", OTHER) for place in range(40)]
+    rescored = [verdict(answer_id(TUNED, place, 0), "failed", OTHER) for place in range(40)]
     write(filled, [OTHER, *rescored, score_row(TUNED, passes([0] * 40, 1), judging=OTHER)])
 
     found = queries.scores(filled)
@@ -196,7 +197,7 @@ def test_an_answer_without_a_verdict_is_shown(ledger):
 
 
 def test_an_answer_judged_twice_can_be_asked_for_once(filled):
-    twice = verdict(f"{TUNED[:6]}01hu000000", "failed", OTHER)
+    twice = verdict(answer_id(TUNED, 0, 0), "failed", OTHER)
     write(filled, [OTHER, twice])
 
     assert len(queries.completions(filled, TUNED, "humaneval", limit=99)) == 81

@@ -1,0 +1,22 @@
+"""The leaderboard: `python -m streamlit run leaderboard/app.py`."""
+
+import streamlit as st
+
+from leaderboard import board_page, run_page, try_page
+
+
+def main() -> None:
+    """Lay out the navigation and show the page of the URL."""
+    st.set_page_config(page_title="Codeladder", page_icon=":material/stairs:", layout="wide")
+    page = st.navigation(
+        [
+            st.Page(board_page.show, title="Leaderboard", default=True),
+            st.Page(run_page.show, title="Runs", url_path="run"),
+            st.Page(try_page.show, title="Try it", url_path="try"),
+        ],
+        position="top",
+    )
+    page.run()
+
+
+main()

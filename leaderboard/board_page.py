@@ -1,0 +1,154 @@
+"""The first page: did the tuning help?"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from database import LedgerError, NoLedgerError
+from database.facts import BenchmarkFacts, Pulse, RunFacts, Standing
+from database.queries import ACTIVE
+from leaderboard import charts, ranking, reading
+from leaderboard.words import ago, count, plain
+
+BUSY_REFRESH, IDLE_REFRESH = "3s", "15s"
+
+
+def show() -> None:
+    """Show the ranked table of one benchmark and metric."""
+    st.title("Leaderboard")
+    pulse = opened()
+    watch(pulse)
+    known = reading.benchmarks(pulse)
+    if not known:
+        st.info("No scores yet. Run `make train-all`.")
+        st.stop()
+    benchmark, metric, order = _choices(known)
+    found = _under_one_contract(reading.standings(pulse, benchmark.name, metric))
+    _table(benchmark, found, order)
+
+
+def opened() -> Pulse:
+    """Return the ledger's pulse; without a ledger, say what to do and end the page."""
+    pulse = _pulse()
+    if pulse is None:
+        st.fragment(_wait_for_ledger, run_every=BUSY_REFRESH)()
+        st.stop()
+    return pulse
+
+
+def _pulse() -> Pulse | None:
+    try:
+        return reading.pulse()
+    except NoLedgerError:
+        st.info("No ledger yet. Run `make train-all`; this page shows its progress and scores.")
+    except LedgerError as error:
+        st.error(f"The ledger cannot be read: {error}")
+    return None
+
+
+def watch(pulse: Pulse, *, only: str | None = None) -> None:
+    """Show how fresh the page is and what runs now; draw the page again when rows change.
+
+    Args:
+        pulse: what the page was drawn from.
+        only: id of the one run whose progress is shown.
+    """
+    busy = any(state in ACTIVE for state, _ in pulse.states)
+    every = BUSY_REFRESH if busy else IDLE_REFRESH
+    st.fragment(_watch, run_every=every)(pulse, only)
+
+
+def _wait_for_ledger() -> None:
+    try:
+        reading.pulse()
+    except LedgerError:
+        return
+    st.rerun(scope="app")
+
+
+def _watch(drawn: Pulse, only: str | None) -> None:
+    try:
+        now = reading.pulse()
+    except LedgerError as error:
+        st.warning(f"The ledger does not answer; what is shown may be old. {error}")
+        return
+    if _without_steps(now) != _without_steps(drawn):
+        st.rerun(scope="app")
+    changed = ago(now.changed_at, datetime.now(UTC)) if now.changed_at else "never"
+    st.caption(f"Updated {changed}")
+    if any(state in ACTIVE for state, _ in now.states):
+        active = [run for run in reading.runs(now) if run.state in ACTIVE]
+        _progress([run for run in active if only in (None, run.id)])
+
+
+def _without_steps(pulse: Pulse) -> tuple[object, ...]:
+    """A training step changes the progress only, which the fragment draws itself."""
+    return pulse.changed_at, pulse.events, pulse.scores, pulse.states
+
+
+def _progress(active: Sequence[RunFacts]) -> None:
+    working = [run for run in active if run.state != "waiting"]
+    waiting = len(active) - len(working)
+    for run in working:
+        step = f", step {run.last_step}" if run.state == "training" and run.last_step else ""
+        stage = ACTIVE.index(run.state) / len(ACTIVE)
+        link = f"[{plain(run.label)}](run?id={run.id})"
+        st.progress(stage, text=f"{link}: {run.state}{step}", width=480)
+    if waiting:
+        st.caption(f"{count(waiting, 'more run')} waiting")
+
+
+def _choices(known: Sequence[BenchmarkFacts]) -> tuple[BenchmarkFacts, str, str]:
+    """Return the benchmark, metric and order chosen; all three live in the URL."""
+    of_name = {benchmark.name: benchmark for benchmark in known}
+    with st.container(horizontal=True):
+        name = st.selectbox("Benchmark", list(of_name), key="benchmark", bind="query-params")
+        benchmark = of_name[name]
+        metric = st.selectbox("Metric", benchmark.metrics, key="metric", bind="query-params")
+        order = st.selectbox("Sort by", list(ranking.ORDERS), key="sort", bind="query-params")
+    return benchmark, metric, order
+
+
+def _under_one_contract(standings: list[Standing]) -> list[Standing]:
+    """Scores under different contracts are never ranked together; offer a choice instead."""
+    names = ranking.contracts(standings)
+    chosen = names[0]
+    if len(names) > 1:
+        chosen = st.selectbox(
+            "Contract",
+            names,
+            key="contract",
+            bind="query-params",
+            help="How models were asked and judged. Only scores under one contract compare.",
+        )
+    return [standing for standing in standings if standing.result.contract == chosen]
+
+
+def _table(benchmark: BenchmarkFacts, found: list[Standing], order: str) -> None:
+    result = found[0].result
+    st.markdown(f"#### {ranking.headline(found)}")
+    st.table(
+        ranking.table(found, order),
+        hide_index=True,
+        border="horizontal",
+        alt=f"{result.metric} on {benchmark.name}, sorted by {order.lower()}",
+    )
+    st.caption(
+        f"{count(benchmark.problems, 'problem')}, {count(result.completions, 'completion')} each, "
+        f"contract {result.contract}. Intervals are 95 %, over problems; a model is compared "
+        "with its base on the same problems."
+    )
+    in_order = ranking.ordered(found, order)
+    st.altair_chart(charts.interval_plot(in_order), alt=charts.interval_words(in_order))
+    _downloads(benchmark.name, in_order)
+
+
+def _downloads(name: str, found: Sequence[Standing]) -> None:
+    results = [standing.result for standing in found]
+    with st.container(horizontal=True):
+        csv, json = ranking.as_csv(results), ranking.as_json(results)
+        st.download_button("Download CSV", csv, f"{name}.csv", "text/csv", on_click="ignore")
+        st.download_button(
+            "Download JSON", json, f"{name}.json", "application/json", on_click="ignore"
+        )

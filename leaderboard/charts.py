@@ -1,0 +1,91 @@
+"""The charts, each with a description for those who do not see it."""
+
+from collections.abc import Sequence
+
+import altair as alt
+
+from database.facts import Standing, StepFacts
+from leaderboard.ranking import tuning
+from leaderboard.words import interval, percent
+
+POINTS_AT_MOST = 1_000
+"""Steps a loss curve draws; a longer run is thinned evenly."""
+
+
+def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
+    """Draw every score with its 95 % interval, top to bottom in the order given."""
+    named = zip(standings, names_of(standings), strict=True)
+    rows = [_drawn(standing, name) for standing, name in named]
+    axis = alt.Axis(title=None, labelLimit=260, domain=False, ticks=False, offset=6)
+    base = alt.Chart(alt.Data(values=rows), height=alt.Step(28)).encode(
+        y=alt.Y("run:N", sort=names_of(standings), axis=axis),
+        color=alt.Color("kind:N", legend=alt.Legend(title=None, orient="top")),
+        tooltip=["run:N", "score:N", "interval:N"],
+    )
+    scale = alt.Axis(title="Percent solved", tickCount=10)
+    score = alt.X("value:Q", scale=alt.Scale(domain=[0, 100]), axis=scale)
+    lines = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q")
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(
+        x=score, shape=alt.Shape("kind:N", legend=alt.Legend(title=None, orient="top"))
+    )
+    return lines + points
+
+
+def interval_words(standings: Sequence[Standing]) -> str:
+    """Return the interval plot in words."""
+    said = [
+        f"{name}: {percent(s.result.value)}, {interval(s.result.low, s.result.high)}"
+        for s, name in zip(standings, names_of(standings), strict=True)
+    ]
+    return "Scores with 95 % intervals, in percent. " + "; ".join(said) + "."
+
+
+def loss_curve(steps: Sequence[StepFacts]) -> alt.Chart:
+    """Draw the loss over the optimizer steps; a step whose loss was not finite is a gap."""
+    thinned = steps[:: max(1, len(steps) // POINTS_AT_MOST)]
+    rows = [{"step": step.step, "loss": step.loss} for step in thinned]
+    return (
+        alt.Chart(alt.Data(values=rows), height=260)
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=alt.X("step:Q", title="Optimizer step", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y("loss:Q", title="Loss, nats per token", scale=alt.Scale(zero=False)),
+            tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4f")],
+        )
+    )
+
+
+def loss_words(steps: Sequence[StepFacts]) -> str:
+    """Return the loss curve in words."""
+    finite = [step.loss for step in steps if step.loss is not None]
+    if not finite:
+        return f"Training loss: none of {len(steps)} steps had a finite loss."
+    return f"Training loss over {len(steps)} steps: from {finite[0]:.2f} to {finite[-1]:.2f}."
+
+
+def _drawn(standing: Standing, name: str) -> dict[str, str | float]:
+    result = standing.result
+    return {
+        "run": name,
+        "kind": "base" if standing.kind == "base" else "tuned",
+        "value": round(100 * result.value, 2),
+        "low": round(100 * result.low, 2),
+        "high": round(100 * result.high, 2),
+        "score": percent(result.value),
+        "interval": interval(result.low, result.high),
+    }
+
+
+def names_of(standings: Sequence[Standing]) -> list[str]:
+    """Return a name for each, with the run's id where several share one."""
+    names = [_name(standing) for standing in standings]
+    return [
+        f"{name} ({standing.result.run})" if names.count(name) > 1 else name
+        for name, standing in zip(names, standings, strict=True)
+    ]
+
+
+def _name(standing: Standing) -> str:
+    result = standing.result
+    name = f"{result.model}, {tuning(result)}"
+    return name if result.base is None else f"{name}, seed {result.seed}"

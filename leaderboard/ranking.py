@@ -1,0 +1,119 @@
+"""From standings to the ranked table, its order and its files. Every function is pure."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from database.facts import Result, Standing
+from leaderboard.words import NONE, against_base, count, coverage, interval, percent, plain
+
+ORDERS: dict[str, Callable[[Standing], Any]] = {
+    "Score": lambda standing: -standing.result.value,
+    "Gain over base": lambda standing: -_gain(standing),
+    "Model": lambda standing: (standing.result.model.lower(), -standing.result.value),
+    "Newest": lambda standing: -standing.recorded_at.timestamp(),
+}
+"""What the table can be sorted by; ties keep the order of the scores."""
+
+
+def contracts(standings: Sequence[Standing]) -> list[str]:
+    """Return the contracts, the one with most scores first, then the one scored last."""
+    scores = Counter(standing.result.contract for standing in standings)
+    newest = {s.result.contract: s.recorded_at for s in sorted(standings, key=_recorded)}
+    return sorted(scores, key=lambda name: (-scores[name], -newest[name].timestamp()))
+
+
+def ranks(standings: Sequence[Standing]) -> dict[str, int]:
+    """Return the rank of every run: 1 is the best score, and equal scores share a rank."""
+    values = [standing.result.value for standing in standings]
+    return {s.result.run: 1 + sum(value > s.result.value for value in values) for s in standings}
+
+
+def table(standings: Sequence[Standing], order: str = "Score") -> list[dict[str, str]]:
+    """Return the rows of the page's table, in the named order; cells are Markdown."""
+    rank = ranks(standings)
+    return [_row(s, rank[s.result.run]) for s in sorted(standings, key=ORDERS[order])]
+
+
+def ordered(standings: Sequence[Standing], order: str) -> list[Standing]:
+    """Return the standings in the order of the table."""
+    return sorted(standings, key=ORDERS[order])
+
+
+def tuning(result: Result) -> str:
+    """Return what was done to the model: `lora on starter`, or `base`."""
+    if result.method is None:
+        return "base" if result.base is None else "imported answers"
+    return f"{result.method} on {result.dataset}" if result.dataset else result.method
+
+
+def headline(standings: Sequence[Standing]) -> str:
+    """Return one sentence: did the tuning help?"""
+    compared = [s for s in standings if s.result.delta and s.result.delta.value is not None]
+    if not compared:
+        return f"{count(len(standings), 'score')}; no tuned model has a base to compare with yet."
+    verdicts = Counter(s.result.delta.verdict for s in compared if s.result.delta)
+    better, number = verdicts["better"], count(len(compared), "tuned model")
+    said = [f"{better} of {number} {'is' if better == 1 else 'are'} better than the base"]
+    if verdicts["worse"]:
+        said.append(f"{verdicts['worse']} worse")
+    if verdicts["no clear difference"]:
+        said.append(f"{verdicts['no clear difference']} with no clear difference")
+    return ", ".join(said) + "."
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """Return the results as CSV; the difference is spread over `delta_value`, `delta_low` ..."""
+    flat = [_flat(asdict(result)) for result in results]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """Return the results as a JSON list, one object per score."""
+    return json.dumps([asdict(result) for result in results], indent=2) + "\n"
+
+
+def _row(standing: Standing, rank: int) -> dict[str, str]:
+    result = standing.result
+    return {
+        "Rank": str(rank),
+        "Model": f"[{plain(result.model)}](run?id={result.run})",
+        "Tuning": ":gray-badge[base]" if standing.kind == "base" else plain(tuning(result)),
+        result.metric: f"**{percent(result.value)}**",
+        "95 % interval": interval(result.low, result.high),
+        "vs base": _marked(standing),
+        "Seed": NONE if standing.kind == "base" else str(result.seed),
+        "Problems": coverage(standing),
+    }
+
+
+def _marked(standing: Standing) -> str:
+    """Return the difference with a shape and a colour, neither of which is the only sign."""
+    words = against_base(standing)
+    verdict = standing.result.delta.verdict if standing.result.delta else ""
+    if verdict == "better":
+        return f":green[▲ {words}]"
+    return f":red[▼ {words}]" if verdict == "worse" else words
+
+
+def _flat(result: dict[str, Any]) -> dict[str, Any]:
+    delta = result.pop("delta") or {}
+    names = ("value", "low", "high", "p", "verdict")
+    return result | {f"delta_{name}": delta.get(name) for name in names}
+
+
+def _gain(standing: Standing) -> float:
+    delta = standing.result.delta
+    return delta.value if delta and delta.value is not None else -2.0
+
+
+def _recorded(standing: Standing) -> float:
+    return standing.recorded_at.timestamp()

@@ -1,0 +1,75 @@
+"""What the pages read, kept until the ledger's pulse changes."""
+
+from pathlib import Path
+
+import streamlit as st
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from database import LedgerError, open_for_reading, queries
+from database.facts import BenchmarkFacts, Pulse, RunFacts, RunPage, Standing, StepFacts
+from database.session import ledger_url
+
+
+def ledger() -> Engine:
+    """Return the ledger, one connection pool for all sessions.
+
+    Raises:
+        LedgerError: there is none yet, or it cannot be read.
+    """
+    address = ledger_url()
+    return _opened(address.render_as_string(hide_password=False), _file(address.database))
+
+
+def pulse() -> Pulse:
+    """Return the ledger's pulse, read anew.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    engine = ledger()
+    try:
+        return queries.pulse(engine)
+    except DBAPIError as error:
+        raise LedgerError(f"the ledger does not answer: {error.orig}") from None
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def benchmarks(pulse: Pulse) -> list[BenchmarkFacts]:
+    """Return the benchmarks that have scores."""
+    return queries.benchmarks(ledger())
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def standings(pulse: Pulse, benchmark: str, metric: str) -> list[Standing]:
+    """Return the scores of one benchmark and metric, best first."""
+    return queries.standings(ledger(), benchmark=benchmark, metric=metric)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def runs(pulse: Pulse) -> list[RunFacts]:
+    """Return all runs, the newest first."""
+    return queries.runs(ledger())
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def run_page(pulse: Pulse, run_id: str) -> RunPage | None:
+    """Return one run."""
+    return queries.run_page(ledger(), run_id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def steps(pulse: Pulse, run_id: str) -> list[StepFacts]:
+    """Return a run's optimizer steps."""
+    return queries.steps(ledger(), run_id)
+
+
+def _file(database: str | None) -> int:
+    """Return what changes when an SQLite file is replaced: its inode; 0 where there is none."""
+    path = Path(database or "")
+    return path.stat().st_ino if path.is_file() else 0
+
+
+@st.cache_resource(max_entries=4, show_spinner=False, on_release=lambda engine: engine.dispose())
+def _opened(url: str, file: int) -> Engine:
+    return open_for_reading(url)

@@ -1,0 +1,78 @@
+"""Numbers as people read them. Every function is pure; fractions come in, text goes out."""
+
+import re
+import string
+from datetime import datetime
+
+from database.facts import Standing
+from database.scores import Difference
+
+CODE_LIMIT = 20_000
+"""Characters of a model's text that a page carries; more is cut and said so."""
+NONE = "-"
+MARKS = re.compile(f"[{re.escape(string.punctuation)}]")
+
+
+def percent(fraction: float) -> str:
+    """Return `68.9 %`."""
+    return f"{100 * fraction:.1f} %"
+
+
+def interval(low: float, high: float) -> str:
+    """Return `64.9 to 72.9`, in percent."""
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def difference(delta: Difference) -> str:
+    """Return `+41.3 points, better (37.0 to 45.6)`; the verdict alone where there is no value."""
+    if delta.value is None or delta.low is None or delta.high is None:
+        return delta.verdict
+    points = f"{100 * delta.value:+.1f} points"
+    return f"{points}, {delta.verdict} ({interval(delta.low, delta.high)})"
+
+
+def against_base(standing: Standing) -> str:
+    """Return the difference of a score from its base in words, or why there is none."""
+    result = standing.result
+    if result.delta is not None:
+        return difference(result.delta)
+    return "no score of its base yet" if result.base else NONE
+
+
+def coverage(standing: Standing) -> str:
+    """Return `164 of 164`: problems judged, of those asked."""
+    return f"{standing.result.problems} of {standing.asked}"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time to two figures: `40 s`, `3 min`, `2.5 h`, `4 days`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Return `40 s ago`; both moments carry their time zone."""
+    seconds = (now - then).total_seconds()
+    return "just now" if seconds < 1 else f"{span(round(seconds))} ago"
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows to the letter: every ASCII punctuation mark is escaped."""
+    return MARKS.sub(r"\\\g<0>", text.replace("\n", " "))
+
+
+def cut(text: str) -> str:
+    """Return at most `CODE_LIMIT` characters, with a last line that says what was left out."""
+    if len(text) <= CODE_LIMIT:
+        return text
+    return f"{text[:CODE_LIMIT]}\n... {len(text) - CODE_LIMIT:,} more characters are not shown"
