@@ -16,20 +16,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from subprocess import TimeoutExpired
 from typing import Any
 
 from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.finding import Finding, find, printable
 from eval_sandbox.preambles import EXTRACTIONS, PREAMBLES
 from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script, Test
-from eval_sandbox.sandbox import Program, SandboxUnavailable, run
+from eval_sandbox.sandbox import Program, SandboxFailureError, SandboxUnavailable, run
 from eval_sandbox.verdict import Outcome, Verdict
 
 _LOOK_AHEAD = 4
-
-
-class SandboxFailureError(Exception):
-    """The sandbox did not work; nothing is known about the candidate."""
 
 
 def assemble(problem: Problem, completion: Completion, judging: Judging) -> str:
@@ -53,7 +50,7 @@ def judge(problem: Problem, completion: Completion, judging: Judging) -> Verdict
             return _judge_once(problem, completion, judging)
         except SandboxUnavailable:
             raise
-        except (SandboxFailureError, OSError) as error:
+        except (SandboxFailureError, OSError, TimeoutExpired) as error:
             trouble = str(error)
     return Verdict(
         outcome=Outcome.SANDBOX_ERROR,
@@ -107,8 +104,6 @@ def _judge_once(problem: Problem, completion: Completion, judging: Judging) -> V
             finding = Finding(Outcome.TIMED_OUT, "the tests together took too long")
             break
         ending = run(_with_tests(program, tests), left)
-        if not ending.ready:
-            raise SandboxFailureError(f"the sandbox did not start: {_last_line(ending.stderr)}")
         cpu, wall = cpu + ending.cpu_seconds, wall + ending.wall_seconds
         finding = find(tests, ending, left, program.nonce)
         if finding.outcome is not Outcome.PASSED:
@@ -146,8 +141,3 @@ def _left(limits: Limits, cpu: float, wall: float) -> Limits | None:
     if cpu_left <= 0 or wall_left <= 0:
         return None
     return replace(limits, cpu_seconds=cpu_left, wall_seconds=wall_left)
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

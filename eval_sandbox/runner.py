@@ -18,6 +18,7 @@ cannot be forged from here: whatever is written there is only an answer, right o
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found] # `signal` would load enum: 2 ms
+import builtins
 import os
 import resource
 import select
@@ -179,6 +180,7 @@ def _load(request: dict[str, Any], name: str) -> dict[str, Any]:
     module = type(sys)(name)
     sys.modules[name] = module
     sys.argv = ["program"]
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # answers use them; `-S` leaves them out
     names = module.__dict__
     for label in ("preamble", "program", "setup"):
         if request[label]:

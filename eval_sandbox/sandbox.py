@@ -33,7 +33,7 @@ from eval_sandbox.host import (
 )
 from eval_sandbox.watch import START_SECONDS, Ending, watch
 
-__all__ = ["Ending", "Program", "SandboxUnavailable", "check_host", "run"]
+__all__ = ["Ending", "Program", "SandboxFailureError", "SandboxUnavailable", "check_host", "run"]
 
 _choosing = threading.Lock()
 
@@ -45,6 +45,10 @@ names = {{"__name__": "runner"}}
 exec(code, names)
 names["main"](request)
 """
+
+
+class SandboxFailureError(Exception):
+    """A sandbox did not work, or was killed from outside: nothing is known about the candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,7 @@ def run(program: Program, limits: Limits) -> Ending:
 
     Raises:
         SandboxUnavailable: when this host cannot isolate it.
+        SandboxFailureError: when it did not start, or somebody outside killed it.
         OSError: when the host lacks processes, descriptors or memory; nothing is known then.
     """
     check_host()
@@ -145,7 +150,17 @@ def run(program: Program, limits: Limits) -> Ending:
             end.close()
         assert process.stdout and process.stderr
         outward = (report, results, process.stdout, process.stderr)
-        return watch(control, tuple(stream.fileno() for stream in outward), limits)
+        ending = watch(control, tuple(stream.fileno() for stream in outward), limits)
+        if not ending.ready:
+            raise SandboxFailureError(f"the sandbox did not start: {_last_line(ending.stderr)}")
+        if ending.status is None and process.wait(START_SECONDS) < 0:
+            raise SandboxFailureError(f"bwrap was killed by signal {-process.returncode}")
+        return ending
+
+
+def _last_line(stderr: bytes) -> str:
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def _request(program: Program, limits: Limits, inside: list[int]) -> bytes:

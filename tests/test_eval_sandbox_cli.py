@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,42 @@ def test_self_check_prints_a_line_for_each_attack(capsys):
     said = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok") for line in said[:-1])
     assert "withstood" in said[-1]
+
+
+def processes_carrying(marker):
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                if marker.encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(process.name))
+            except OSError:
+                continue
+    return found
+
+
+def until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_a_killed_judge_leaves_neither_candidates_nor_a_half_written_file(tmp_path, problems):
+    marker = f"orphan-{os.getpid()}"
+    command = f"[sys.executable, '-c', 'import time; time.sleep(60)', {marker!r}]"
+    program = f"import os, sys\nos.execv(sys.executable, {command})"
+    completions = lines(tmp_path / "a.jsonl", [{"task_id": 7, "solution": program}])
+    arguments = ["--benchmark", "custom", "--problems", problems, "--completions", completions]
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "eval_sandbox", "judge", *arguments, "--out", out]
+
+    with subprocess.Popen(list(map(str, command)), cwd=ROOT) as process:
+        assert until(lambda: processes_carrying(marker))
+        process.kill()
+
+    assert until(lambda: not processes_carrying(marker))
+    assert not out.exists()
 
 
 def references(path, benchmark, problems_path, split=""):

@@ -1,5 +1,11 @@
 """Outcomes of programs, one property each."""
 
+import concurrent.futures
+import os
+import signal
+import time
+from pathlib import Path
+
 import pytest
 
 from eval_sandbox.contract import Judging, Limits
@@ -114,6 +120,7 @@ def test_a_main_block_runs_only_where_the_program_itself_is_judged():
 DIALOGUES = {
     "right": ("print(int(input()) + 1)", Outcome.PASSED),
     "right but for white space at line ends": ("print('42  \\n\\n')", Outcome.PASSED),
+    "right and calls exit": ("print(42)\nexit()", Outcome.PASSED),
     "right and leaves with 0": ("import os\nos.write(1, b'42')\nos._exit(0)", Outcome.PASSED),
     "right from a thread": (
         "import threading\nthreading.Timer(0.1, print, [42]).start()",
@@ -196,6 +203,29 @@ def test_a_sandbox_that_cannot_start_is_our_fault():
 
     assert judged.outcome is Outcome.SANDBOX_ERROR
     assert "did not start" in judged.detail
+
+
+def children_of_this_process():
+    return [
+        int(child)
+        for task in Path("/proc/self/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def test_a_sandbox_killed_from_outside_is_our_fault():
+    others = set(children_of_this_process())
+    program = Completion(task_id="p", text="import time; time.sleep(60)", whole=True)
+    asked = problem(call(expected=1))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        verdict = pool.submit(judge, asked, program, Judging(limits=LIMITS))
+        while not verdict.done():
+            time.sleep(0.3)
+            for child in set(children_of_this_process()) - others:
+                os.kill(child, signal.SIGKILL)
+
+    assert verdict.result().outcome is Outcome.SANDBOX_ERROR
+    assert "killed by signal 9" in verdict.result().detail
 
 
 def test_a_problem_without_tests_is_refused():
