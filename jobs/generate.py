@@ -1,13 +1,13 @@
 """One run asks one model one benchmark: a file of answers that is complete once it exists."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.experiment import Asking
+from jobs.home import written
 from jobs.prompts import Question
 
 SECONDS_BETWEEN_MESSAGES = 0.5
@@ -75,14 +75,8 @@ def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
     answers = generate(
         loaded, order.questions, order.asking, order.stop, order.seed, progress=teller.tell
     )
-    order.out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = order.out.with_name(f".{order.out.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
-        unfinished.replace(order.out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written(order.out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
     return order.out
 
 

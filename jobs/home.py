@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,9 +68,13 @@ class Home:
 def written(path: Path) -> Iterator[Path]:
     """A temporary path to write; it takes its real name when the block ends without an error.
 
-    A path that exists is therefore a stage that is done, whenever the process was killed.
+    A path that exists is therefore a stage that is done, whenever the process was killed. Several
+    threads may write the same content at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    yield temporary
-    temporary.rename(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -132,3 +133,14 @@ def test_a_second_driver_in_one_home_is_refused_and_told_the_first_ones_number(t
         first.kill()
     with Home(tmp_path).only_driver():
         pass
+
+
+def test_two_threads_that_prepare_the_same_rows_do_not_hinder_each_other(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    row = json.dumps({"instruction": "a", "response": "b"})
+    file.write_text("\n".join([row] * 5000))
+
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: prepare(dataset(file), Home(tmp_path)), range(4)))
+
+    assert [len(rows_of(path)) for path in paths] == [5000] * 4
