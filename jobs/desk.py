@@ -1,4 +1,4 @@
-"""Where questions wait for a model: a bounded queue, and answers that end when their asker leaves."""
+"""Where questions wait for a model: a bounded queue; an answer ends when its asker leaves."""
 
 import asyncio
 import contextlib

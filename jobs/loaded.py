@@ -4,6 +4,7 @@ Adapters are merged into the weights. In float32 that is exact enough; in bfloat
 rounded once more. Quantized bases are not loaded here.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,10 @@ def _adapted(model: Any, tokenizer: Any, adapter: Path) -> Any:
     if not (adapter / "adapter_model.safetensors").is_file():
         raise EngineError(f"{adapter} holds no adapter_model.safetensors")
     before = _probe(model, tokenizer)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    with warnings.catch_warnings():
+        # peft still reads a name that transformers renames in its next major version
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     merged.eval()
     if torch.equal(before, _probe(merged, tokenizer)):
         raise EngineError(

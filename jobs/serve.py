@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -18,13 +19,16 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from database.session import open_for_reading
 from jobs.declared import UserError
 from jobs.desk import BusyError, Desk, Job, Order
+from jobs.home import Home
 from jobs.prompts import alpaca
 from jobs.shelf import Shelf, UnknownModelError, find, servable
 from jobs.wire import Asked, ChatAsked, CompletionAsked, Form, PromptAsked, error, event, usage
 
-TOKEN = "CODELADDER_SERVE_TOKEN"  # noqa: S105
+LOGGER = logging.getLogger(__name__)
+TOKEN = "CODELADDER_SERVE_TOKEN"
 RETRY_SECONDS = 5
 STOP = ("\n### ",)
 """Where an answer to an Alpaca prompt ends, unless the asker says otherwise."""
@@ -32,7 +36,17 @@ STOP_AFTER_SIGNATURE = ("\ndef ", "\nclass ", "\nprint(", "\nif __name__", *STOP
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-def serve(home: Path, ledger: Engine, host: str = "127.0.0.1", port: int = 8377) -> None:
+def serve(host: str = "127.0.0.1", port: int = 8377) -> None:
+    """Serve the models of this installation's ledger until stopped.
+
+    Raises:
+        UserError: see `serve_ledger`.
+        LedgerError: nothing has been recorded yet, or the ledger cannot be read.
+    """
+    serve_ledger(Home.from_environment().folder, open_for_reading(), host, port)
+
+
+def serve_ledger(home: Path, ledger: Engine, host: str, port: int) -> None:
     """Answer over HTTP until stopped.
 
     Args:
@@ -199,9 +213,7 @@ async def _whole(job: Job, form: Form) -> Response:
                 counted = usage(told.prompt_tokens, told.tokens)
                 return JSONResponse(form.whole(text, told.finish, counted))
     except Exception as failure:
-        if not _is_askers(failure):
-            raise
-        return JSONResponse(_failed(failure), 400)
+        return JSONResponse(_failed(failure), 400 if _is_askers(failure) else 500)
     return JSONResponse(error("the asker left", "invalid_request_error"), 499)
 
 
@@ -229,8 +241,10 @@ def _is_askers(failure: Exception) -> bool:
 
 
 def _failed(failure: Exception) -> Any:
-    kind = "invalid_request_error" if _is_askers(failure) else "server_error"
-    return error(str(failure), kind)
+    if _is_askers(failure):
+        return error(str(failure), "invalid_request_error")
+    LOGGER.error("an answer failed", exc_info=failure)
+    return error(str(failure), "server_error")
 
 
 async def _wrong_body(_: Request, failure: Exception) -> Response:

@@ -150,7 +150,7 @@ class Form:
 
     def _event(self, choices: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> str:
         kind = "chat.completion.chunk" if self.chat else "text_completion"
-        return event(self.head | {"object": kind, "choices": choices} | more)
+        return event({**self.head, "object": kind, "choices": choices, **more})
 
 
 def event(content: Any) -> str:

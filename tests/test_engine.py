@@ -1,0 +1,323 @@
+"""The engine beside transformers' own `generate`, and what it promises about seeds and ends."""
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from scipy.stats import chisquare
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    FalconConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    TopPLogitsWarper,
+)
+from transformers.utils import logging
+
+from jobs import engine
+from jobs.answers import read_answers
+from jobs.decoding import Decoding, draw
+from jobs.engine import EngineError, generate, load_model, stream
+from jobs.experiment import Asking
+from jobs.generate import AskOrder, generate_run
+from jobs.prompts import Question
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft
+END = 0
+CORPUS = [
+    "def add(first, second):\n    return first + second\n",
+    "for value in values:\n    print(",
+]
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "eos_token_id": END,
+    "bos_token_id": END,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+}
+ARCHITECTURES = {
+    "falcon": (FalconConfig, {"alibi": False, "bias": False}),
+    "falcon with alibi": (FalconConfig, {"alibi": True, "bias": False}),
+    "llama": (LlamaConfig, {"intermediate_size": 64}),
+    "mistral": (MistralConfig, {"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8}),
+    "mistral with a short window": (
+        MistralConfig,
+        {"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6},
+    ),
+}
+QUESTIONS = tuple(
+    Question(f"problem {number}", text, whole=False)
+    for number, text in enumerate(
+        ["def add(a, b):", "x", "for value in values:\n    print(value)\n", "return first", "é = 1"]
+    )
+)
+SAMPLED = Asking(completions=4, temperature=0.8, max_new_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A function that writes a random model of an architecture and returns its folder."""
+    logging.disable_progress_bar()
+    root = tmp_path_factory.mktemp("models")
+    tokenizer = byte_tokenizer()
+
+    def write(name, **changes):
+        kind, own = ARCHITECTURES[name]
+        path = root / f"{name} {len(list(root.iterdir()))}"
+        torch.manual_seed(1)
+        config = kind(**SHAPE | {"vocab_size": len(tokenizer)} | own | changes)
+        AutoModelForCausalLM.from_config(config).save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def llama(folder):
+    return load_model(str(folder("llama")))
+
+
+def byte_tokenizer():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=280,
+        special_tokens=["<end>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+
+
+def texts(answers):
+    return {(answer.task_id, answer.position): answer.text for answer in answers}
+
+
+def alone(model, tokenizer, question, new_tokens):
+    """Greedy text by transformers, one prompt at a time."""
+    asked = tokenizer(question.text, return_tensors="pt")
+    written = model.generate(
+        input_ids=asked["input_ids"],
+        attention_mask=asked["attention_mask"],
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        pad_token_id=END,
+    )
+    return tokenizer.decode(written[0, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_greedy_text_is_that_of_transformers(folder, architecture):
+    loaded = load_model(str(folder(architecture)))
+    expected = [alone(loaded.model, loaded.tokenizer, q, 30) for q in QUESTIONS]
+
+    answers = list(generate(loaded, QUESTIONS, Asking(max_new_tokens=30), (), 0))
+
+    assert [answer.text for answer in answers] == expected
+    assert [answer.task_id for answer in answers] == [q.task_id for q in QUESTIONS]
+
+
+def test_draws_follow_the_softmax_of_the_temperature():
+    torch.manual_seed(0)
+    logits_V = torch.randn(12)
+    uniform_B = torch.rand(20_000, dtype=torch.float64)
+
+    drawn_B = draw(logits_V.expand(20_000, -1), uniform_B, temperature=0.7, top_p=1.0)
+
+    expected_V = torch.softmax(logits_V.double() / 0.7, -1) * 20_000
+    assert chisquare(torch.bincount(drawn_B, minlength=12), expected_V).pvalue > 0.001
+
+
+def test_first_tokens_of_many_answers_follow_the_model(llama):
+    asking = Asking(completions=3000, temperature=1.0, max_new_tokens=1)
+    question = QUESTIONS[0]
+    asked = llama.tokenizer(question.text, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        chances_V = llama.model(input_ids=asked).logits[0, -1].double().softmax(-1)
+    expected = Counter()
+    for token, chance in enumerate(chances_V.tolist()):
+        expected[llama.tokenizer.decode([token], skip_special_tokens=True)] += 3000 * chance
+    common = [text for text, count in expected.items() if count >= 10]
+
+    seen = Counter(answer.text for answer in generate(llama, [question], asking, (), seed=5))
+
+    observed = [seen[text] for text in common] + [3000 - sum(seen[text] for text in common)]
+    rest = 3000 - sum(expected[text] for text in common)
+    assert chisquare(observed, [expected[text] for text in common] + [rest]).pvalue > 0.001
+
+
+def test_top_p_draws_what_the_warper_of_transformers_lets_through():
+    torch.manual_seed(2)
+    logits_V = torch.randn(40)
+    uniform_B = torch.rand(5_000, dtype=torch.float64)
+
+    drawn_B = draw(logits_V.expand(5_000, -1), uniform_B, temperature=1.0, top_p=0.6)
+
+    allowed = TopPLogitsWarper(0.6)(None, logits_V[None]).isfinite()[0]
+    assert set(drawn_B.tolist()) == set(allowed.nonzero()[:, 0].tolist())
+
+
+@pytest.mark.parametrize("budget", [1, 200, 700], ids=lambda budget: f"{budget} tokens at once")
+def test_text_does_not_depend_on_batches_or_their_order(llama, budget):
+    whole = texts(generate(llama, QUESTIONS, SAMPLED, ("\n",), seed=3))
+    other = dataclasses.replace(llama, budget=budget)
+
+    assert texts(generate(other, QUESTIONS[::-1], SAMPLED, ("\n",), seed=3)) == whole
+
+
+def test_another_seed_and_another_position_are_other_text(llama):
+    first = texts(generate(llama, QUESTIONS[:1], SAMPLED, (), seed=3))
+    second = texts(generate(llama, QUESTIONS[:1], SAMPLED, (), seed=4))
+
+    assert len(set(first.values()) | set(second.values())) == 8
+
+
+def test_asking_for_more_answers_keeps_the_first_ones(llama):
+    few = SAMPLED.model_copy(update={"completions": 2})
+
+    fewer = texts(generate(llama, QUESTIONS, few, (), seed=3))
+
+    assert fewer.items() < texts(generate(llama, QUESTIONS, SAMPLED, (), seed=3)).items()
+
+
+@pytest.mark.parametrize("stop", [("a",), ("\n", "de"), ("first",), ("re", "o", " ")], ids=str)
+def test_an_answer_ends_before_the_first_stop_string(llama, stop):
+    free = texts(generate(llama, QUESTIONS, SAMPLED, (), seed=3))
+    pattern = "|".join(map(re.escape, stop))
+
+    answers = list(generate(llama, QUESTIONS, SAMPLED, stop, seed=3))
+
+    assert texts(answers) == {key: re.split(pattern, text)[0] for key, text in free.items()}
+    stopped = {(a.task_id, a.position) for a in answers if a.finish == "stop"}
+    assert stopped == {key for key, text in free.items() if re.search(pattern, text)}
+
+
+def test_the_pieces_of_a_stream_are_the_answer(llama):
+    asking = SAMPLED.model_copy(update={"completions": 1})
+    for question in QUESTIONS:
+        (answer,) = generate(llama, [question], asking, ("first", "\n"), seed=1)
+
+        pieces = list(stream(llama, question, asking, ("first", "\n"), seed=1))
+
+        assert "".join(piece.text for piece in pieces) == answer.text
+        assert (pieces[-1].finish, pieces[-1].tokens) == (answer.finish, answer.tokens)
+
+
+def test_a_batch_that_does_not_fit_is_halved(llama, monkeypatch):
+    whole = texts(generate(llama, QUESTIONS, SAMPLED, (), seed=3))
+    sizes = []
+
+    class Small(Decoding):
+        def __init__(self, loaded, rows, *rest):
+            sizes.append(len(rows))
+            if len(rows) > 6:
+                raise torch.OutOfMemoryError("out of memory")
+            super().__init__(loaded, rows, *rest)
+
+    monkeypatch.setattr(engine, "Decoding", Small)
+
+    assert texts(generate(llama, QUESTIONS, SAMPLED, (), seed=3)) == whole
+    assert sizes == [20, 10, 5, 5, 10, 5, 5]
+
+
+def test_a_prompt_that_leaves_no_room_is_named(llama):
+    question = Question("the long one", "x = 1\n" * 100, whole=True)
+
+    with pytest.raises(EngineError, match=r"the long one.*the model ends at 128"):
+        list(generate(llama, [question], Asking(), (), 0))
+
+
+def test_a_model_without_an_end_token_is_refused(folder):
+    path = folder("llama", eos_token_id=None)
+    settings = path / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token": None}))
+
+    with pytest.raises(EngineError, match="names no end token"):
+        load_model(str(path))
+
+
+def adapter_of(path, into: Path, trained: bool):
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(path),
+        LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    for name, weight in model.named_parameters():
+        if trained and "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(into)
+    return model.eval()
+
+
+def test_an_adapter_that_changes_nothing_is_refused(folder, tmp_path):
+    path = folder("falcon")
+    adapter_of(path, tmp_path, trained=False)
+
+    with pytest.raises(EngineError, match="loaded but changes nothing"):
+        load_model(str(path), None, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["falcon", "llama", "mistral"])
+def test_an_adapter_answers_as_peft_does(folder, tmp_path, architecture):
+    path = folder(architecture)
+    tuned = adapter_of(path, tmp_path, trained=True)
+    loaded = load_model(str(path), None, tmp_path)
+
+    (answer,) = generate(loaded, QUESTIONS[:1], Asking(max_new_tokens=12), (), 0)
+
+    assert answer.text == alone(tuned, loaded.tokenizer, QUESTIONS[0], 12)
+
+
+class Messages(list):
+    put = list.append
+
+
+@pytest.fixture
+def order(folder, tmp_path):
+    return AskOrder(
+        run_id="0123456789ab",
+        benchmark="tiny",
+        location=str(folder("llama")),
+        revision=None,
+        adapter=None,
+        questions=QUESTIONS,
+        asking=SAMPLED,
+        stop=("\n",),
+        seed=3,
+        out=tmp_path / "completions" / "tiny.jsonl",
+    )
+
+
+def test_a_run_writes_its_answers_and_says_how_far_it_is(order, llama):
+    messages = Messages()
+
+    out = generate_run(order, messages)
+
+    assert list(read_answers(out)) == list(generate(llama, QUESTIONS, SAMPLED, ("\n",), 3))
+    assert messages[-1] == {
+        "run_id": "0123456789ab",
+        "stage": "generate",
+        "benchmark": "tiny",
+        "done": 20,
+        "of": 20,
+    }
+    assert [path.name for path in out.parent.iterdir()] == ["tiny.jsonl"]
+
+
+def test_a_run_that_is_answered_is_not_asked_again(order):
+    order.out.parent.mkdir()
+    order.out.write_text("")
+
+    assert generate_run(dataclasses.replace(order, location="nowhere"), Messages()) == order.out
+    assert order.out.read_text() == ""

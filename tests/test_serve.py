@@ -1,0 +1,411 @@
+"""The server as its clients see it: real HTTP on a free port, a ledger, and a scripted model."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+import uvicorn
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from database.schema import Checkpoint, Run
+from database.session import open_ledger
+from database.writing import write
+from jobs import serve as serving
+from jobs.declared import UserError
+from jobs.desk import Desk
+from jobs.engine import EngineError, Piece, generate, load_model
+from jobs.experiment import Asking
+from jobs.prompts import Question, alpaca
+from jobs.shelf import Shelf
+
+BASE = "aaaaaaaaaaaa"
+TUNED = "bbbbbbbbbbbb"
+PATIENCE = 20
+
+
+@dataclass
+class Scripted:
+    """Writes the same words to everybody, at the pace the test sets."""
+
+    words: tuple[str, ...] = ("def ", "add", "(a, b):")
+    pause: float = 0.0
+    asked: list = field(default_factory=list)
+    written: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def state(self, model):
+        return "waiting"
+
+    def answer(self, model, text, asking, stop, seed):
+        self.asked.append((model.id, text, asking, tuple(stop), seed))
+        if text == "too long":
+            raise EngineError("no room")
+        try:
+            for word in self.words:
+                time.sleep(self.pause)
+                self.written += 1
+                last = self.written == len(self.words)
+                yield Piece(
+                    text=word,
+                    prompt_tokens=7,
+                    tokens=self.written,
+                    finish="end" if last else None,
+                )
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    (tmp_path / "adapter").mkdir()
+    model = {"model": {"location": str(tmp_path / "base"), "revision": None}}
+    run = {"model": "m", "provenance": model}
+    tuned = run | {"kind": "tuned", "base_run": BASE}
+    weights = {"kind": "adapter", "sha256": "0" * 64, "steps": 1}
+    write(
+        engine,
+        [
+            Run(id=BASE, label="falcon base", kind="base", state="done", **run),
+            Run(id=TUNED, label="falcon tuned", state="done", **tuned),
+            Run(id="cccccccccccc", label="half done", state="training", **tuned),
+            Run(id="dddddddddddd", label="weights gone", state="done", **tuned),
+            Run(id="eeeeeeeeeeee", label="imported", kind="imported", state="done", model="m"),
+            Checkpoint(run=TUNED, path=str(tmp_path / "adapter"), **weights),
+            Checkpoint(run="dddddddddddd", path=str(tmp_path / "gone"), **weights),
+        ],
+    )
+    yield engine
+    engine.dispose()
+
+
+@contextlib.contextmanager
+def served(home, ledger, answerer, *, token="", local=True, waiting=8):
+    """The address of a server in a thread of this process."""
+    desk = Desk(answerer, waiting=waiting)
+    app = serving.make_app(home, ledger, desk, token=token, local=local)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    wait_until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+        listening.close()
+
+
+def wait_until(true):
+    for _ in range(PATIENCE * 50):
+        if true():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not within {PATIENCE} s")
+
+
+@pytest.fixture
+def scripted():
+    return Scripted()
+
+
+@pytest.fixture
+def client(tmp_path, ledger, scripted):
+    with (
+        served(tmp_path, ledger, scripted) as address,
+        httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client,
+    ):
+        yield client
+
+
+def events_of(text):
+    """The `data:` lines of a stream, as a client reads them."""
+    return [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data:")]
+
+
+def test_models_are_the_finished_runs_whose_weights_exist(client, ledger):
+    listed = client.get("/v1/models").json()
+
+    assert listed["object"] == "list"
+    assert [(m["id"], m["label"], m["base"]) for m in listed["data"]] == [
+        (BASE, "falcon base", None),
+        (TUNED, "falcon tuned", BASE),
+    ]
+    assert {"object": "model", "owned_by": "codeladder"}.items() <= listed["data"][0].items()
+    assert abs(listed["data"][0]["created"] - time.time()) < 600
+
+
+def test_a_run_that_finishes_appears_without_a_restart(client, ledger):
+    model = {"model": {"location": "somewhere"}}
+    new = Run(id="f" * 12, label="new", kind="base", state="done", model="m", provenance=model)
+    write(ledger, [new])
+
+    assert "f" * 12 in [m["id"] for m in client.get("/v1/models").json()["data"]]
+
+
+def test_a_completion_has_the_published_form(client, scripted):
+    body = {
+        "model": BASE,
+        "prompt": "x",
+        "max_tokens": 9,
+        "temperature": 0.3,
+        "top_p": 0.9,
+        "stop": "\n",
+        "seed": 4,
+    }
+    answer = client.post("/v1/completions", json=body).json()
+
+    assert answer.pop("id").startswith("cmpl-")
+    assert isinstance(answer.pop("created"), int)
+    assert answer == {
+        "object": "text_completion",
+        "model": BASE,
+        "choices": [
+            {"index": 0, "text": "def add(a, b):", "logprobs": None, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+    asking = Asking(temperature=0.3, top_p=0.9, max_new_tokens=9)
+    assert scripted.asked == [(BASE, "x", asking, ("\n",), 4)]
+
+
+def test_a_chat_asks_the_last_user_message_in_the_alpaca_form(client, scripted):
+    messages = [
+        {"role": "user", "content": "old"},
+        {"role": "assistant", "content": "done"},
+        {"role": "user", "content": [{"type": "text", "text": "new"}]},
+    ]
+    answer = client.post(
+        "/v1/chat/completions", json={"model": "falcon tuned", "messages": messages}
+    ).json()
+
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "def add(a, b):"}
+    assert scripted.asked[0][:2] == (TUNED, alpaca("new"))
+
+
+def test_a_stream_is_chunks_then_usage_then_done(client):
+    body = {"model": BASE, "prompt": "x", "stream": True, "stream_options": {"include_usage": True}}
+
+    reply = client.post("/v1/completions", json=body)
+
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    *chunks, counted, done = events_of(reply.text)
+    choices = [json.loads(chunk)["choices"][0] for chunk in chunks]
+    assert [choice["text"] for choice in choices] == ["def ", "add", "(a, b):"]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, "stop"]
+    assert json.loads(counted)["choices"] == []
+    assert json.loads(counted)["usage"]["total_tokens"] == 10
+    assert done == "[DONE]"
+
+
+def test_a_chat_stream_gives_the_role_once_and_then_deltas(client):
+    messages = [{"role": "user", "content": "hi"}]
+
+    reply = client.post(
+        "/v1/chat/completions", json={"model": BASE, "messages": messages, "stream": True}
+    )
+
+    *chunks, done = events_of(reply.text)
+    deltas = [json.loads(chunk)["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": "def "}
+    assert deltas[1:] == [{"content": "add"}, {"content": "(a, b):"}]
+    assert {json.loads(chunk)["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert done == "[DONE]"
+
+
+def test_an_unknown_model_is_404_with_the_nearest(client):
+    reply = client.post("/v1/completions", json={"model": "falcon tunde", "prompt": "x"})
+
+    assert reply.status_code == 404
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert "Did you mean 'falcon tuned'?" in error["message"]
+
+
+WRONG = {
+    "no prompt": ({"model": BASE}, "prompt"),
+    "an empty prompt": ({"model": BASE, "prompt": ""}, "prompt"),
+    "a negative temperature": ({"model": BASE, "prompt": "x", "temperature": -1}, "temperature"),
+    "two answers": ({"model": BASE, "prompt": "x", "n": 2}, "n"),
+    "no tokens": ({"model": BASE, "prompt": "x", "max_tokens": 0}, "max_tokens"),
+}
+
+
+@pytest.mark.parametrize("body, field", WRONG.values(), ids=WRONG)
+def test_a_wrong_body_is_400_and_names_its_field(client, body, field):
+    reply = client.post("/v1/completions", json=body)
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_prompt_that_the_model_refuses_is_an_error_in_both_forms(client):
+    body = {"model": BASE, "prompt": "too long"}
+
+    whole = client.post("/v1/completions", json=body)
+    streamed = client.post("/v1/completions", json=body | {"stream": True})
+
+    assert (whole.status_code, whole.json()["error"]["message"]) == (400, "no room")
+    assert json.loads(events_of(streamed.text)[0])["error"]["message"] == "no room"
+
+
+def test_the_prompts_route_prefills_a_signature_without_its_newline(client):
+    asked = {"instruction": "Add.", "input": "two", "signature": "def add(a, b):\n"}
+
+    given = client.post("/v1/prompts", json=asked).json()
+
+    assert given["prompt"] == alpaca("Add.", "two") + "def add(a, b):"
+    assert "\ndef " in given["stop"]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_a_client_that_leaves_stops_its_answer(tmp_path, ledger, stream):
+    slow = Scripted(words=("word ",) * 1000, pause=0.02)
+    body = {"model": BASE, "prompt": "x", "stream": stream}
+    with served(tmp_path, ledger, slow) as address:
+        left = httpx.Timeout(PATIENCE, read=0.5) if not stream else PATIENCE
+        with (
+            contextlib.suppress(httpx.ReadTimeout),
+            httpx.Client(base_url=address, timeout=left, trust_env=False) as client,
+            client.stream("POST", "/v1/completions", json=body) as reply,
+        ):
+            next(reply.iter_lines())
+
+        assert slow.ended.wait(PATIENCE)
+        assert slow.written < 500
+
+
+def test_a_full_queue_is_429_and_says_when_to_come_back(tmp_path, ledger):
+    slow = Scripted(words=("word ",) * 50, pause=0.02)
+    body = {"model": BASE, "prompt": "x"}
+    replies = []
+
+    def ask(address):
+        replies.append(
+            httpx.post(f"{address}/v1/completions", json=body, timeout=60, trust_env=False)
+        )
+
+    with served(tmp_path, ledger, slow, waiting=1) as address:
+        askers = [threading.Thread(target=ask, args=(address,)) for _ in range(5)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+
+    assert sorted(reply.status_code for reply in replies) == [200, 200, 429, 429, 429]
+    busy = next(reply for reply in replies if reply.status_code == 429)
+    assert int(busy.headers["retry-after"]) > 0
+    assert busy.json()["error"]["type"] == "rate_limit_error"
+
+
+def test_a_token_is_needed_where_one_is_set(tmp_path, ledger, scripted):
+    with served(tmp_path, ledger, scripted, token="secret", local=False) as address:
+        ask = {"url": f"{address}/v1/models", "trust_env": False}
+
+        assert httpx.get(**ask).status_code == 401
+        assert httpx.get(**ask, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert httpx.get(**ask, headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert httpx.get(f"{address}/health", trust_env=False).json()["status"] == "ok"
+
+
+def test_a_name_that_a_web_page_invented_is_refused_on_loopback(client):
+    assert client.get("/v1/models", headers={"Host": "evil.example:8377"}).status_code == 403
+    assert client.get("/v1/models", headers={"Host": "localhost:8377"}).status_code == 200
+
+
+def test_other_machines_need_a_token_before_a_port_is_opened(tmp_path, ledger, monkeypatch):
+    monkeypatch.delenv(serving.TOKEN, raising=False)
+
+    with pytest.raises(UserError, match="CODELADDER_SERVE_TOKEN is not set"):
+        serving.serve_ledger(tmp_path, ledger, "0.0.0.0", 0)
+
+
+def test_a_taken_port_is_named_with_the_option_to_change_it(tmp_path, ledger):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(UserError, match=rf"port {port} .* taken.* --port"):
+            serving.serve_ledger(tmp_path, ledger, "127.0.0.1", port)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A random model in the folder that the ledger names as the base."""
+    logging.disable_progress_bar()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = {letter: place for place, letter in enumerate(["<end>", *letters])}
+    tokenizer = Tokenizer(models.BPE(vocab=known, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(
+        tmp_path / "base"
+    )
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(known),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=128,
+        eos_token_id=0,
+        bos_token_id=0,
+        initializer_range=0.3,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    return Path(tmp_path / "base")
+
+
+def test_a_served_model_says_what_the_engine_says(tmp_path, ledger, tiny):
+    body = {"model": BASE, "prompt": "def", "max_tokens": 20, "temperature": 0.7, "seed": 9}
+    asking = Asking(temperature=0.7, max_new_tokens=20)
+    question = Question("asked", "def", whole=True)
+    (expected,) = generate(load_model(str(tiny)), [question], asking, ("a",), seed=9)
+
+    with served(tmp_path, ledger, Shelf()) as address:
+        ask = {"url": f"{address}/v1/completions", "trust_env": False, "timeout": PATIENCE}
+        whole = httpx.post(json=body | {"stop": ["a"]}, **ask).json()
+        streamed = httpx.post(json=body | {"stop": ["a"], "stream": True}, **ask).text
+        listed = httpx.get(f"{address}/v1/models", trust_env=False).json()
+
+    chunks = [json.loads(chunk) for chunk in events_of(streamed)[:-1]]
+    assert whole["choices"][0]["text"] == expected.text
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == expected.text
+    assert whole["usage"]["completion_tokens"] == expected.tokens
+    assert listed["data"][0]["state"] == "loaded"
+
+
+def test_the_model_not_asked_for_longest_makes_room(ledger, tiny, tmp_path):
+    shelf = Shelf(kept=2)
+    asking = Asking(max_new_tokens=1)
+    models = [model(name, tiny) for name in "abc"]
+
+    for at in (0, 1, 0, 2):
+        list(shelf.answer(models[at], "x", asking, (), 0))
+
+    assert [shelf.state(name) for name in "abc"] == ["loaded", "waiting", "loaded"]
+
+
+def model(name, folder):
+    from jobs.shelf import Servable
+
+    return Servable(
+        id=name,
+        label=name,
+        base=None,
+        created=0,
+        location=str(folder),
+        revision=None,
+        adapter=None,
+    )
