@@ -100,8 +100,8 @@ def _marked(standing: Standing) -> str:
     words = against_base(standing)
     verdict = standing.result.delta.verdict if standing.result.delta else ""
     if verdict == "better":
-        return f":green[▲ {words}]"
-    return f":red[▼ {words}]" if verdict == "worse" else words
+        return f":green[▲\u00a0{words}]"
+    return f":red[▼\u00a0{words}]" if verdict == "worse" else words
 
 
 def _flat(result: dict[str, Any]) -> dict[str, Any]:

@@ -27,11 +27,8 @@ from leaderboard.words import (
 
 ANSWERS = 10
 """Answers on a page."""
-BADGES: dict[str, Literal["green", "red", "gray"]] = {
-    "done": "green",
-    "failed": "red",
-    "waiting": "gray",
-}
+Colour = Literal["green", "red", "gray", "blue"]
+BADGES: dict[str, Colour] = {"done": "green", "failed": "red", "waiting": "gray"}
 
 
 def show() -> None:
@@ -209,14 +206,8 @@ def _answers(page: RunPage) -> None:
     standing = first[key]
     engine, run_id, benchmark = reading.ledger(), page.run.id, standing.result.benchmark
     counts = queries.outcomes(engine, run_id, benchmark, judging=standing.judging)
-    outcome = st.pills(
-        "Outcome",
-        list(counts),
-        format_func=lambda name: f"{name.replace('_', ' ')} {counts[name]}",
-        key="outcome",
-        bind="query-params",
-    )
-    wanted = counts.get(outcome, 0) if outcome else sum(counts.values())
+    outcome = _outcome(counts)
+    wanted = counts[outcome] if outcome else sum(counts.values())
     place = st.pagination(max(1, ceil(wanted / ANSWERS)), key="page", bind="query-params")
     found = queries.completions(
         engine,
@@ -229,6 +220,14 @@ def _answers(page: RunPage) -> None:
     )
     for answer in found:
         _answer(answer)
+
+
+def _outcome(counts: dict[str, int]) -> str | None:
+    """Return the outcome chosen; None: all of them."""
+    in_words = {name.replace("_", " "): name for name in counts}
+    chosen = st.pills("Outcome", list(in_words), key="outcome", bind="query-params")
+    st.caption(", ".join(f"{counts[name]:,} {said}" for said, name in in_words.items()))
+    return in_words[chosen] if chosen else None
 
 
 def _answer(answer: Answer) -> None:

@@ -9,26 +9,29 @@ from database.scores import Difference
 
 CODE_LIMIT = 20_000
 """Characters of a model's text that a page carries; more is cut and said so."""
-NONE = "-"
+NONE = "\u2013"
+"""An empty cell: a hyphen would be a Markdown list."""
+JOINED = str.maketrans(" ", "\u00a0")
+"""A number stays on one line with its unit, so that a narrow table scrolls, not wraps."""
 MARKS = re.compile(f"[{re.escape(string.punctuation)}]")
 
 
 def percent(fraction: float) -> str:
-    """Return `68.9 %`."""
-    return f"{100 * fraction:.1f} %"
+    """Return `68.9 %`; the space does not break."""
+    return f"{100 * fraction:.1f} %".translate(JOINED)
 
 
 def interval(low: float, high: float) -> str:
-    """Return `64.9 to 72.9`, in percent."""
-    return f"{100 * low:.1f} to {100 * high:.1f}"
+    """Return `64.9 to 72.9`, in percent; the spaces do not break."""
+    return f"{100 * low:.1f} to {100 * high:.1f}".translate(JOINED)
 
 
 def difference(delta: Difference) -> str:
     """Return `+41.3 points, better (37.0 to 45.6)`; the verdict alone where there is no value."""
     if delta.value is None or delta.low is None or delta.high is None:
         return delta.verdict
-    points = f"{100 * delta.value:+.1f} points"
-    return f"{points}, {delta.verdict} ({interval(delta.low, delta.high)})"
+    said = f"{100 * delta.value:+.1f} points, {delta.verdict}".translate(JOINED)
+    return f"{said} ({interval(delta.low, delta.high)})"
 
 
 def against_base(standing: Standing) -> str:
@@ -41,11 +44,13 @@ def against_base(standing: Standing) -> str:
 
 def coverage(standing: Standing) -> str:
     """Return `164 of 164`: problems judged, of those asked."""
-    return f"{standing.result.problems} of {standing.asked}"
+    return f"{standing.result.problems} of {standing.asked}".translate(JOINED)
 
 
 def span(seconds: float) -> str:
-    """Return a length of time to two figures: `40 s`, `3 min`, `2.5 h`, `4 days`."""
+    """Return a length of time to two figures: `30 ms`, `40 s`, `3 min`, `2.5 h`, `4 days`."""
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 3600:
