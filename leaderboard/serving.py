@@ -19,6 +19,8 @@ DEFAULT_URL = "http://127.0.0.1:8377"
 CONNECT_SECONDS = 3.0
 TOKEN_SECONDS = 300.0
 """The longest wait for the next token; loading a model comes before the first."""
+STOP_SECONDS = 2.0
+"""The longest that Stop waits for the cancelled answers to say so."""
 BUSY_SECONDS = 120.0
 """How long a busy server is asked again."""
 
@@ -33,6 +35,17 @@ class Model:
 
     id: str
     label: str
+    base: str | None = None
+    """Id of the base it was tuned from; None: it is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one line of a stream brings."""
+
+    text: str = ""
+    tokens: int | None = None
+    """Tokens of the whole answer, in the line that counts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,21 @@ def server_url() -> str:
     return (os.environ.get("CODELADDER_SERVE_URL") or DEFAULT_URL).rstrip("/")
 
 
+def credentials() -> dict[str, str]:
+    """Return the headers that let this page in: `CODELADDER_SERVE_TOKEN`, where it is set."""
+    token = os.environ.get("CODELADDER_SERVE_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def first_pair(offered: Sequence[Model]) -> list[Model]:
+    """Return the newest tuned model behind its base; where there is none, the first two."""
+    of_id = {model.id: model for model in offered}
+    for model in reversed(offered):
+        if model.base in of_id:
+            return [of_id[model.base], model]
+    return list(offered[:2])
+
+
 def models(client: httpx.Client) -> list[Model]:
     """Return the models on offer, in the server's order.
 
@@ -86,7 +114,9 @@ def models(client: httpx.Client) -> list[Model]:
         ServerError: the server is not there or does not answer as it should.
     """
     found = _json(client, "GET", "/v1/models").get("data", [])
-    return [Model(entry["id"], entry.get("label") or entry["id"]) for entry in found]
+    return [
+        Model(entry["id"], entry.get("label") or entry["id"], entry.get("base")) for entry in found
+    ]
 
 
 def ask_for_prompt(
@@ -114,19 +144,19 @@ def opening_of(prompt: str, signature: str) -> str:
     return prompt[at:] if at >= 0 else ""
 
 
-def text_of(line: str) -> str | None:
-    """Return the text that one line of a stream brings; None: it brings none.
+def part_of(line: str) -> Part:
+    """Return what one line of a stream brings; comments and the end bring nothing.
 
     Raises:
         ServerError: the line says that the server failed.
     """
     if not line.startswith("data:") or line == "data: [DONE]":
-        return None
+        return Part()
     event = json.loads(line.removeprefix("data:"))
     if "error" in event:
         raise ServerError(_reason(event))
     choices = event.get("choices") or [{}]
-    return choices[0].get("text") or None
+    return Part(choices[0].get("text") or "", (event.get("usage") or {}).get("completion_tokens"))
 
 
 class Streams:
@@ -145,15 +175,18 @@ class Streams:
         return any(answer.ended is None for answer in self.answers)
 
     def close(self) -> None:
-        """Cancel what still runs, the server's work with it; at once."""
+        """Cancel what still runs, the server's work with it; returns when that is done."""
         self._stop.set()
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         asyncio.run(self._stream_all())
 
     async def _stream_all(self) -> None:
         timeout = httpx.Timeout(TOKEN_SECONDS, connect=CONNECT_SECONDS)
-        async with httpx.AsyncClient(base_url=server_url(), timeout=timeout) as client:
+        async with httpx.AsyncClient(
+            base_url=server_url(), timeout=timeout, headers=credentials()
+        ) as client:
             tasks = [asyncio.create_task(self._answer(client, one)) for one in self.answers]
             while self.running and not self._stop.is_set():
                 await asyncio.wait(tasks, timeout=0.05)
@@ -183,6 +216,7 @@ class Streams:
             "temperature": self._question.temperature,
             "stop": self._question.stop,
             "stream": True,
+            "stream_options": {"include_usage": True},
         }
         async with client.stream("POST", "/v1/completions", json=asked) as response:
             if response.status_code in (429, 503):
@@ -191,17 +225,18 @@ class Streams:
                 await response.aread()
                 raise ServerError(_refused(response))
             async for line in response.aiter_lines():
-                _take(answer, text_of(line))
+                _take(answer, part_of(line))
         return True
 
 
-def _take(answer: Answer, text: str | None) -> None:
-    if text is None:
-        return
-    if answer.first_at is None:
-        answer.first_at = time.monotonic()
-    answer.tokens += 1
-    answer.text += text
+def _take(answer: Answer, part: Part) -> None:
+    """Grow the answer; until the server counts its tokens, a line with text is one."""
+    if part.text:
+        answer.first_at = answer.first_at or time.monotonic()
+        answer.tokens += 1
+        answer.text += part.text
+    if part.tokens is not None:
+        answer.tokens = part.tokens
 
 
 async def _wait_for_turn(response: httpx.Response, answer: Answer) -> bool:

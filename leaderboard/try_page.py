@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import httpx
 import streamlit as st
 
-from database import LedgerError
-from leaderboard import reading, serving
+from leaderboard import serving
 from leaderboard.serving import Answer, Model, ServerError, Streams
 from leaderboard.words import cut, plain, span
 
@@ -32,11 +31,13 @@ def show() -> None:
         return
     chosen = _choose(offered)
     instruction, signature, tokens, temperature = _question()
-    ask, stop = st.columns([1, 5])
-    asked = ask.button("Ask", type="primary", disabled=not chosen or not instruction.strip())
+    with st.container(horizontal=True):
+        asked = st.button("Ask", type="primary", disabled=not chosen or not instruction.strip())
+        stop = st.empty()
     if asked:
         stop.button("Stop", key="stop")
         _ask(chosen, instruction, signature, tokens, temperature)
+        stop.empty()
     else:
         _redraw(st.session_state.get("answers", []))
 
@@ -44,7 +45,8 @@ def show() -> None:
 @st.cache_resource(max_entries=2, show_spinner=False, on_release=lambda client: client.close())
 def _client(url: str) -> httpx.Client:
     """One pooled client for all sessions: a new connection costs the first token its speed."""
-    return httpx.Client(base_url=url, timeout=httpx.Timeout(10, connect=serving.CONNECT_SECONDS))
+    timeout = httpx.Timeout(10, connect=serving.CONNECT_SECONDS)
+    return httpx.Client(base_url=url, timeout=timeout, headers=serving.credentials())
 
 
 def _without_server(reason: str) -> None:
@@ -61,23 +63,13 @@ def _choose(offered: Sequence[Model]) -> list[Model]:
     chosen = st.multiselect(
         "Models",
         list(of_id),
-        default=_first_pair(list(of_id)),
+        default=[model.id for model in serving.first_pair(offered)],
         format_func=lambda name: of_id[name].label,
         max_selections=MODELS_AT_MOST,
         key="m",
         bind="query-params",
     )
     return [of_id[name] for name in chosen]
-
-
-def _first_pair(offered: list[str]) -> list[str]:
-    """Return a base and its newest adapter, where the ledger knows one; else the first two."""
-    try:
-        known = reading.runs(reading.pulse())
-    except LedgerError:
-        return offered[:2]
-    pairs = [[run.base_run, run.id] for run in known if run.base_run]
-    return next((pair for pair in pairs if set(pair) <= set(offered)), offered[:2])
 
 
 def _question() -> tuple[str, str, int, float]:

@@ -21,6 +21,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CODELADDER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CODELADDER_DATABASE_URL", raising=False)
     monkeypatch.delenv("CODELADDER_SERVE_URL", raising=False)
+    monkeypatch.delenv("CODELADDER_SERVE_TOKEN", raising=False)
     return tmp_path / "home"
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from leaderboard import serving
-from leaderboard.serving import Model, Question, Streams
+from leaderboard.serving import Model, Part, Question, Streams
 from leaderboard.try_page import status
 
 WORDS = ["    return", " n", " +", " 1\n"]
@@ -63,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         for word in WORDS:
             self.say(f"data: {json.dumps({'choices': [{'text': word}]})}")
+        self.say(f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': 5}})}")
         self.say("data: [DONE]")
 
     def say(self, line):
@@ -127,7 +128,7 @@ def test_both_models_answer_side_by_side(server):
     assert [block.value.strip() for block in app.code] == [expected, expected]
     assert sorted(body["model"] for body in server.asked) == ["70ned", "ba5e"]
     told = [caption.value for caption in app.caption]
-    assert all("4 tokens" in line and "first token after" in line for line in told)
+    assert all("5 tokens" in line and "first token after" in line for line in told)
 
 
 def test_what_is_asked_is_in_openais_form(server):
@@ -145,6 +146,7 @@ def test_what_is_asked_is_in_openais_form(server):
         "temperature": 0.7,
         "stop": ["\n\n"],
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
 
 
@@ -208,43 +210,60 @@ def test_a_refusal_is_shown_in_the_servers_words(server):
 
 
 def test_one_failing_model_leaves_the_others_alone(server, monkeypatch):
-    monkeypatch.setattr(serving, "text_of", failing_once(serving.text_of))
+    monkeypatch.setattr(serving, "part_of", failing_once(serving.part_of))
     streams = ask(("ba5e", "70ned"))
     wait(lambda: not streams.running)
 
     assert sorted(bool(answer.note) for answer in streams.answers) == [False, True]
 
 
-def failing_once(text_of):
+def failing_once(part_of):
     failures = iter([serving.ServerError("out of memory")])
 
     def first_fails(line):
         for failure in failures:
             raise failure
-        return text_of(line)
+        return part_of(line)
 
     return first_fails
 
 
 LINES = {
-    'data: {"choices": [{"text": "a"}]}': "a",
-    'data:{"choices": [{"text": "a"}]}': "a",
-    'data: {"choices": [{"text": ""}]}': None,
-    'data: {"choices": []}': None,
-    "data: [DONE]": None,
-    ": comment": None,
-    "": None,
+    'data: {"choices": [{"text": "a"}]}': Part("a"),
+    'data:{"choices": [{"text": "a"}], "usage": null}': Part("a"),
+    'data: {"choices": [{"text": ""}]}': Part(),
+    'data: {"choices": [], "usage": {"completion_tokens": 9}}': Part("", 9),
+    "data: [DONE]": Part(),
+    ": comment": Part(),
+    "": Part(),
 }
 
 
-@pytest.mark.parametrize(("line", "text"), LINES.items())
-def test_a_line_of_the_stream_brings(line, text):
-    assert serving.text_of(line) == text
+@pytest.mark.parametrize(("line", "part"), LINES.items())
+def test_a_line_of_the_stream_brings(line, part):
+    assert serving.part_of(line) == part
 
 
 def test_an_error_in_the_stream_is_raised():
     with pytest.raises(serving.ServerError, match="out of memory"):
-        serving.text_of('data: {"error": {"message": "out of memory"}}')
+        serving.part_of('data: {"error": {"message": "out of memory"}}')
+
+
+def test_the_newest_tuned_model_is_asked_beside_its_base():
+    base, other = Model("b", "b"), Model("o", "o")
+    old, new = Model("1", "1", "b"), Model("2", "2", "b")
+
+    assert serving.first_pair([base, other, old, new]) == [base, new]
+    assert serving.first_pair([base, other]) == [base, other]
+    assert serving.first_pair([Model("2", "2", "gone")]) == [Model("2", "2", "gone")]
+
+
+def test_the_page_shows_its_token(server, monkeypatch):
+    monkeypatch.setenv("CODELADDER_SERVE_TOKEN", "sesame")
+
+    assert serving.credentials() == {"Authorization": "Bearer sesame"}
+    monkeypatch.delenv("CODELADDER_SERVE_TOKEN")
+    assert serving.credentials() == {}
 
 
 def test_the_answer_continues_the_signature():

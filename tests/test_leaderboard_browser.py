@@ -1,0 +1,92 @@
+"""The app as it is started, in a real browser."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from plausible_rows import TUNED, small_ledger
+
+from database import open_ledger, write
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_healthy(url, server):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail("the app did not start")
+
+
+@pytest.fixture
+def app(home, tmp_path):
+    """The address of the running app, with a small ledger behind it."""
+    engine = open_ledger()
+    write(engine, small_ledger())
+    engine.dispose()
+    port = free_port()
+    command = ["-m", "streamlit", "run", "leaderboard/app.py", "--server.port", str(port)]
+    with (tmp_path / "app.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_healthy(url, server)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def tab(tmp_path):
+    """A browser tab; what goes wrong in it fails the test."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def test_from_the_ranked_table_to_the_answers_of_a_run(app, tab):
+    tab.goto(app)
+    rows = tab.get_by_role("table").first.get_by_role("row")
+    rows.nth(2).wait_for()
+
+    assert re.search(r"1\s+falcon-tiny\s+lora on starter\s+87.5.%", rows.nth(1).inner_text())
+    assert "better" in rows.nth(1).inner_text()
+    assert "base" in rows.nth(2).inner_text()
+    with tab.context.expect_page() as opened:
+        rows.nth(1).get_by_role("link", name="falcon-tiny").click()
+    run = opened.value
+    run.get_by_role("heading", name="Answers").wait_for()
+
+    assert run.url == f"{app}/run?id={TUNED}"
+    assert "falcon-tiny, starter, lora, seed 1" in run.get_by_role("heading", level=1).inner_text()
+    run.get_by_text("def has_close_elements(xs):").first.wait_for()
+    assert run.locator("code b").count() == 0
