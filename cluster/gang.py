@@ -26,8 +26,10 @@ Config = TypeVar("Config")
 class GangError(Exception):
     """A gang did not finish. Calling again with the same name goes on from its last checkpoint."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
+    def __init__(self, name: str, reason: str, details: str = "") -> None:
+        super().__init__(name, reason, details)
+        self.details = details
+        """The whole of what Ray says, tracebacks of workers included."""
 
     def __str__(self) -> str:
         return f"{self.args[0]}: {self.args[1]}"
@@ -102,7 +104,7 @@ def _fit(
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
-        return GangError(name, _reason(error))
+        return GangError(name, _reason(error), str(error))
     failure: Exception | None = result.return_value
     return failure
 

@@ -190,9 +190,9 @@ class Zero:
         """See `Engine`."""
         if self.stage < 3:
             return lora.weights_of(self.adapted)
-        from deepspeed.zero import GatheredParameters
+        import deepspeed
 
-        with GatheredParameters(_trainable(self.adapted)):
+        with deepspeed.zero.GatheredParameters(_trainable(self.adapted)):
             return lora.weights_of(self.adapted)
 
 

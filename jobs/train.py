@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from jobs.batches import Order, Row
     from jobs.checkpoint import Step
-    from jobs.strategy import Engine
     from jobs.spread import Spread
+    from jobs.strategy import Engine
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed", "ray")
 MESSAGE_SECONDS = 0.5
@@ -155,8 +155,8 @@ def train_worker(work: _Work) -> None:
     import ray.train
 
     from jobs import checkpoint, lora
-    from jobs.strategy import prepare
     from jobs.spread import Spread
+    from jobs.strategy import prepare
 
     _quiet()
     order = work.order

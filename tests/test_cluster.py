@@ -1,0 +1,230 @@
+"""A cluster of our own: who may speak to it, how it ends, and gangs that lose a worker."""
+
+import os
+import pickle
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.gang import Gang, GangError, HopelessError, run_gang
+from cluster.mailbox import Mailbox
+from cluster.session import Cluster, ClusterError, connect
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def cluster(home):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import what is below
+        with connect(home) as cluster:
+            yield cluster
+
+
+@dataclass(frozen=True)
+class Task:
+    folder: Path
+    mailbox: Mailbox | None = None
+
+
+def meet(task):
+    import ray.train
+    import torch
+    import torch.distributed
+
+    ranks = torch.ones(1)
+    torch.distributed.all_reduce(ranks)
+    task.mailbox.put((ray.train.get_context().get_world_rank(), int(ranks)))
+
+
+def die_once(task):
+    from tempfile import TemporaryDirectory
+
+    import ray.train
+
+    before = ray.train.get_checkpoint()
+    if before is None:
+        with TemporaryDirectory() as folder:
+            Path(folder, "note").write_text("kept")
+            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        time.sleep(1.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    with before.as_directory() as folder:
+        (task.folder / "found").write_text(Path(folder, "note").read_text())
+
+
+def give_up(task):
+    with (task.folder / "attempts").open("a") as file:
+        file.write("x")
+    raise HopelessError("the sum came out wrong")
+
+
+def request(url, token=None):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_dashboard_answers_only_who_has_the_token(cluster):
+    url = f"{cluster.dashboard_url}/api/jobs/"
+
+    assert request(url) == 401
+    assert request(url, "0" * 64) == 403
+    assert request(url, cluster.token_path.read_text()) == 200
+
+
+def test_only_the_owner_reads_the_token(cluster):
+    assert stat.S_IMODE(cluster.token_path.stat().st_mode) == 0o600
+
+
+def test_nothing_of_the_cluster_listens_to_the_network(cluster):
+    mine = psutil.Process().children(recursive=True)
+    addresses = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in mine
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert addresses == {"127.0.0.1"}
+
+
+def test_socket_paths_leave_room_for_their_limit(cluster):
+    import ray
+
+    folder = Path(ray._private.worker._global_node.get_sockets_dir_path())
+
+    assert max(len(str(path)) for path in folder.iterdir()) < 107
+
+
+def test_messages_of_a_worker_arrive_in_order(cluster):
+    import ray
+
+    box = Mailbox.create()
+
+    def send(box):
+        for i in range(5):
+            box.put(2 * i, 2 * i + 1)
+
+    ray.get(ray.remote(num_cpus=0)(send).remote(box))
+    deadline = time.monotonic() + 30
+    found = []
+    while len(found) < 10 and time.monotonic() < deadline:
+        found += box.drain()
+
+    assert found == list(range(10))
+    assert box.drain() == []
+
+
+def test_workers_of_a_gang_meet(cluster, tmp_path):
+    box = Mailbox.create()
+
+    run_gang(meet, Task(tmp_path, box), Gang(workers=2, gpus=False), storage=tmp_path, name="meet")
+
+    assert sorted(box.drain()) == [(0, 2), (1, 2)]
+
+
+def test_a_gang_goes_on_from_its_checkpoint_after_a_death(cluster, tmp_path):
+    run_gang(die_once, Task(tmp_path), Gang(workers=1, gpus=False), storage=tmp_path, name="die")
+
+    assert (tmp_path / "found").read_text() == "kept"
+
+
+def test_what_no_restart_mends_is_tried_once(cluster, tmp_path):
+    with pytest.raises(HopelessError, match="came out wrong"):
+        run_gang(
+            give_up, Task(tmp_path), Gang(workers=1, gpus=False), storage=tmp_path, name="give-up"
+        )
+
+    assert (tmp_path / "attempts").read_text() == "x"
+
+
+def test_errors_survive_a_process_border():
+    error = GangError("run", "worker 0 failed: no memory", "Traceback ...")
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert str(copy) == "run: worker 0 failed: no memory"
+    assert copy.details == "Traceback ..."
+
+
+def test_a_cluster_to_join_needs_its_token(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+
+    with pytest.raises(ClusterError, match="RAY_AUTH_TOKEN_PATH"), connect(tmp_path):
+        pass
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from cluster.session import connect
+with connect(Path(sys.argv[1])) as cluster:
+    print(cluster.dashboard_url, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
+def test_no_process_outlives_its_driver(tmp_path, signal_number):
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=Path(__file__).parent.parent,
+    ) as driver:
+        assert driver.stdout.readline().startswith(b"http://127.0.0.1:")
+        family = psutil.Process(driver.pid).children(recursive=True)
+        driver.send_signal(signal_number)
+        driver.wait(60)
+
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert len(family) > 5
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.slow
+def test_a_taken_port_moves_the_dashboard(tmp_path):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 8265))
+            taken.listen()
+        except OSError:
+            pass  # somebody else has taken it already
+        command = DRIVER.replace("time.sleep(600)", "pass")
+        done = subprocess.run(
+            [sys.executable, "-c", command, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent.parent,
+        )
+
+    assert done.stdout.startswith("http://127.0.0.1:")
+    assert not done.stdout.startswith("http://127.0.0.1:8265")
+
+
+def test_a_cluster_says_where_it_is(cluster: Cluster):
+    assert cluster.address.startswith("127.0.0.1:")
+    assert cluster.cpus >= 1
