@@ -14,7 +14,7 @@ FIGURES = "figures.json"
 hand."""
 STANDS_FOR = {
     "falcon": "Falcon: one key and value head for all queries, attention beside feed-forward",
-    "mistral": "Mistral: six query heads over three key and value heads",
+    "mistral": "Mistral: four query heads over two key and value heads",
     "llama": "Llama, which is also that of Code Llama: as many key and value heads as query heads",
 }
 CARD = """---

@@ -12,11 +12,15 @@ from random import Random
 from models.starter.recipe import SEED
 from models.starter.recipe.families import FAMILIES, WORDS
 from models.starter.recipe.grammar import Composition, Function, compositions, write
-from models.starter.recipe.names import opaque_name
+from models.starter.recipe.names import ARGUMENT_NAMES, NOUNS, opaque_name
 
-FUNCTIONS = 36_000
-LIBRARY_SHARE = 0.12
+FUNCTIONS = 32_000
+LIBRARY_SHARE = 0.06
 """Share of the characters of the corpus that come from the standard library."""
+COPYING_SHARE = 0.15
+"""Exercises in copying per function."""
+KINDS = tuple(NOUNS)
+NEUTRAL = ("found", "names", "items")
 LISTED = (
     "bisect calendar cmd colorsys configparser copy csv dataclasses difflib fnmatch fractions "
     "functools getopt glob graphlib heapq html/parser imaplib json/decoder json/encoder keyword "
@@ -32,7 +36,7 @@ PIECE = 1_200
 def documented(function: Function, rng: Random) -> str:
     """A function with its meaning as a comment above it or as a docstring."""
     meaning = f"Return {function.meaning}."
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return f"# {meaning}\n{function.code}\n"
     return f'{function.signature}\n    """{meaning}"""\n{function.body}\n'
 
@@ -49,9 +53,19 @@ def passage(function: Function, rng: Random) -> str:
         return text
     if habit < 0.5:
         return f"# {function.signature}\n{text}"
-    literals = ", ".join(repr(value) for value in function.composition.arguments(rng))
-    shown = f"print({function.name}({literals}))" if habit < 0.75 else f"result = {function.call}"
-    return f"{text}\n{shown}\n"
+    if habit < 0.75:
+        return f"{text}\nprint({function.call})\n"
+    return f"{text}\nresult = {function.call}\n"
+
+
+def copying(rng: Random) -> str:
+    """Names and constants that occur again in the same order: practice in looking back."""
+    names = [opaque_name(rng, WORDS) for _ in range(rng.randint(2, 3))]
+    names += [rng.choice(ARGUMENT_NAMES[kind, False]) for kind in rng.sample(KINDS, 3)]
+    names += [rng.choice("aeortbc"), str(rng.randint(2, 9))]
+    rng.shuffle(names)
+    line = ", ".join(names)
+    return f"# {line}\n{rng.choice(NEUTRAL)} = [{line}]\nprint({line})\n"
 
 
 def functions(seed: int = SEED) -> list[str]:
@@ -65,6 +79,8 @@ def functions(seed: int = SEED) -> list[str]:
     for number in range(FUNCTIONS):
         composition = rng.choice(shares[number % len(shares)])
         texts.append(passage(write(composition, rng, name=opaque_name(rng, WORDS)), rng))
+        if rng.random() < COPYING_SHARE:
+            texts.append(copying(rng))
     return texts
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from tokenizers import Tokenizer
@@ -30,9 +31,9 @@ REPORT_EVERY = 50
 class Plan:
     """How long and how fast to learn."""
 
-    steps: int = 1_800
-    batch: int = 8
-    length: int = 256
+    steps: int = 1_100
+    batch: int = 12
+    length: int = 160
     """Tokens of one packed sequence; texts follow one another, separated by the end token."""
     warm_up: int = 30
     decay_share: float = 0.4
@@ -79,7 +80,8 @@ class Record:
     plan: Plan
     parameters: int
     losses: dict[int, float]
-    """Nats per token at some steps."""
+    """Nats per token at some steps, each the mean since the one before: single batches differ much
+    in how much library source they hold."""
     processor_seconds: int
     python: str
     torch: str
@@ -169,11 +171,14 @@ def pretrain(
     count = sum(parameter.numel() for parameter in model.parameters())
     say(f"{name}: {count:,} parameters, {plan.steps * plan.batch * plan.length:,} tokens to read")
     batches = packed(tokenizer, corpus(seed), plan, seed)
-    history: list[Progress] = []
+    recent: list[float] = []
+    losses: dict[int, float] = {}
     for progress in train(model, batches, plan, plan.steps):
-        history.append(progress)
+        recent.append(progress.loss)
         if notable(progress):
-            say(f"{name}: {progress.line}")
+            losses[progress.step] = round(fmean(recent), 3)
+            recent.clear()
+            say(f"{name}: {progress.line}, mean {losses[progress.step]:.3f}")
     model.to(torch.bfloat16).save_pretrained(folder)
     settings = GenerationConfig(
         eos_token_id=END_ID, pad_token_id=PAD_ID, bos_token_id=END_ID, max_new_tokens=112
@@ -184,10 +189,8 @@ def pretrain(
         seed=seed,
         plan=plan,
         parameters=count,
-        losses={
-            progress.step: round(progress.loss, 3) for progress in history if notable(progress)
-        },
-        processor_seconds=round(history[-1].seconds),
+        losses=losses,
+        processor_seconds=round(progress.seconds),
         python=platform.python_version(),
         torch=version("torch"),
         transformers=version("transformers"),
