@@ -34,12 +34,15 @@ def show() -> None:
     with st.container(horizontal=True):
         asked = st.button("Ask", type="primary", disabled=not chosen or not instruction.strip())
         stop = st.empty()
+    before: Streams | None = st.session_state.get("streams")
+    if before is not None:
+        before.close()
     if asked:
         stop.button("Stop", key="stop")
         _ask(chosen, instruction, signature, tokens, temperature)
         stop.empty()
-    else:
-        _redraw(st.session_state.get("answers", []))
+    elif before is not None:
+        _redraw(before.answers)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False, on_release=lambda client: client.close())
@@ -87,7 +90,10 @@ def _question() -> tuple[str, str, int, float]:
 def _ask(
     chosen: list[Model], instruction: str, signature: str, tokens: int, temperature: float
 ) -> None:
-    """Stream the answers until all have ended or Stop ends the script here."""
+    """Stream the answers until all have ended, or Stop starts the next run of the page.
+
+    That run may begin before this one is ended, so it closes the streams itself as well.
+    """
     try:
         question = serving.ask_for_prompt(
             _client(serving.server_url()),
@@ -100,7 +106,7 @@ def _ask(
         _without_server(str(error))
         return
     streams = Streams(chosen, question)
-    st.session_state["answers"] = streams.answers
+    st.session_state["streams"] = streams
     slots = [column.empty() for column in st.columns(len(chosen))]
     try:
         while streams.running:
@@ -114,9 +120,8 @@ def _ask(
 
 
 def _redraw(answers: Sequence[Answer]) -> None:
-    if answers:
-        for column, answer in zip(st.columns(len(answers)), answers, strict=True):
-            _draw(column.empty(), answer)
+    for column, answer in zip(st.columns(len(answers)), answers, strict=True):
+        _draw(column.empty(), answer)
 
 
 def _draw(slot: "st.delta_generator.DeltaGenerator", answer: Answer) -> None:

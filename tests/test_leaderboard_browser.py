@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from plausible_rows import TUNED, small_ledger
+from streaming_server import Server
 
 from database import open_ledger, write
 
@@ -38,7 +40,21 @@ def wait_until_healthy(url, server):
 
 
 @pytest.fixture
-def app(home, tmp_path):
+def models(monkeypatch):
+    """A model server that holds its first token back."""
+    server = Server()
+    server.first.clear()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("CODELADDER_SERVE_URL", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def app(home, models, tmp_path):
     """The address of the running app, with a small ledger behind it."""
     engine = open_ledger()
     write(engine, small_ledger())
@@ -90,3 +106,19 @@ def test_from_the_ranked_table_to_the_answers_of_a_run(app, tab):
     assert "falcon-tiny, starter, lora, seed 1" in run.get_by_role("heading", level=1).inner_text()
     run.get_by_text("def has_close_elements(xs):").first.wait_for()
     assert run.locator("code b").count() == 0
+
+
+def test_stop_works_before_the_first_token_and_answers_stream_after(app, models, tab):
+    tab.goto(f"{app}/try")
+    main = tab.get_by_test_id("stMain")
+    main.get_by_role("button", name="Ask", exact=True).click()
+    main.get_by_text("waiting for the first token").first.wait_for()
+    main.get_by_role("button", name="Stop").click()
+    main.get_by_text("stopped").nth(1).wait_for()
+
+    assert models.gone.wait(5)
+    models.gone.clear()
+    models.first.set()
+    main.get_by_role("button", name="Ask", exact=True).click()
+    main.get_by_text("return n + 1").nth(1).wait_for()
+    main.get_by_text("5 tokens").nth(1).wait_for()
