@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class Stops:
         self.tokenizer = loaded.tokenizer
         self.strings = tuple(strings)
         self.window = 4 * max(map(len, strings), default=0) + CONTEXT
-        self.enders = self._enders() if strings else frozenset()
+        self.enders = _enders(loaded.tokenizer, self.strings) if strings else frozenset()
 
     def cut(self, row: Row) -> str | None:
         """The answer before the first stop string, or None when there is none yet.
@@ -139,16 +140,22 @@ class Stops:
         found = [at for string in self.strings if (at := text.find(string)) >= 0]
         return text[: min(found)] if found else None
 
-    def _enders(self) -> frozenset[int]:
-        pieces = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
-        tails = {string[at:] for string in self.strings for at in range(len(string))}
-        return frozenset(
-            token
-            for token, piece in enumerate(pieces)
-            if piece.startswith(tuple(tails))
-            or "\ufffd" in piece
-            or any(string in piece for string in self.strings)
-        )
+
+@lru_cache(maxsize=16)
+def _enders(tokenizer: Any, strings: tuple[str, ...]) -> frozenset[int]:
+    """Tokens whose text begins with the end of a stop string or holds one whole.
+
+    Kept between questions: it reads the whole vocabulary, which may hold 150 000 tokens.
+    """
+    pieces = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    tails = tuple({string[at:] for string in strings for at in range(len(string))})
+    return frozenset(
+        token
+        for token, piece in enumerate(pieces)
+        if piece.startswith(tails)
+        or "\ufffd" in piece
+        or any(string in piece for string in strings)
+    )
 
 
 def answer_text(tokenizer: Any, row: Row) -> str:

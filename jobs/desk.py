@@ -116,8 +116,8 @@ class Desk:
 
     @property
     def pending(self) -> int:
-        """Answers that are being written or wait."""
-        return len(self._jobs)
+        """Answers that are being written or wait, and that somebody still wants."""
+        return sum(not job.left.is_set() for job in self._jobs)
 
     def take(self, order: Order, request: Request) -> Job:
         """Put an order into the queue.

@@ -121,9 +121,7 @@ def _answered(
 ) -> Iterator[Row]:
     """The rows of one batch as they finish, the batch halved for as long as it does not fit."""
     try:
-        decoding = Decoding(loaded, rows, sampling, stops)
-        while decoding.rows:
-            yield from decoding.step()
+        yield from _written(loaded, rows, sampling, stops)
         return
     except RuntimeError as error:
         if not _out_of_memory(error):
@@ -140,6 +138,15 @@ def _answered(
     for part in (unfinished[:half], unfinished[half:]):
         if part:
             yield from _answered(loaded, part, sampling, stops)
+
+
+def _written(
+    loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops
+) -> Iterator[Row]:
+    """The rows of one batch; a function of its own, so that memory is free before the halves."""
+    decoding = Decoding(loaded, rows, sampling, stops)
+    while decoding.rows:
+        yield from decoding.step()
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -121,9 +121,9 @@ def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable |
     if not where or (run.kind == "tuned" and checkpoint is None):
         return None
     weights = home / checkpoint.path if checkpoint is not None else None
-    if weights is not None and not weights.is_dir():
-        return None
     full = checkpoint is not None and checkpoint.kind == "full"
+    if (weights and not weights.is_dir()) or (not full and _is_gone(where["location"])):
+        return None
     return Servable(
         id=run.id,
         label=run.label,
@@ -133,3 +133,8 @@ def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable |
         revision=None if full else where.get("revision") or None,
         adapter=None if full else weights,
     )
+
+
+def _is_gone(location: str) -> bool:
+    """Whether a folder is not there; names on the hub are not looked up."""
+    return Path(location).is_absolute() and not Path(location).is_dir()

@@ -50,14 +50,14 @@ class Scripted:
         if text == "too long":
             raise EngineError("no room")
         try:
-            for word in self.words:
+            for number, word in enumerate(self.words, start=1):
                 time.sleep(self.pause)
-                self.written += 1
-                last = self.written == len(self.words)
+                self.written = number
+                last = number == len(self.words)
                 yield Piece(
                     text=word,
                     prompt_tokens=7,
-                    tokens=self.written,
+                    tokens=number,
                     finish="end" if last else None,
                 )
         finally:
@@ -68,7 +68,9 @@ class Scripted:
 def ledger(tmp_path):
     engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     (tmp_path / "adapter").mkdir()
+    (tmp_path / "base").mkdir()
     model = {"model": {"location": str(tmp_path / "base"), "revision": None}}
+    gone = {"model": {"location": str(tmp_path / "gone")}}
     run = {"model": "m", "provenance": model}
     tuned = run | {"kind": "tuned", "base_run": BASE}
     weights = {"kind": "adapter", "sha256": "0" * 64, "steps": 1}
@@ -80,6 +82,14 @@ def ledger(tmp_path):
             Run(id="cccccccccccc", label="half done", state="training", **tuned),
             Run(id="dddddddddddd", label="weights gone", state="done", **tuned),
             Run(id="eeeeeeeeeeee", label="imported", kind="imported", state="done", model="m"),
+            Run(
+                id="9" * 12,
+                label="base gone",
+                kind="base",
+                state="done",
+                model="m",
+                provenance=gone,
+            ),
             Checkpoint(run=TUNED, path=str(tmp_path / "adapter"), **weights),
             Checkpoint(run="dddddddddddd", path=str(tmp_path / "gone"), **weights),
         ],
