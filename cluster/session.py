@@ -131,6 +131,8 @@ def _local_settings() -> dict[str, str]:
         # Despite its name it rules Linux too: Ray takes 127.0.0.1 for the node's address, so that
         # nothing listens to the network and a change of networks breaks nothing.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # After a kill -9 of this process two of Ray's wait that long for the rest to come back.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
         "GLOO_SOCKET_IFNAME": loopback,  # a hostname that does not resolve would end the gang
         "NCCL_SOCKET_IFNAME": loopback,
     }

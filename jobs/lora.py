@@ -1,5 +1,6 @@
 """LoRA adapters: put on a base, saved, loaded, and proven to do something."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def adapted(base: Any, method: "LoRA", seed: int) -> Any:
         AdapterError: `targets` names no layer of this model.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     torch.manual_seed(seed)
     targets = method.targets if isinstance(method.targets, str) else list(method.targets)
@@ -58,7 +59,7 @@ def adapted(base: Any, method: "LoRA", seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(base, config)
+        return _with_adapters(base, config)
     except ValueError as error:
         linear = {
             name.rpartition(".")[2]
@@ -111,11 +112,11 @@ def attach(model: Any, folder: Path) -> Any:
     Raises:
         AdapterError: the adapter was made for a model with other layers.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     config = LoraConfig.from_pretrained(str(folder))
     try:
-        tuned = get_peft_model(model, config)
+        tuned = _with_adapters(model, config)
     except ValueError as error:
         raise AdapterError(f"{folder} does not fit {type(model).__name__}: {error}") from error
     restore(tuned, folder)
@@ -149,3 +150,12 @@ def assert_changes_logits(tuned: Any, prompt: Sequence[int]) -> float:
     if not torch.isfinite(after).all() or difference == 0:
         raise AdapterError(f"the adapter changes logits by {difference}; it is not in effect")
     return difference
+
+
+def _with_adapters(model: Any, config: Any) -> Any:
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        # peft still asks transformers by the old name whether activations are checkpointed.
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing.", FutureWarning)
+        return get_peft_model(model, config)

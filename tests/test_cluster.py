@@ -198,7 +198,7 @@ def test_no_process_outlives_its_driver(tmp_path, signal_number):
         driver.send_signal(signal_number)
         driver.wait(60)
 
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert len(family) > 5
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
