@@ -12,12 +12,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 DRAWS = 9_999
 SEED = 20_240_501
 """Of the bootstrap and the permutation test, so that a page shows the same figures twice."""
-CONFIDENCE = 0.95
+UPPER = 0.975
+"""Of a two-sided 95 % interval."""
+Z = float(special.ndtri(UPPER))
 SIGNIFICANCE = 0.05
 
 Verdict = Literal["better", "worse", "no clear difference", "not comparable"]
@@ -175,8 +177,9 @@ def detectable_gap(problems: int, discordant: float = 0.2) -> float | None:
     Returns:
         A fraction, in steps of 0.005; None: not even a gap as wide as `discordant` is found.
     """
+    critical = _critical(np.arange(1, problems + 1))
     for thousandths in range(5, round(discordant * 1000) + 1, 5):
-        if _power(problems, discordant, thousandths / 1000) >= 0.8:
+        if _power(critical, discordant, thousandths / 1000) >= 0.8:
             return thousandths / 1000
     return None
 
@@ -195,16 +198,15 @@ def _effective_problems(values: Floats, units: list[str], blocks: int) -> float:
         return count
     simple = value * (1 - value) / (n - 1)
     design_effect = variance * count / (count - 1) / simple
-    freedom = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, count - 1)) ** 2
+    freedom = (Z / special.stdtrit(count - 1, UPPER)) ** 2
     return min(n / design_effect * float(freedom), blocks)
 
 
 def _wilson(value: float, problems: float) -> Interval:
     """Wilson's interval; `problems` need not be whole."""
-    z = stats.norm.ppf((1 + CONFIDENCE) / 2)
-    shrink = 1 + z**2 / problems
-    centre = (value + z**2 / (2 * problems)) / shrink
-    half = z / shrink * (value * (1 - value) / problems + z**2 / (4 * problems**2)) ** 0.5
+    shrink = 1 + Z**2 / problems
+    centre = (value + Z**2 / (2 * problems)) / shrink
+    half = Z / shrink * (value * (1 - value) / problems + Z**2 / (4 * problems**2)) ** 0.5
     low, high = float(centre - half), float(centre + half)
     return Interval(value=value, low=max(0.0, min(low, value)), high=min(1.0, max(high, value)))
 
@@ -231,13 +233,13 @@ def _bootstrap(differences: Floats) -> tuple[float, float]:
     size = sum(counts.values())
     shares = np.array([counts[value] for value in values.tolist()]) / size
     draws = np.random.default_rng(SEED).multinomial(size, shares, size=DRAWS)
-    low, high = np.quantile(draws @ values / size, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(draws @ values / size, [1 - UPPER, UPPER])
     return float(low), float(high)
 
 
 def _mcnemar(differences: Floats) -> float:
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    return min(1.0, 2 * float(special.bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def _sign_flip(differences: Floats) -> float:
@@ -261,13 +263,20 @@ def _verdict(low: float, high: float, p: float) -> Verdict:
     return "no clear difference"
 
 
-def _power(problems: int, discordant: float, gap: float) -> float:
+def _power(critical: Floats, discordant: float, gap: float) -> float:
     """Chance that McNemar's exact test finds `gap`, summed over the discordant problems seen."""
+    problems = len(critical)
     share = (discordant + gap) / (2 * discordant)
     seen = np.arange(1, problems + 1)
-    critical = stats.binom.ppf(SIGNIFICANCE / 2, seen, 0.5)
-    critical = np.where(
-        stats.binom.cdf(critical, seen, 0.5) > SIGNIFICANCE / 2, critical - 1, critical
-    )
-    found = stats.binom.cdf(critical, seen, 1 - share) + stats.binom.cdf(critical, seen, share)
-    return float(stats.binom.pmf(seen, problems, discordant) @ found)
+    found = special.bdtr(critical, seen, 1 - share) + special.bdtr(critical, seen, share)
+    found = np.where(critical < 0, 0.0, found)
+    at_most = special.bdtr(np.arange(problems + 1), problems, discordant)
+    return float(np.diff(at_most) @ found)
+
+
+def _critical(seen: NDArray[np.int64]) -> Floats:
+    """The most problems lost of those `seen` to differ that still give p < 0.05; -1: none do."""
+    losses = np.arange(seen.max() + 1)
+    tails = special.bdtr(losses[None, :], seen[:, None], 0.5)
+    within = (tails < SIGNIFICANCE / 2) & (losses[None, :] <= seen[:, None])
+    return np.asarray(within.sum(axis=1) - 1.0, dtype=np.float64)

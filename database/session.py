@@ -25,7 +25,7 @@ from sqlalchemy import (
     table,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from database.filesystem import network_filesystem
 from database.stored import as_json
@@ -183,7 +183,7 @@ def _speaking_of(address: URL, engine: Engine) -> Iterator[None]:
     """Turn what the driver raises into one clear message, and close the engine."""
     try:
         yield
-    except (DBAPIError, NoSuchModuleError) as error:
+    except (DBAPIError, OSError) as error:
         engine.dispose()
         cause = str(getattr(error, "orig", error)).strip().splitlines()
         raise LedgerError(f"no ledger at {_shown(address)}: {cause[-1]}") from None

@@ -16,7 +16,9 @@ def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
     """Draw every score with its 95 % interval, top to bottom in the order given."""
     named = zip(standings, names_of(standings), strict=True)
     rows = [_drawn(standing, name) for standing, name in named]
-    axis = alt.Axis(title=None, labelLimit=260, domain=False, ticks=False, offset=6)
+    axis = alt.Axis(
+        title=None, labelLimit=260, labelBound=False, labelFlush=False, domain=False, ticks=False
+    )
     base = alt.Chart(alt.Data(values=rows), height=alt.Step(28)).encode(
         y=alt.Y("run:N", sort=names_of(standings), axis=axis),
         color=alt.Color("kind:N", legend=alt.Legend(title=None, orient="top")),
