@@ -217,7 +217,7 @@ def _judged(columns: Select[Any], run_id: str, benchmark: str, judging: str | No
             and_(
                 Problem.benchmark == Completion.benchmark,
                 Problem.task_id == Completion.task_id,
-                Problem.digest == Contract.content["benchmark_sha256"].as_string(),
+                Problem.digest == Contract.content["sha256"].as_string(),
             ),
         )
         .where(Completion.run == run_id, Completion.benchmark == benchmark)

@@ -129,7 +129,7 @@ class Problem(Row):
 class Contract(Row):
     """How a model was asked (`asking`) or judged (`judging`), hashed.
 
-    A judging contract names its benchmark's file under `benchmark_sha256`, which is the `digest`
+    A judging contract names its benchmark's file under `sha256`, which is the `digest`
     of the problems it judges.
     """
 

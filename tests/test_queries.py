@@ -29,7 +29,7 @@ FIELDS = (
     "run model base method dataset seed benchmark metric value low high problems completions "
     "contract delta"
 )
-OTHER = Contract(id="judging00002", kind="judging", content={"benchmark_sha256": DIGEST})
+OTHER = Contract(id="judging00002", kind="judging", content={"sha256": DIGEST})
 PASSES_OF_BASE = [place % 3 == 0 for place in range(40)]
 
 
