@@ -1,4 +1,4 @@
-"""Take the picture of the leaderboard: `python docs/picture.py docs/leaderboard.png [URL]`.
+"""Take the picture of the leaderboard: `python docs/picture.py docs/board.png [URL]`.
 
 Needs Chromium and the leaderboard running; `make leaderboard` starts it on the default URL.
 """

@@ -106,9 +106,9 @@ def _ask(
         _without_server(str(error))
         return
     streams = Streams(chosen, question)
-    st.session_state["streams"] = streams
-    slots = [column.empty() for column in st.columns(len(chosen))]
     try:
+        st.session_state["streams"] = streams
+        slots = [column.empty() for column in st.columns(len(chosen))]
         while streams.running:
             for slot, answer in zip(slots, streams.answers, strict=True):
                 _draw(slot, answer)
