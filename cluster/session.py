@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 OBJECT_STORE_BYTES = 256 * 2**20
 """What passes through is rows and messages; weights stay in files."""
+RECORD = "cluster.json"
 NOT_UPLOADED = [".git", ".venv*", "runs", "**/__pycache__", "docs", "tests", "benchmarks"]
 
 
@@ -40,9 +41,10 @@ class Cluster:
 def connect(home: Path) -> Iterator[Cluster]:
     """Start a cluster on this machine, or join the one that `RAY_ADDRESS` names.
 
-    A cluster of our own ends with this context, and with this process however it ends. It listens
-    on the loopback interface, and every request to it needs the token under `home`. Call it in the
-    main thread: Linux ends Ray's processes together with the thread that started them.
+    A cluster of our own ends with this context, and with this process however it ends (after a
+    kill -9, two idle processes of Ray's notice only within two minutes). It listens on the loopback
+    interface, and every request to it needs the token under `home`. Call it in the main thread:
+    Linux ends Ray's processes together with the thread that started them.
 
     Args:
         home: a folder that is ours: token, and the record that `python -m cluster status` reads.
@@ -55,7 +57,7 @@ def connect(home: Path) -> Iterator[Cluster]:
     settings = _settings(token_path) | ({} if joined else _local_settings())
     with _environment(settings, without=() if joined else ("RAY_AUTH_TOKEN",)):
         cluster = _start(joined, token_path)
-        record = home / "cluster.json"
+        record = home / RECORD
         record.write_text(json.dumps(_record(cluster)))
         try:
             yield cluster
@@ -131,8 +133,6 @@ def _local_settings() -> dict[str, str]:
         # Despite its name it rules Linux too: Ray takes 127.0.0.1 for the node's address, so that
         # nothing listens to the network and a change of networks breaks nothing.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # After a kill -9 of this process two of Ray's wait that long for the rest to come back.
-        "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
         "GLOO_SOCKET_IFNAME": loopback,  # a hostname that does not resolve would end the gang
         "NCCL_SOCKET_IFNAME": loopback,
     }
@@ -221,7 +221,21 @@ def alive(process: int) -> bool:
 def _record(cluster: Cluster) -> dict[str, str | int]:
     return {
         "address": cluster.address,
-        "dashboard": cluster.dashboard_url,
+        "dashboard_url": cluster.dashboard_url,
         "token_path": str(cluster.token_path or ""),
         "process": os.getpid(),
     }
+
+
+def running(home: Path) -> dict[str, str] | None:
+    """What `connect` recorded under `home`, while the process that called it lives; else None.
+
+    Keys: `address`, `dashboard_url`, `token_path`.
+    """
+    try:
+        record = json.loads((home / RECORD).read_text())
+    except FileNotFoundError:
+        return None
+    if not alive(record.pop("process")):
+        return None
+    return dict(record)

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.__main__ import main
 from cluster.gang import Gang, GangError, HopelessError, run_gang
 from cluster.mailbox import Mailbox
 from cluster.session import Cluster, ClusterError, connect
@@ -198,7 +199,8 @@ def test_no_process_outlives_its_driver(tmp_path, signal_number):
         driver.send_signal(signal_number)
         driver.wait(60)
 
-    _, alive = psutil.wait_procs(family, timeout=60)
+    # Two of Ray's agents look for the rest of it that long.
+    _, alive = psutil.wait_procs(family, timeout=150)
     assert len(family) > 5
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
@@ -228,3 +230,19 @@ def test_a_taken_port_moves_the_dashboard(tmp_path):
 def test_a_cluster_says_where_it_is(cluster: Cluster):
     assert cluster.address.startswith("127.0.0.1:")
     assert cluster.cpus >= 1
+
+
+def test_status_tells_where_the_dashboard_is_and_its_token(cluster, home, monkeypatch, capsys):
+    monkeypatch.setenv("CODELADDER_HOME", str(home))
+
+    assert main(["status"]) == 0
+    told = capsys.readouterr().out
+    assert cluster.dashboard_url in told
+    assert cluster.token_path.read_text() in told
+
+
+def test_status_without_a_cluster_says_what_to_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODELADDER_HOME", str(tmp_path))
+
+    assert main(["status"]) == 1
+    assert "make train-all" in capsys.readouterr().err
