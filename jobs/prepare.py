@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from eval_sandbox.benchmarks import read_problems
 from rich.console import Console
 
+from eval_sandbox.benchmarks import read_problems
 from jobs.declared import UserError
 from jobs.experiment import RECIPE_VERSION, Dataset, short_hash
 from jobs.home import Home, written

@@ -18,9 +18,7 @@ from database.scores import ProblemResult, score
 
 DIGEST = "d" * 64
 ASKING = Contract(id="asking000001", kind="asking", content={"form": "alpaca", "n": 2})
-JUDGING = Contract(
-    id="judging00001", kind="judging", content={"sha256": DIGEST, "seconds": 10}
-)
+JUDGING = Contract(id="judging00001", kind="judging", content={"sha256": DIGEST, "seconds": 10})
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 BASE, TUNED = "ba5eba5eba5e", "70ned70ned70"
 NAMES = ["has_close_elements", "separate_paren_groups", "truncate_number", "below_zero"]

@@ -133,8 +133,7 @@ def test_results_as_json_hold_exactly_the_fields_of_the_contract(undisturbed):
     assert {tuple(sorted(row)) for row in rows} == {
         tuple(
             sorted(
-                "run model base method dataset seed benchmark metric value low high problems "
-                "completions contract delta".split()
+                ["run", "model", "base", "method", "dataset", "seed", "benchmark", "metric", "value", "low", "high", "problems", "completions", "contract", "delta"]
             )
         )
     }

@@ -10,7 +10,7 @@ from models.starter.recipe import problems
 from models.starter.recipe.architectures import ARCHITECTURES
 from models.starter.recipe.cards import save_record, write_card
 from models.starter.recipe.corpus import LIBRARY_SHARE
-from models.starter.recipe.pretrain import Plan, pretrain
+from models.starter.recipe.pretrain import PLANS, pretrain
 from models.starter.recipe.tokenizer import save_tokenizer, train_tokenizer
 
 MODELS = Path("models/starter")
@@ -40,7 +40,7 @@ def make_models(out: Path, names: list[str]) -> None:
     for name in names:
         folder = out / MODELS / name
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        save_record(pretrain(name, tokenizer, folder, say, plan=Plan()), folder)
+        save_record(pretrain(name, tokenizer, folder, say, plan=PLANS[name]), folder)
 
 
 def make_cards(out: Path, names: list[str]) -> None:

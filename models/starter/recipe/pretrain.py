@@ -50,6 +50,9 @@ class Plan:
         return min(1.0, (step + 1) / self.warm_up, left)
 
 
+PLANS = {"falcon": Plan(), "mistral": Plan(steps=800, matrix_rate=0.004), "llama": Plan(steps=800)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Where a pretraining stands."""
@@ -148,7 +151,7 @@ def first_losses(
     name: str, tokenizer: Tokenizer, texts: list[str], steps: int, seed: int = SEED
 ) -> list[float]:
     """Losses of the first steps of a pretraining, for comparing two of them."""
-    plan = Plan()
+    plan = PLANS[name]
     model = new_model(name, seed)
     return [
         progress.loss
