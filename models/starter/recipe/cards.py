@@ -72,9 +72,10 @@ def save_record(record: Record, folder: Path) -> None:
 def figures_table(name: str, models: Path) -> str:
     """Base and tuned scores of a model, or a note that none were measured."""
     path = models / FIGURES
-    if not path.exists():
+    measured = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if name not in measured:
         return "Not measured."
-    figures = json.loads(path.read_text(encoding="utf-8"))["models"][name]
+    figures = measured[name]
     lines = ["| model | pass@1 |", "|---|---|", f"| base | {figures['base']:.3f} |"]
     lines += [
         f"| LoRA, tuning seed {seed} | {score:.3f} |" for seed, score in figures["tuned"].items()
