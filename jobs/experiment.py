@@ -91,7 +91,8 @@ class LoRA(Declared):
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step, over all workers."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Rows per worker that go through the model at once; default: its whole share of the batch."""
+    """Rows per worker that go through the model at once; default: its share of the batch, sorted by
+    length and halved where it is 8 rows or more."""
     max_length: int = Field(default=1024, ge=8)
     """Tokens of prompt and response; longer rows are left out and counted."""
     clip: float = Field(default=1.0, gt=0)
