@@ -24,8 +24,8 @@ WHERE = {"path", "facts", "provenance", "message"}
 
 
 RESULT_FIELDS = frozenset(
-    "run model base method dataset seed benchmark metric value low high problems completions "
-    "contract delta".split()  # noqa: SIM905 (the contract, as it is written down)
+    ("run", "model", "base", "method", "dataset", "seed", "benchmark", "metric")
+    + ("value", "low", "high", "problems", "completions", "contract", "delta")
 )
 DELTA_FIELDS = frozenset(("value", "low", "high", "p", "verdict"))
 
