@@ -23,10 +23,9 @@ WHERE = {"path", "facts", "provenance", "message"}
 """Columns that say when and where, and so differ between two runs of the same thing."""
 
 
-RESULT_FIELDS = frozenset(
-    ("run", "model", "base", "method", "dataset", "seed", "benchmark", "metric")
-    + ("value", "low", "high", "problems", "completions", "contract", "delta")
-)
+ABOUT = ("run", "model", "base", "method", "dataset", "seed", "benchmark", "metric", "contract")
+NUMBERS = ("value", "low", "high", "problems", "completions", "delta")
+RESULT_FIELDS = frozenset((*ABOUT, *NUMBERS))
 DELTA_FIELDS = frozenset(("value", "low", "high", "p", "verdict"))
 
 
