@@ -195,7 +195,7 @@ def pretrain(
         losses=losses,
         processor_seconds=round(progress.seconds),
         python=platform.python_version(),
-        torch=version("torch"),
+        torch=version("torch").partition("+")[0],
         transformers=version("transformers"),
     )
 
