@@ -11,8 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cluster.session import ClusterError
 from database.session import LedgerError
+from eval_sandbox.sandbox import SandboxUnavailable
 from jobs.declared import UserError
+from jobs.judge import SandboxFailedError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return _COMMANDS[asked.command](asked, console)
-    except (UserError, LedgerError) as error:
+    except (UserError, LedgerError, ClusterError, SandboxUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
+    except SandboxFailedError as error:
+        print(f"Nothing was recorded: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130

@@ -57,6 +57,8 @@ class Workplace:
     gpus: Slots | None
     """None where there is no GPU; then trainings and generations take processors."""
     spent: list[Spent] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the user stops us: what fails from then on fails for that reason."""
 
     @property
     def accelerators(self) -> Slots:
@@ -107,9 +109,13 @@ def execute_all(works: Sequence[Work], place: Workplace) -> list[Failure]:
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+    except KeyboardInterrupt:
+        place.stopping.set()
+        raise
     return failures
 
 
@@ -190,6 +196,8 @@ def _guarded(
     try:
         execute(work, place, priority)
     except Exception as error:  # the outermost loop of a run: others go on, this one is reported
+        if place.stopping.is_set():
+            return
         place.recorder.state(work.run, "failed")
         place.recorder.event(work.run, "failed", f"{type(error).__name__}: {error}")
         place.board.say(f"  {work.run.label}: FAILED: {error}")
