@@ -13,8 +13,11 @@ from leaderboard.words import cut, plain, span
 TICK_SECONDS = 0.12
 """Between two redraws of the answers; Stop is noticed at each."""
 MODELS_AT_MOST = 3
-INSTRUCTION = "Write a Python function that returns the n-th Fibonacci number."
-SIGNATURE = "def fibonacci(n: int) -> int:"
+INSTRUCTION = (
+    "Write a function `sum_even_squares(numbers)` that returns the sum of the squares of the even "
+    "numbers in `numbers`."
+)
+SIGNATURE = "def sum_even_squares(numbers):"
 
 
 def show() -> None:

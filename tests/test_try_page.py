@@ -56,7 +56,7 @@ def test_both_models_answer_side_by_side(server):
     app.button[0].click().run()
 
     assert not app.exception
-    expected = "def fibonacci(n: int) -> int:\n    return n + 1"
+    expected = "def sum_even_squares(numbers):\n    return n + 1"
     assert [block.value.strip() for block in app.code] == [expected, expected]
     assert sorted(body["model"] for body in server.asked) == ["70ned", "ba5e"]
     told = [caption.value for caption in app.caption]
@@ -72,8 +72,9 @@ def test_what_is_asked_is_in_openais_form(server):
     asked = server.asked[0]
     assert asked.pop("model") in MODELS
     assert asked == {
-        "prompt": "### Task: Write a Python function that returns the n-th Fibonacci number.\n"
-        "def fibonacci(n: int) -> int:\n",
+        "prompt": "### Task: Write a function `sum_even_squares(numbers)` that returns the sum of the "
+        "squares of the even numbers in `numbers`.\n"
+        "def sum_even_squares(numbers):\n",
         "max_tokens": 64,
         "temperature": 0.7,
         "stop": ["\n\n"],
