@@ -17,11 +17,14 @@ from eval_sandbox.sandbox import SandboxUnavailable
 from jobs.declared import UserError
 from jobs.judge import SandboxFailedError
 
+LOG_WIDTH = 140
+"""Columns of a table where no terminal says how many it has."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     asked = _parser().parse_args(arguments)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
         return _COMMANDS[asked.command](asked, console)
     except (UserError, LedgerError, ClusterError, SandboxUnavailable) as error:

@@ -53,7 +53,7 @@ def show_plan(path: Path, console: Console) -> None:
             run.id,
             run.label,
             run.model.parallelism.strategy if run.training else "single",
-            f"{needed.workers} x {needed.memory_gib:.1f} GiB",
+            f"{needed.workers} x {_size(needed.memory_gib)}",
             _duration(needed.seconds),
         )
     console.print(table)
@@ -69,7 +69,7 @@ def show_plan(path: Path, console: Console) -> None:
         style="dim",
     )
     for missing in experiment.missing:
-        console.print(f"Not here yet: {missing}", style="yellow", markup=False)
+        console.print(f"Not here yet, so not counted: {missing}", style="yellow", markup=False)
 
 
 def parameters(model: ModelSpec) -> float:
@@ -147,6 +147,10 @@ def _parameters_in(file: Path) -> int:
         (length,) = struct.unpack("<Q", opened.read(8))
         header = json.loads(opened.read(length))
     return sum(prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+
+
+def _size(gib: float) -> str:
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
 
 
 def _duration(seconds: float) -> str:

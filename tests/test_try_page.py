@@ -72,8 +72,8 @@ def test_what_is_asked_is_in_openais_form(server):
     asked = server.asked[0]
     assert asked.pop("model") in MODELS
     assert asked == {
-        "prompt": "### Task: Write a function `sum_even_squares(numbers)` that returns the sum of the "
-        "squares of the even numbers in `numbers`.\n"
+        "prompt": "### Task: Write a function `sum_even_squares(numbers)` that returns "
+        "the sum of the squares of the even numbers in `numbers`.\n"
         "def sum_even_squares(numbers):\n",
         "max_tokens": 64,
         "temperature": 0.7,
