@@ -52,14 +52,15 @@ def _run(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _results(asked: argparse.Namespace, console: Console) -> int:
+    from database.exchange import as_csv, as_json
     from database.session import open_for_reading
-    from jobs.results import print_csv, print_json, show_results
+    from database.standings import scores
+    from jobs.results import show_results
 
     ledger = open_for_reading()
-    if asked.json:
-        print_json(ledger, asked.experiment)
-    elif asked.csv:
-        print_csv(ledger, asked.experiment)
+    if asked.json or asked.csv:
+        form = as_json if asked.json else as_csv
+        print(form(scores(ledger, asked.experiment)), end="")
     else:
         show_results(ledger, asked.experiment, console)
     return 0

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from database import LedgerError, NoLedgerError
+from database.exchange import as_csv, as_json
 from database.facts import BenchmarkFacts, Pulse, RunFacts, Standing
 from database.queries import ACTIVE
 from leaderboard import charts, ranking, reading
@@ -147,7 +148,7 @@ def _table(benchmark: BenchmarkFacts, found: list[Standing], order: str) -> None
 def _downloads(name: str, found: Sequence[Standing]) -> None:
     results = [standing.result for standing in found]
     with st.container(horizontal=True):
-        csv, json = ranking.as_csv(results), ranking.as_json(results)
+        csv, json = as_csv(results), as_json(results)
         st.download_button("Download CSV", csv, f"{name}.csv", "text/csv", on_click="ignore")
         st.download_button(
             "Download JSON", json, f"{name}.json", "application/json", on_click="ignore"

@@ -1,11 +1,7 @@
 """From standings to the ranked table, its order and its files. Every function is pure."""
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from database.facts import Result, Standing
@@ -66,21 +62,6 @@ def headline(standings: Sequence[Standing]) -> str:
     return ", ".join(said) + "."
 
 
-def as_csv(results: Sequence[Result]) -> str:
-    """Return the results as CSV; the difference is spread over `delta_value`, `delta_low` ..."""
-    flat = [_flat(asdict(result)) for result in results]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
-
-
-def as_json(results: Sequence[Result]) -> str:
-    """Return the results as a JSON list, one object per score."""
-    return json.dumps([asdict(result) for result in results], indent=2) + "\n"
-
-
 def _row(standing: Standing, rank: int) -> dict[str, str]:
     result = standing.result
     return {
@@ -102,12 +83,6 @@ def _marked(standing: Standing) -> str:
     if verdict == "better":
         return f":green[▲\u00a0{words}]"
     return f":red[▼\u00a0{words}]" if verdict == "worse" else words
-
-
-def _flat(result: dict[str, Any]) -> dict[str, Any]:
-    delta = result.pop("delta") or {}
-    names = ("value", "low", "high", "p", "verdict")
-    return result | {f"delta_{name}": delta.get(name) for name in names}
 
 
 def _gain(standing: Standing) -> float:

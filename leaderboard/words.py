@@ -4,6 +4,7 @@ import re
 import string
 from datetime import datetime
 
+from database.exchange import in_words
 from database.facts import Standing
 from database.scores import Difference
 
@@ -27,11 +28,8 @@ def interval(low: float, high: float) -> str:
 
 
 def difference(delta: Difference) -> str:
-    """Return `+41.3 points, better (37.0 to 45.6)`; the verdict alone where there is no value."""
-    if delta.value is None or delta.low is None or delta.high is None:
-        return delta.verdict
-    said = f"{100 * delta.value:+.1f} points, {delta.verdict}".translate(JOINED)
-    return f"{said} ({interval(delta.low, delta.high)})"
+    """Return `+41.3 points, better (37.0 to 45.6)`; it breaks before the interval only."""
+    return " (".join(part.translate(JOINED) for part in in_words(delta).split(" ("))
 
 
 def against_base(standing: Standing) -> str:

@@ -9,6 +9,7 @@ import pytest
 from plausible_rows import BASE, NOON, TUNED, small_ledger
 
 from database import open_ledger, queries, write
+from database.exchange import as_csv, as_json
 from database.facts import Result, Standing
 from database.scores import NOT_COMPARABLE, Difference
 from leaderboard import charts, ranking, words
@@ -164,8 +165,8 @@ def filled(tmp_path):
 
 def test_the_files_hold_every_field(filled):
     results = queries.scores(filled)
-    rows = list(csv.DictReader(io.StringIO(ranking.as_csv(results))))
-    objects = json.loads(ranking.as_json(results))
+    rows = list(csv.DictReader(io.StringIO(as_csv(results))))
+    objects = json.loads(as_json(results))
 
     assert [row["run"] for row in rows] == [entry["run"] for entry in objects] == [TUNED, BASE]
     assert float(rows[0]["delta_value"]) == objects[0]["delta"]["value"]
