@@ -56,11 +56,16 @@ class Sampling:
     seed: int
 
 
+class PromptTooLongError(EngineError):
+    """A question leaves a model no room to answer: a limit of the model, not a failure of ours."""
+
+
 def read_prompt(loaded: Loaded, task_id: str, text: str, max_new_tokens: int) -> Prompt:
     """Tokens of a question.
 
     Raises:
-        EngineError: the question is empty, or leaves no room for an answer.
+        EngineError: the question is empty.
+        PromptTooLongError: it leaves no room for an answer.
     """
     tokens = tuple(loaded.tokenizer(text)["input_ids"])
     positions = loaded.positions
@@ -68,7 +73,7 @@ def read_prompt(loaded: Loaded, task_id: str, text: str, max_new_tokens: int) ->
     if not tokens:
         raise EngineError(f"problem {task_id}: the prompt is empty")
     if room < 1:
-        raise EngineError(
+        raise PromptTooLongError(
             f"problem {task_id}: its prompt has {len(tokens)} tokens, and the model ends at "
             f"{positions}"
         )

@@ -15,6 +15,8 @@ import torch
 from jobs.answers import Answer, Finish
 from jobs.decoding import (
     Decoding,
+    Prompt,
+    PromptTooLongError,
     Row,
     Sampling,
     Stops,
@@ -52,7 +54,8 @@ def generate(
     """Every answer, in the order of the questions and of the positions within each.
 
     Prompts of like length are read together, each once for all its answers; answers that are
-    finished leave their batch. A batch that does not fit into memory is tried again in halves.
+    finished leave their batch. A batch that does not fit into memory is tried again in halves. A
+    question that the model has no room for is answered with nothing (`finish` is `length`).
 
     Args:
         loaded: see `load_model`.
@@ -63,20 +66,25 @@ def generate(
         progress: is told how many answers are finished, whenever one is.
 
     Raises:
-        EngineError: a prompt is empty or too long, or one answer alone does not fit into memory.
+        EngineError: a prompt is empty, or one answer alone does not fit into memory.
     """
-    prompts = [read_prompt(loaded, q.task_id, q.text, asking.max_new_tokens) for q in questions]
+    prompts = [prompt for q in questions if (prompt := _fitting(loaded, q, asking)) is not None]
     rows = [Row(prompt, position) for prompt in prompts for position in range(asking.completions)]
+    unanswered = len(questions) * asking.completions - len(rows)
     sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
     stops = Stops(loaded, stop)
     done: dict[tuple[str, int], Row] = {}
     for batch in batches(rows, loaded.budget):
         for row in _answered(loaded, batch, sampling, stops):
             done[row.prompt.task_id, row.position] = row
-            progress(len(done))
+            progress(unanswered + len(done))
+    fitting = {prompt.task_id for prompt in prompts}
     for question in questions:
         for position in range(asking.completions):
-            yield _answer(question, done.pop((question.task_id, position)))
+            if question.task_id in fitting:
+                yield _answer(question, done.pop((question.task_id, position)))
+            else:
+                yield _silence(question, position)
 
 
 def stream(
@@ -160,6 +168,25 @@ def _settled(text: str, stop: Sequence[str]) -> str:
         size for string in stop for size in range(1, len(string)) if settled.endswith(string[:size])
     ]
     return settled[: len(settled) - max(begun, default=0)]
+
+
+def _fitting(loaded: Loaded, question: Question, asking: Asking) -> Prompt | None:
+    try:
+        return read_prompt(loaded, question.task_id, question.text, asking.max_new_tokens)
+    except PromptTooLongError:
+        return None
+
+
+def _silence(question: Question, position: int) -> Answer:
+    """What a model says to a question that it has no room for."""
+    return Answer(
+        task_id=question.task_id,
+        position=position,
+        text="",
+        whole=question.whole,
+        tokens=0,
+        finish="length",
+    )
 
 
 def _answer(question: Question, row: Row) -> Answer:

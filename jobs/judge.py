@@ -32,22 +32,16 @@ class JudgeOrder:
     out: Path
 
 
-def judge(order: JudgeOrder, tasks_at_once: int, progress: Callable[[int], None]) -> list[Verdict]:
-    """Judge answers on the cluster; verdicts already on disk are not made again.
-
-    Returns:
-        One verdict per answer, in their order.
+def judge(order: JudgeOrder, tasks_at_once: int, progress: Callable[[int], None]) -> None:
+    """Judge answers on the cluster and write one verdict per answer, in their order.
 
     Raises:
         SandboxFailedError: some answer could not be judged; nothing is written then.
     """
-    if order.out.exists():
-        return read_verdicts(order.out)
     verdicts = _scatter(order, tasks_at_once, progress)
     require_verdicts(verdicts)
     with written(order.out) as temporary:
         temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
-    return verdicts
 
 
 def require_verdicts(verdicts: Sequence[Verdict]) -> None:

@@ -14,7 +14,7 @@ from jobs.answers import Answer, read_answers
 from jobs.experiment import Benchmark, Run, short_hash
 from jobs.generate import AskOrder, ask
 from jobs.home import Home
-from jobs.judge import JudgeOrder, judge
+from jobs.judge import JudgeOrder, judge, read_verdicts
 from jobs.prepare import prepare
 from jobs.progress import Board
 from jobs.prompts import question
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A run, and the benchmarks it has no score for yet."""
+    """A run that is not done, and the benchmarks it has no score for yet."""
 
     run: Run
     benchmarks: tuple[Benchmark, ...]
@@ -74,6 +74,7 @@ class Workplace:
             self.recorder.state(run, name.split()[0])
             yield
         worked = time.monotonic() - started
+        self.board.finish(f"{run.label}: {name}")
         self.spent.append(Spent(stage=name, label=run.label, waited=started - asked, worked=worked))
         self.recorder.event(run, name, f"{name} done", worked)
         self.board.say(f"  {run.label}: {name} done in {worked:.0f} s")
@@ -132,8 +133,10 @@ def train_stage(run: Run, place: Workplace, priority: int) -> Path:
         seed=run.seed,
         folder=place.home.run(run.id),
     )
-    if not order.checkpoint.exists():
-        workers = run.model.parallelism.workers
+    workers = run.model.parallelism.workers
+    if order.checkpoint.exists():
+        place.recorder.found(run, "training")
+    else:
         with place.stage(run, "training", place.accelerators, workers, priority):
             train(order, place.mailbox, gpus=place.gpus is not None)
     place.recorder.trained(run, order.checkpoint)
@@ -157,8 +160,10 @@ def ask_stage(
         seed=run.seed,
         out=place.home.completions(run.id, benchmark.name, asking),
     )
-    if not order.out.exists():
-        name = f"generating {benchmark.name}"
+    name = f"generating {benchmark.name}"
+    if order.out.exists():
+        place.recorder.found(run, name)
+    else:
         with place.stage(run, name, place.accelerators, 1, priority):
             ask(order, place.mailbox, gpus=place.gpus is not None)
     return read_answers(order.out)
@@ -175,19 +180,19 @@ def judge_stage(
         for a in answers
     )
     contracts = (short_hash(benchmark.asking_content), short_hash(benchmark.judging_content))
-    order = JudgeOrder(
-        pairs, benchmark.recipe.judge_by(), place.home.verdicts(run.id, benchmark.name, *contracts)
-    )
+    out = place.home.verdicts(run.id, benchmark.name, *contracts)
+    order = JudgeOrder(pairs, benchmark.recipe.judge_by(), out)
     at_once = max(1, place.processors.total // 4)
-    label = f"{run.label}: {name}"
 
     def progress(done: int) -> None:
-        place.board.update(label, "answers", done, len(pairs))
+        place.board.update(f"{run.label}: {name}", "answers", done, len(pairs))
 
-    with place.stage(run, name, place.processors, at_once, priority):
-        verdicts = judge(order, at_once, progress)
-        place.recorder.judged(run, benchmark, answers, verdicts)
-    place.board.finish(label)
+    if out.exists():
+        place.recorder.found(run, name)
+    else:
+        with place.stage(run, name, place.processors, at_once, priority):
+            judge(order, at_once, progress)
+    place.recorder.judged(run, benchmark, answers, read_verdicts(out))
 
 
 def _guarded(

@@ -43,6 +43,7 @@ class Board:
         self._lock = threading.Lock()
         self._stages: dict[str, _Stage] = {}
         self._bars: dict[str, TaskID] = {}
+        self._finished: set[str] = set()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -66,8 +67,10 @@ class Board:
         self._progress.console.print(text, highlight=False, markup=False)
 
     def update(self, label: str, unit: str, done: int, total: int, note: str = "") -> None:
-        """Show how far a stage is; the first call starts its line."""
+        """Show how far a stage is; the first call starts its line, none brings it back."""
         with self._lock:
+            if label in self._finished:
+                return
             stage = self._stages.setdefault(label, _Stage(label, unit, total))
             if label not in self._bars:
                 bar = self._progress.add_task(label, total=total, unit=unit, note=note)
@@ -81,6 +84,7 @@ class Board:
     def finish(self, label: str) -> None:
         """Take a stage's line away."""
         with self._lock:
+            self._finished.add(label)
             self._stages.pop(label, None)
             bar = self._bars.pop(label, None)
             if bar is not None:

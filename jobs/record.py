@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from database import schema
+from database.queries import events
 from database.scores import ProblemResult, score
 from database.writing import write
 from eval_sandbox.problem import Problem
@@ -55,6 +56,11 @@ class Recorder:
     def event(self, run: Run, kind: str, message: str, seconds: float = 0.0) -> None:
         """Record something that happened to a run, in words."""
         self._write([schema.Event(run=run.id, kind=kind, message=message, seconds=seconds)])
+
+    def found(self, run: Run, stage: str) -> None:
+        """Record a stage that was done when an earlier driver was killed, unless that one did."""
+        if stage not in {happening.kind for happening in events(self._engine, run.id)}:
+            self.event(run, stage, f"{stage} done")
 
     def steps(self, rows: Iterable[schema.Step]) -> None:
         """Record steps of trainings as they come."""

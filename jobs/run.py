@@ -8,7 +8,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from cluster.slots import Slots
-from database.queries import recorded_scores
+from database.queries import recorded_runs, recorded_scores
 from database.session import LedgerError, open_ledger
 from jobs.checks import host_mistakes
 from jobs.declared import UserError, report
@@ -48,8 +48,9 @@ def run_experiment(path: Path, console: Console) -> int:
 
 
 def outstanding(experiment: Experiment, ledger: Engine) -> list[Work]:
-    """The runs with a benchmark that has no score yet under its present contract."""
+    """The runs that are not done, or lack a score under a benchmark's present contract."""
     recorded = recorded_scores(ledger)
+    done = recorded_runs(ledger)
 
     def missing(run: Run, benchmark: Benchmark) -> bool:
         asking = short_hash(benchmark.asking_content)
@@ -63,7 +64,7 @@ def outstanding(experiment: Experiment, ledger: Engine) -> list[Work]:
         Work(run=run, benchmarks=tuple(b for b in experiment.benchmarks if missing(run, b)))
         for run in experiment.runs()
     ]
-    return [work for work in works if work.benchmarks]
+    return [work for work in works if work.benchmarks or work.run.id not in done]
 
 
 def _checked(path: Path, home: Home) -> Experiment:
