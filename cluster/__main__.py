@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="status: everything; dashboard: its address, and the token it asks for",
     )
     command = parser.parse_args(arguments).command
-    home = Path(os.environ.get("CODELADDER_HOME", ROOT / "runs"))
+    home = Path(os.environ.get("CODELADDER_HOME") or ROOT / "runs")
     found = running(home)
     if found is None:
         print(

@@ -228,7 +228,7 @@ class Event(Row):
 
     run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(String(40), primary_key=True)
-    """`trained`, `generated humaneval`, `judged humaneval`, `failed` ..."""
+    """`training`, `generating humaneval`, `judging humaneval` (each when done), or `failed`."""
     message: Mapped[str] = mapped_column(Text)
     seconds: Mapped[float] = mapped_column(default=0.0)
     at: Mapped[datetime] = mapped_column(default_factory=now)

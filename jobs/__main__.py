@@ -138,8 +138,15 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = add("serve", "Serve bases and adapters over OpenAI's protocol, for the try-it page.")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=8377, help="port to listen on (%(default)s)")
+    serve.add_argument("--port", type=_port, default=8377, help="port to listen on (%(default)s)")
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is no port; ports are 1 to 65535")
+    return port
 
 
 if __name__ == "__main__":

@@ -41,12 +41,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
         raise UserError(f"{path}: no such file.{near}")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), Loader=_Unambiguous)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content
+
+
+class _Unambiguous(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake, not a silent choice of the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {key!r} stands twice")
+        return super().construct_mapping(node, deep)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

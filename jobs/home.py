@@ -22,7 +22,12 @@ class Home:
     def from_environment(cls) -> "Home":
         """The home that this process works in, made if it is not there."""
         folder = Path(os.environ.get("CODELADDER_HOME") or ROOT / "runs").resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be the folder of work (CODELADDER_HOME): {error.strerror}"
+            ) from None
         return cls(folder)
 
     def rows(self, digest: str) -> Path:

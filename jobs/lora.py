@@ -37,6 +37,8 @@ def load_base(location: str, revision: str | None, precision: str) -> Any:
         revision=revision or "main",
         dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
         attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=False,
     )
 
 

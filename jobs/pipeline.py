@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from cluster.mailbox import Mailbox
 
 
+class StoppedError(Exception):
+    """The user stopped us: nothing new is started."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A run that is not done, and the benchmarks it has no score for yet."""
@@ -70,6 +74,8 @@ class Workplace:
         """Wait for processors, do one stage on them, and record that it is done."""
         asked = time.monotonic()
         with slots.take(count, priority=priority):
+            if self.stopping.is_set():
+                raise StoppedError
             started = time.monotonic()
             self.recorder.state(run, name.split()[0])
             yield
@@ -203,10 +209,9 @@ def _guarded(
     except Exception as error:  # the outermost loop of a run: others go on, this one is reported
         if place.stopping.is_set():
             return
-        place.recorder.state(work.run, "failed")
-        place.recorder.event(work.run, "failed", f"{type(error).__name__}: {error}")
-        place.board.say(f"  {work.run.label}: FAILED: {error}")
         failed(Failure(work.run, error))
+        place.board.say(f"  {work.run.label}: FAILED: {error}")
+        place.recorder.failed(work.run, f"{type(error).__name__}: {error}")
 
 
 def _widest_first(work: Work) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from jobs.declared import UserError
 from jobs.experiment import Experiment, LoRA, ModelSpec, Run, Training
 from jobs.loading import load
 
@@ -25,6 +26,8 @@ SMALL = 1e8
 """Models below so many parameters are planned for a processor, not a GPU."""
 CHARACTERS_PER_TOKEN = 3.0
 GIB = 2**30
+MOST_HEADER_BYTES = 100_000_000
+"""The limit of the safetensors format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +146,12 @@ def _micro_batch(method: LoRA, workers: int) -> int:
 
 def _parameters_in(file: Path) -> int:
     """Counted in the header of a safetensors file: 8 bytes of length, then JSON."""
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            header = json.loads(opened.read(min(length, MOST_HEADER_BYTES)))
+    except (struct.error, ValueError):
+        raise UserError(f"{file} is no safetensors file; is it a pointer to one?") from None
     return sum(prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eval_sandbox.benchmarks import read_problems
+from eval_sandbox.benchmarks import InputError, read_problems
 from jobs.declared import UserError
 from jobs.experiment import RECIPE_VERSION, Dataset, short_hash
 from jobs.home import Home, written
@@ -28,6 +28,8 @@ def prepare(dataset: Dataset, home: Home) -> Path:
     path = home.rows(short_hash(content))
     if not path.exists():
         rows = list(_READERS[recipe.format](dataset))
+        if not rows:
+            raise UserError(f"{dataset.path}: there is no row in it")
         with written(path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -55,12 +57,14 @@ def prepare_recipe(recipe: Path, console: Console) -> None:
 
 def _alpaca_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
     mistakes = []
-    for number, line in enumerate(dataset.path.read_text().splitlines(), 1):
+    for number, line in enumerate(dataset.path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             prompt = alpaca(row["instruction"], row.get("input") or "")
             yield {"prompt": prompt, "response": row["response"]}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             mistakes.append(f"line {number}: {type(error).__name__} {error}")
     if mistakes:
         shown = "\n  ".join(mistakes[:20])
@@ -71,7 +75,11 @@ def _alpaca_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
 
 
 def _mbpp_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
-    for problem in read_problems("mbpp", dataset.path, dataset.recipe.split):
+    try:
+        problems = read_problems("mbpp", dataset.path, dataset.recipe.split)
+    except InputError as error:
+        raise UserError(str(error)) from None
+    for problem in problems:
         asked = mbpp_instruction(problem.instruction, problem.extra["tests"])
         code = problem.reference.replace("\r\n", "\n").replace("\r", "\n")
         response = code.strip("\n") + "\n"

@@ -57,6 +57,12 @@ class Recorder:
         """Record something that happened to a run, in words."""
         self._write([schema.Event(run=run.id, kind=kind, message=message, seconds=seconds)])
 
+    def failed(self, run: Run, reason: str) -> None:
+        """Record that a run could not be finished, in one transaction with why."""
+        self._write(
+            [self._run(run, "failed"), schema.Event(run=run.id, kind="failed", message=reason)]
+        )
+
     def found(self, run: Run, stage: str) -> None:
         """Record a stage that was done when an earlier driver was killed, unless that one did."""
         if stage not in {happening.kind for happening in events(self._engine, run.id)}:

@@ -16,6 +16,7 @@ from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.home import Home
 from jobs.loading import load
 from jobs.pipeline import Failure, Spent, Work, Workplace, execute_all
+from jobs.prepare import prepare
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.results import show_results
@@ -95,13 +96,15 @@ def _run(
     from cluster.session import connect
     from jobs.listen import listening
 
+    for dataset in experiment.datasets.values():
+        prepare(dataset, home)
     began = time.monotonic()
     recorder = Recorder(ledger, experiment)
-    recorder.begin([work.run for work in works])
     with connect(home.folder) as cluster, Board(console) as board:
         gpus = Slots(int(cluster.gpus)) if cluster.gpus >= 1 else None
         processors = Slots(int(cluster.cpus))
         _check_width(works, gpus or processors, "GPUs" if gpus else "processors")
+        recorder.begin([work.run for work in works])
         board.say(
             f"{experiment.name}: {len(works)} of {len(experiment.runs())} runs to do, on "
             f"{processors.total} processors and {gpus.total if gpus else 0} GPUs. "

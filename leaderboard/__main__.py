@@ -1,6 +1,7 @@
 """`python -m leaderboard`: the pages, and beside them the server of the try-it box."""
 
 import argparse
+import errno
 import os
 import signal
 import socket
@@ -41,21 +42,28 @@ def main() -> int:
         server.wait()
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is no port; ports are 1 to 65535")
+    return port
+
+
 def _in_use(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
     return False
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m leaderboard", description=__doc__)
-    parser.add_argument("--port", type=int, default=8501, help="of the pages (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8501, help="of the pages (%(default)s)")
     parser.add_argument(
-        "--serve-port", type=int, default=8377, help="of the try-it box's server (%(default)s)"
+        "--serve-port", type=_port, default=8377, help="of the try-it box's server (%(default)s)"
     )
     return parser
 
