@@ -57,4 +57,4 @@ starter-models: setup  ## build models/starter and its data again from the seed;
 	$(BIN)/python -m models.starter.recipe all
 
 lock: setup  ## write requirements.lock from what is installed in .venv
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock

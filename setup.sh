@@ -29,9 +29,11 @@ environment() {
     local started=$SECONDS
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         fail "Python 3.11 or newer is needed; '$PYTHON' is $("$PYTHON" --version 2>&1 || echo missing). Say PYTHON=python3.12, for instance."
-    if ! "$PYTHON" -c 'import ensurepip' 2>/dev/null; then
-        install "$(basename "$(readlink -f "$(command -v "$PYTHON")")")-venv"
-    fi
+    local missing=()
+    "$PYTHON" -c 'import ensurepip' 2>/dev/null ||
+        missing+=("$(basename "$(readlink -f "$(command -v "$PYTHON")")")-venv")
+    command -v bwrap >/dev/null || missing+=(bubblewrap)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
     echo "Installing the pinned packages into .venv, a few minutes once ..."
     "$PYTHON" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock

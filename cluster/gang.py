@@ -1,6 +1,8 @@
 """Workers that train together: all of them run, or all of them start again from a checkpoint."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +13,7 @@ RESTARTS = 3
 """Deaths of workers that one call survives."""
 COLLECTIVE_TIMEOUT_SECONDS = 600
 """How long a worker waits for the others, loading of their models included."""
+SNAPSHOT = "checkpoint_manager_snapshot.json"
 TRAIN_SETTINGS = {
     # A reported checkpoint counts once the controller has polled it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -80,6 +83,7 @@ def _fit(
     worker: Callable[[Config], None], config: Config, gang: Gang, storage: Path, name: str
 ) -> Exception | None:
     os.environ.update(TRAIN_SETTINGS)
+    _discard_torn_snapshot(storage / name)
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -107,6 +111,21 @@ def _fit(
         return GangError(name, _reason(error), str(error))
     failure: Exception | None = result.return_value
     return failure
+
+
+def _discard_torn_snapshot(folder: Path) -> None:
+    """Begin anew where a kill tore Ray's list of checkpoints: it rewrites that file in place, and
+    refuses to start when it is half written or names a folder that is gone."""
+    snapshot = folder / SNAPSHOT
+    if not snapshot.exists():
+        return
+    try:
+        named = json.loads(snapshot.read_text())["checkpoint_results"]
+        whole = all((folder / entry["checkpoint_dir_name"]).is_dir() for entry in named)
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        shutil.rmtree(folder)
 
 
 def _work(worker: Callable[[Config], None], config: Config) -> HopelessError | None:

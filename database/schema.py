@@ -216,7 +216,7 @@ class Step(Row):
     gradient_norm: Mapped[float | None] = mapped_column()
     """Null: not a finite number."""
     tokens: Mapped[int] = mapped_column(Integer)
-    """Tokens trained on so far, padding left out."""
+    """Tokens of this step over all workers, padding left out."""
     seconds: Mapped[float] = mapped_column()
     """Wall-clock seconds of this step."""
 

@@ -36,6 +36,7 @@ CONNECT_SECONDS = 10
 MIGRATION_LOCK = 0xC0DE1ADD
 """Key of PostgreSQL's advisory lock."""
 MIGRATIONS = Path(__file__).parent / "migrations"
+ROOT = Path(__file__).parent.parent
 
 
 class LedgerError(Exception):
@@ -95,7 +96,7 @@ def ledger_url(url: str | None = None) -> URL:
     """
     given = url or os.environ.get("CODELADDER_DATABASE_URL")
     if not given:
-        home = Path(os.environ.get("CODELADDER_HOME") or "runs")
+        home = Path(os.environ.get("CODELADDER_HOME") or ROOT / "runs")
         return URL.create("sqlite", database=str((home / "ledger.db").absolute()))
     try:
         address = make_url(given)
@@ -213,7 +214,7 @@ def _require_head(revision: str | None, address: URL) -> None:
     if revision < head():
         raise LedgerError(
             f"the ledger at {_shown(address)} is of version {revision}, this Codeladder needs "
-            f"{head()}; `python -m jobs status` brings it there"
+            f"{head()}; the next `python -m jobs run` brings it there"
         )
 
 

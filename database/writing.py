@@ -14,7 +14,7 @@ BATCH = 1000
 """Rows a statement carries at most."""
 FIRST_STAYS = frozenset({"created_at", "recorded_at"})
 """Columns that say when a row was first written."""
-NEVER_BLANKED = frozenset({("runs", "provenance"), ("runs", "finished_at")})
+NEVER_BLANKED = frozenset({("runs", "provenance"), ("runs", "finished_at"), ("runs", "base_run")})
 """Columns that a later row without a value leaves as they are."""
 
 
@@ -62,6 +62,7 @@ def _kept(table: Table, name: str, new: ColumnElement[Any]) -> ColumnElement[Any
     """Return the value an update stores: the new one, unless it would blank a protected one."""
     if (table.name, name) not in NEVER_BLANKED:
         return new
-    if name == "provenance":
-        return case((cast(new, Text) == "{}", table.c.provenance), else_=new)
+    if name == "provenance":  # what made a finished run is not what looked at it later
+        finished = table.c.finished_at.is_not(None)
+        return case((finished | (cast(new, Text) == "{}"), table.c.provenance), else_=new)
     return func.coalesce(new, table.c[name])

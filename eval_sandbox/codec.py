@@ -88,10 +88,10 @@ def _same_pairs(expected: list[Any], actual: list[Any]) -> bool:
 def _number(value: Any) -> int | float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
-    if isinstance(value, list) and value[0] in ("i", "f"):
+    if isinstance(value, list) and len(value) == 2 and value[0] in ("i", "f"):
         try:
             return int(value[1], 16) if value[0] == "i" else float(value[1])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise MalformedError("a number that cannot be read") from error
     return None
 

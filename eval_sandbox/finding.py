@@ -89,7 +89,8 @@ def _replies(tests: tuple[Test, ...], ending: Ending, nonce: str) -> Finding:
             finding = _raised(event) or _reply(number, test, event, nonce)
             if finding.outcome is not Outcome.PASSED:
                 return finding
-    except (codec.MalformedError, RecursionError):
+    except (codec.MalformedError, RecursionError, ArithmeticError, LookupError, TypeError):
+        # Whatever cannot be read was written by the candidate: its failure, never ours.
         return Finding(Outcome.FAILED, "wrote something to the runner's descriptor")
     return _PASSED
 

@@ -36,7 +36,7 @@ def assemble(problem: Problem, completion: Completion, judging: Judging) -> str:
 
 
 def judge(problem: Problem, completion: Completion, judging: Judging) -> Verdict:
-    """Judge one completion.
+    """Judge one completion; once more where the sandbox failed or the time passed in idleness.
 
     Raises:
         ValueError: when the problem has no tests: every program would pass.
@@ -45,9 +45,11 @@ def judge(problem: Problem, completion: Completion, judging: Judging) -> Verdict
     if not problem.tests:
         raise ValueError(f"problem {problem.task_id!r} has no tests, so nothing can be judged")
     trouble = ""
-    for _ in range(2):
+    for last in (False, True):
         try:
-            return _judge_once(problem, completion, judging)
+            verdict = _judge_once(problem, completion, judging)
+            if last or not _idled(verdict, judging.limits):
+                return verdict
         except SandboxUnavailable:
             raise
         except (SandboxFailureError, OSError, TimeoutExpired) as error:
@@ -57,6 +59,15 @@ def judge(problem: Problem, completion: Completion, judging: Judging) -> Verdict
         cpu_seconds=0.0,
         wall_seconds=0.0,
         detail=printable(trouble),
+    )
+
+
+def _idled(verdict: Verdict, limits: Limits) -> bool:
+    """Whether time ran out with next to no CPU used: a busy host looks like that, so ask again."""
+    return (
+        verdict.outcome is Outcome.TIMED_OUT
+        and verdict.wall_seconds >= limits.wall_seconds
+        and verdict.cpu_seconds < 0.1 * limits.cpu_seconds
     )
 
 

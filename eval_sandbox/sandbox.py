@@ -153,9 +153,17 @@ def run(program: Program, limits: Limits) -> Ending:
         ending = watch(control, tuple(stream.fileno() for stream in outward), limits)
         if not ending.ready:
             raise SandboxFailureError(f"the sandbox did not start: {_last_line(ending.stderr)}")
-        if ending.status is None and process.wait(START_SECONDS) < 0:
+        if ending.status is None and ending.stopped is None and _killed_from_outside(process):
             raise SandboxFailureError(f"bwrap was killed by signal {-process.returncode}")
         return ending
+
+
+def _killed_from_outside(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether somebody else ended bwrap; one that does not end at all is the candidate's doing."""
+    try:
+        return process.wait(START_SECONDS) < 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _last_line(stderr: bytes) -> str:

@@ -13,6 +13,7 @@ from database.writing import write
 from eval_sandbox.benchmarks import InputError, read_problems
 from eval_sandbox.completions import Given, read_completions
 from eval_sandbox.judge import judge_all
+from eval_sandbox.problem import Problem
 from eval_sandbox.sandbox import check_host
 from eval_sandbox.verdict import Verdict
 from jobs.answers import Answer
@@ -36,8 +37,8 @@ def import_answers(file: Path, benchmark: str, name: str, console: Console) -> i
         0; a sandbox that failed raises instead, and nothing is recorded.
 
     Raises:
-        UserError: no such benchmark, an unreadable file, or one with another number of answers
-            for one problem than for the next.
+        UserError: no such benchmark, an unreadable file, or one without the same number of answers
+            to every problem.
     """
     recipe = read_recipe(BenchmarkRecipe, BENCH, benchmark)
     try:
@@ -46,7 +47,7 @@ def import_answers(file: Path, benchmark: str, name: str, console: Console) -> i
     except InputError as error:
         raise UserError(str(error)) from None
     check_host()
-    each = _completions_per_problem(file, given)
+    each = _completions_per_problem(file, given, problems)
     report = tuple(k for k in REPORTED if k <= each)
     asking = Asking(completions=each, temperature=1.0, report=report)
     judged = Benchmark(name=benchmark, recipe=recipe, asking=asking, problems=problems)
@@ -54,15 +55,19 @@ def import_answers(file: Path, benchmark: str, name: str, console: Console) -> i
     content = {"made": "elsewhere", "sha256": recipe.source.sha256, "completions": each}
     spec = {"imported": sha256_of(file), "benchmark": benchmark, "name": name}
     _record(spec, judged, content, given, verdicts)
-    _say(judged, given, verdicts, console)
+    _say(judged, verdicts, console)
     return 0
 
 
-def _completions_per_problem(file: Path, given: Sequence[Given]) -> int:
-    counts = Counter(Counter(g.problem.task_id for g in given).values())
-    if len(counts) > 1:
-        said = ", ".join(f"{problems} problems have {n}" for n, problems in sorted(counts.items()))
-        raise UserError(f"{file}: pass@k needs as many answers for each problem, but {said}")
+def _completions_per_problem(
+    file: Path, given: Sequence[Given], problems: Sequence[Problem]
+) -> int:
+    """How many answers every problem has; a score over chosen problems would compare with none."""
+    answers = Counter(g.problem.task_id for g in given)
+    counts = Counter(answers[problem.task_id] for problem in problems)
+    if len(counts) > 1 or not given:
+        said = ", ".join(f"{number} problems have {n}" for n, number in sorted(counts.items()))
+        raise UserError(f"{file}: pass@k needs as many answers to each problem, but {said}")
     return next(iter(counts))
 
 
@@ -118,14 +123,11 @@ def _answered(given: Sequence[Given]) -> list[Answer]:
     return answers
 
 
-def _say(
-    benchmark: Benchmark, given: Sequence[Given], verdicts: Sequence[Verdict], console: Console
-) -> None:
+def _say(benchmark: Benchmark, verdicts: Sequence[Verdict], console: Console) -> None:
     outcomes = Counter(verdict.outcome.value for verdict in verdicts)
-    answered = len({g.problem.task_id for g in given})
     console.print(
-        f"{benchmark.name}: {outcomes['passed']} of {len(verdicts)} answers passed, to {answered} "
-        f"of {len(benchmark.problems)} problems ("
+        f"{benchmark.name}: {outcomes['passed']} of {len(verdicts)} answers passed, to "
+        f"{len(benchmark.problems)} problems ("
         + ", ".join(f"{name} {count}" for name, count in outcomes.most_common())
         + ")",
         highlight=False,

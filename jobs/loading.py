@@ -46,7 +46,7 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
     benchmarks = _collect(_names(raw, "benchmarks"), "benchmarks", _benchmark, mistakes, absent)
     if file is None or mistakes:
         raise report(path, mistakes)
-    return Experiment(
+    experiment = Experiment(
         name=path.stem,
         text=path.read_text(),
         file=file,
@@ -62,6 +62,17 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
             for name, (recipe, problems) in benchmarks.items()
         ),
     )
+    if twins := _twins(experiment):
+        raise report(path, twins)
+    return experiment
+
+
+def _twins(experiment: Experiment) -> list[str]:
+    """Runs that differ in name only: the same work would be done twice at the same time."""
+    labels: dict[str, list[str]] = {}
+    for run in experiment.runs():
+        labels.setdefault(run.id, []).append(run.label)
+    return [f"the same run twice: {' and '.join(same)}" for same in labels.values() if same[1:]]
 
 
 def _model_mistakes(name: str, spec: Any) -> list[str]:

@@ -212,5 +212,4 @@ def _results(
             passed=outcomes[problem.task_id].count(Outcome.PASSED),
         )
         for problem in benchmark.problems
-        if problem.task_id in outcomes
     ]

@@ -28,7 +28,8 @@ def main() -> int:
     serve = [sys.executable, "-m", "jobs", "serve", "--port", str(asked.serve_port)]
     pages = [
         *(sys.executable, "-m", "streamlit", "run", str(APP)),
-        *("--server.port", str(asked.port), "--server.headless", "true"),
+        *("--server.port", str(asked.port), "--server.address", LOOPBACK),
+        *("--server.headless", "true"),
     ]
     environment = os.environ | {"CODELADDER_SERVE_URL": f"http://{LOOPBACK}:{asked.serve_port}"}
     print(f"Leaderboard: http://{LOOPBACK}:{asked.port}   (Ctrl-C stops it)")

@@ -49,7 +49,7 @@ def tuning(result: Result) -> str:
 
 def headline(standings: Sequence[Standing]) -> str:
     """Return one sentence: did the tuning help?"""
-    compared = [s for s in standings if s.result.delta and s.result.delta.value is not None]
+    compared = [s for s in standings if s.result.delta is not None]
     if not compared:
         return f"{count(len(standings), 'score')}; no tuned model has a base to compare with yet."
     verdicts = Counter(s.result.delta.verdict for s in compared if s.result.delta)
@@ -59,6 +59,8 @@ def headline(standings: Sequence[Standing]) -> str:
         said.append(f"{verdicts['worse']} worse")
     if verdicts["no clear difference"]:
         said.append(f"{verdicts['no clear difference']} with no clear difference")
+    if verdicts["not comparable"]:
+        said.append(f"{verdicts['not comparable']} not comparable with it")
     return ", ".join(said) + "."
 
 

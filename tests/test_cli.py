@@ -126,12 +126,22 @@ def test_the_published_solutions_of_humaneval_score_164_of_164(references, capsy
 
 def test_importing_the_same_file_again_adds_no_row(references, capsys):
     asked = ["import", "--benchmark", "humaneval", "--name", "published", str(references)]
-    references.write_text("\n".join(references.read_text().splitlines()[:5]))
 
     assert main(asked) == main(asked) == 0
     capsys.readouterr()
     main(["results", "--json"])
     assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_answers_to_some_problems_only_are_refused_because_they_compare_with_nothing(
+    references, capsys
+):
+    references.write_text("\n".join(references.read_text().splitlines()[:5]))
+
+    asked = ["import", "--benchmark", "humaneval", "--name", "published", str(references)]
+
+    assert main(asked) == 2
+    assert "159 problems have 0, 5 problems have 1" in capsys.readouterr().err
 
 
 def test_an_answer_to_an_unknown_problem_is_refused_with_its_line(references, capsys):

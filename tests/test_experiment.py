@@ -132,6 +132,10 @@ MISTAKES = {
         "models.m.parallelism: strategy 'single' is one worker, but workers is 2; "
         "say ddp, zero1, zero2 or zero3",
     ),
+    "two names for one training": (
+        {"methods": {"a": LORA, "b": LORA | {"checkpoint_every": 1}}},
+        "the same run twice: falcon starter a seed 0 and falcon starter b seed 0",
+    ),
     "an exclusion of nothing": (
         {"exclude": [{"method": "smal"}]},
         "exclude: no method 'smal'. Did you mean 'small'?",
@@ -162,6 +166,13 @@ def test_a_missing_experiment_names_the_nearest_file(tmp_path):
     (tmp_path / "mine.yaml").write_text("models: {}")
 
     assert "Did you mean 'mine.yaml'?" in mistake(tmp_path / "mini.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("models: {}\nmodels: {}\n")
+
+    assert "'models' stands twice" in mistake(path)
 
 
 def test_a_file_that_is_no_yaml_is_said_so(tmp_path):
