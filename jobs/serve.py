@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from database.session import open_for_reading
+from database.session import open_ledger
 from jobs.declared import UserError
 from jobs.desk import BusyError, Desk, Job, Order
 from jobs.home import Home
@@ -41,9 +41,9 @@ def serve(host: str = "127.0.0.1", port: int = 8377) -> None:
 
     Raises:
         UserError: see `serve_ledger`.
-        LedgerError: nothing has been recorded yet, or the ledger cannot be read.
+        LedgerError: the ledger cannot be opened; one that is not there yet is made.
     """
-    serve_ledger(Home.from_environment().folder, open_for_reading(), host, port)
+    serve_ledger(Home.from_environment().folder, open_ledger(), host, port)
 
 
 def serve_ledger(home: Path, ledger: Engine, host: str, port: int) -> None:
