@@ -107,6 +107,7 @@ def completions(
     run_id: str,
     benchmark: str,
     *,
+    asking: str | None = None,
     judging: str | None = None,
     outcome: str | None = None,
     limit: int = 20,
@@ -115,12 +116,15 @@ def completions(
     """Return a page of a run's answers, in the order of the benchmark's file.
 
     Args:
+        asking: id of the asking contract; None: the answers to all of them.
         judging: id of the judging contract; None: an answer judged twice comes twice.
         outcome: only answers with this outcome.
         limit: answers at most.
         offset: answers left out at the start.
     """
     wanted = _judged(_answer_columns(), run_id, benchmark, judging)
+    if asking is not None:
+        wanted = wanted.where(Completion.asking == asking)
     if outcome is not None:
         wanted = wanted.where(Verdict.outcome == outcome)
     place = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
@@ -129,12 +133,19 @@ def completions(
 
 
 def outcomes(
-    engine: Engine, run_id: str, benchmark: str, *, judging: str | None = None
+    engine: Engine,
+    run_id: str,
+    benchmark: str,
+    *,
+    asking: str | None = None,
+    judging: str | None = None,
 ) -> dict[str, int]:
     """Return how many of a run's answers had each outcome, the most frequent first."""
     columns = [Verdict.outcome, func.count().label("answers")]
     wanted = select(*columns).join(Completion, Completion.id == Verdict.completion)
     wanted = wanted.where(Completion.run == run_id, Completion.benchmark == benchmark)
+    if asking is not None:
+        wanted = wanted.where(Completion.asking == asking)
     if judging is not None:
         wanted = wanted.where(Verdict.judging == judging)
     rows = rows_of(engine, wanted.group_by(Verdict.outcome))

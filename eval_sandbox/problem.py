@@ -49,7 +49,7 @@ class Problem:
     reference: str = ""
     """A whole program that passes; empty where none was published."""
     family: str = ""
-    """Problems of one family share a source, so their scores are clustered."""
+    """Problems of one family share a source."""
     extra: dict[str, str] = field(default_factory=dict)
     """Published fields that only prompts use (MBPP's visible tests, say)."""
 

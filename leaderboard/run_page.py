@@ -205,7 +205,8 @@ def _answers(page: RunPage) -> None:
         key = st.selectbox("Benchmark and contract", keys, format_func=", ".join, key="answers")
     standing = first[key]
     engine, run_id, benchmark = reading.ledger(), page.run.id, standing.result.benchmark
-    counts = queries.outcomes(engine, run_id, benchmark, judging=standing.judging)
+    contract = {"asking": standing.asking, "judging": standing.judging}
+    counts = queries.outcomes(engine, run_id, benchmark, **contract)
     outcome = _outcome(counts)
     wanted = counts[outcome] if outcome else sum(counts.values())
     place = st.pagination(max(1, ceil(wanted / ANSWERS)), key="page", bind="query-params")
@@ -213,7 +214,7 @@ def _answers(page: RunPage) -> None:
         engine,
         run_id,
         benchmark,
-        judging=standing.judging,
+        **contract,
         outcome=outcome,
         limit=ANSWERS,
         offset=(place - 1) * ANSWERS,

@@ -212,6 +212,13 @@ def test_outcomes_are_counted(filled):
     assert queries.outcomes(filled, TUNED, "mbpp") == {}
 
 
+def test_answers_to_another_asking_are_left_out(filled):
+    other = {"asking": "another-one!", "judging": JUDGING.id}
+
+    assert queries.outcomes(filled, TUNED, "humaneval", **other) == {}
+    assert queries.completions(filled, TUNED, "humaneval", **other) == []
+
+
 def test_events_newest_first(filled):
     kinds = [event.kind for event in queries.events(filled, TUNED)]
 
