@@ -68,7 +68,11 @@ def connect(home: Path) -> Iterator[Cluster]:
 
 def _start(joined: str, token_path: Path | None) -> Cluster:
     import ray
+    from ray._raylet import (  # type: ignore[attr-defined]  # its stub leaves it out
+        AuthenticationTokenLoader,
+    )
 
+    AuthenticationTokenLoader.instance().reset_cache()  # else a second cluster gets the first token
     try:
         context = ray.init(**(_joining(joined) if joined else _starting()))
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
