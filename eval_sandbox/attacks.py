@@ -208,7 +208,7 @@ CONTAINMENT_ATTACKS = {
     ),
     "reads the users of the host": Attack(program=_reach("open('/etc/passwd').read()")),
     "lists the home folders": Attack(
-        program=_reach("import os", "assert os.listdir('/home') or os.listdir('/root/.ssh')")
+        program=_reach("import os", "assert os.listdir('/home') or os.listdir('/root')")
     ),
     "reads secrets from the environment": Attack(
         program=_reach("import os", "assert set(os.environ) - {'HOME', 'LANG', 'LC_CTYPE', 'PWD'}")

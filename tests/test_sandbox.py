@@ -104,7 +104,7 @@ def test_a_host_without_bwrap_is_told_what_to_type(tmp_path):
     {
         "refused": ("bwrap: No permissions to create new namespace", "max_user_namespaces"),
         "unreadable": (
-            "bwrap: Can't find source path /root/x: Permission denied",
+            "bwrap: Can't find source path /home/x: Permission denied",
             "/usr/bin/python3",
         ),
         "old": ("bwrap: Unknown option --size", "0.8"),
