@@ -29,7 +29,21 @@ class Script:
     source: str
 
 
-Test = Call | Dialogue | Script
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """Call the entry point on each input; each result must agree with the reference's own."""
+
+    name: str
+    """What the inputs are called where they fail: `base` or `plus`."""
+    inputs: tuple[tuple[Any, ...], ...]
+    """Positional arguments, one tuple a call."""
+    rule: str = "equal"
+    """How results are compared: a name of `plus.RULES`."""
+    tolerance: float = 0.0
+    """Absolute tolerance of floats, as the benchmark's file gives it."""
+
+
+Test = Call | Dialogue | Script | Trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +64,8 @@ class Problem:
     """A whole program that passes; empty where none was published."""
     family: str = ""
     """Problems of one family share a source."""
+    trusted: bool = True
+    """Whether the code of the tests is a published benchmark's; a user's own is judged apart."""
     extra: dict[str, str] = field(default_factory=dict)
     """Published fields that only prompts use (MBPP's visible tests, say)."""
 
