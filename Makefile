@@ -8,7 +8,7 @@ SERVE_PORT ?= 8377
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format starter-models lock
+.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format bench-sandbox fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,18 @@ test-slow: setup  ## faults at every stage, repeats, real benchmarks: what needs
 
 format: setup  ## put the code into the form that `make check` wants
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench-sandbox: setup .venv-peers/.ready  ## our judge beside its peers, in about five minutes
+	@$(BIN)/python benchmarks/sandbox.py
+
+fuzz-codec: .venv-peers/.ready  ## feed the judge's codec what a fuzzer finds, for ten minutes
+	@PYTHONPATH=. .venv-peers/bin/python benchmarks/fuzz_codec.py -max_total_time=600
+
+.venv-peers/.ready: benchmarks/peers.txt
+	@echo "Installing the peers into .venv-peers, a minute once ..."
+	@"$(PYTHON)" -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers.txt
+	@touch $@
 
 starter-models: setup  ## build models/starter and its data again from the seed; takes an hour
 	$(BIN)/python -m models.starter.recipe all

@@ -1,35 +1,58 @@
-"""The same function over many items, on whatever processors the cluster has."""
+"""Many items through a few workers that keep what they have set up, on the cluster's processors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import ray
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Item = TypeVar("Item", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+
+
+class Worker(Protocol[Item, Result]):
+    """What is set up once and works many times."""
+
+    def work(self, item: Item) -> Result:
+        """The result for one item; safe to repeat."""
 
 
 def scatter(
-    function: Callable[..., Result], items: Sequence[Item], *rest: Any, at_most: int
+    worker: Callable[..., Worker[Item, Result]],
+    rest: Sequence[Any],
+    items: Sequence[Item],
+    *,
+    at_most: int,
 ) -> Iterator[tuple[int, Result]]:
-    """Call `function(item, *rest)` for each item as a one-processor Ray task.
+    """Have `items` worked on by up to `at_most` actors of one processor each.
 
-    At most `at_most` run at once, so memory is bounded by them and not by the number of items. A
-    task whose worker or node dies runs again, up to three times: `function` must be safe to repeat.
+    An actor gets its next item when it has given back the last, so memory is bounded by actors
+    and not by items. Where an actor or its node dies, another takes its place and its item is
+    worked on again, up to three times.
+
+    Args:
+        worker: class of the actors.
+        rest: what each is made with.
+        items: work.
+        at_most: actors at once.
 
     Yields:
         (position of the item, result), in order of completion.
     """
-    remote = ray.remote(function).options(num_cpus=1, max_retries=3)
+    actor = ray.remote(worker).options(num_cpus=1, max_restarts=3, max_task_retries=3)
     shared = [ray.put(value) for value in rest]
     waiting = iter(enumerate(items))
-    running = {
-        remote.remote(item, *shared): place for place, item in islice(waiting, max(at_most, 1))
-    }
-    while running:
-        (done,), _ = ray.wait(list(running), num_returns=1)
-        place = running.pop(done)
-        for following, item in islice(waiting, 1):
-            running[remote.remote(item, *shared)] = following
-        yield place, ray.get(done)
+    crew = [actor.remote(*shared) for _ in items[: max(at_most, 1)]]
+    running: dict[Any, tuple[int, Any]] = {}
+    try:
+        for member, (place, item) in zip(crew, islice(waiting, len(crew)), strict=True):
+            running[member.work.remote(item)] = place, member
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            place, member = running.pop(done)
+            for following, item in islice(waiting, 1):
+                running[member.work.remote(item)] = following, member
+            yield place, ray.get(done)
+    finally:
+        for member in crew:
+            ray.kill(member)

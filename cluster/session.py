@@ -6,15 +6,20 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 OBJECT_STORE_BYTES = 256 * 2**20
 """What passes through is rows and messages; weights stay in files."""
+STOP_SECONDS = 10.0
+"""For Ray's processes to end by themselves; they take half a second."""
 RECORD = "cluster.json"
 NOT_UPLOADED = [".git", ".venv*", "runs", "**/__pycache__", "docs", "tests", "benchmarks"]
 
@@ -55,6 +60,7 @@ def connect(home: Path) -> Iterator[Cluster]:
     joined = os.environ.get("RAY_ADDRESS", "")
     token_path = _given_token() if joined else _own_token(home)
     settings = _settings(token_path) | ({} if joined else _local_settings())
+    others = set(psutil.Process().children(recursive=True))
     with _environment(settings, without=() if joined else ("RAY_AUTH_TOKEN",)):
         cluster = _start(joined, token_path)
         record = home / RECORD
@@ -63,7 +69,7 @@ def connect(home: Path) -> Iterator[Cluster]:
             yield cluster
         finally:
             record.unlink(missing_ok=True)
-            _stop()
+            _stop(others)
 
 
 def _start(joined: str, token_path: Path | None) -> Cluster:
@@ -88,10 +94,25 @@ def _start(joined: str, token_path: Path | None) -> Cluster:
     )
 
 
-def _stop() -> None:
+def _stop(others: set[psutil.Process]) -> None:
+    """Leave the cluster; one of our own is gone with all its processes when this returns."""
     import ray
 
+    started = set(psutil.Process().children(recursive=True)) - others
     ray.shutdown()
+    deadline = time.monotonic() + STOP_SECONDS
+    while (left := list(filter(_lives, started))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _starting() -> dict[str, Any]:

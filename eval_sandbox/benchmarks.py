@@ -1,23 +1,26 @@
 """Benchmarks in the format that their authors publish, as problems.
 
 `humaneval` takes HumanEval.jsonl, `mbpp` both published forms (974 problems with `text`, and the
-sanitized list with `prompt`), `custom` a user's own problems. MBPP is judged by `test_list` as
-its authors did; `challenge_test_list` is not used.
+sanitized list with `prompt`), `humanevalplus` and `mbppplus` what evalplus publishes, `custom` a
+user's own problems. MBPP is judged by `test_list` as its authors did; `challenge_test_list` is
+not used.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from eval_sandbox.contract import nearest
 from eval_sandbox.custom import custom_problem
 from eval_sandbox.mistakes import InputError, Mistakes
+from eval_sandbox.plus_files import humanevalplus_problem, mbppplus_problem
 from eval_sandbox.problem import Problem, Script
-from eval_sandbox.records import Fields, read_records
+from eval_sandbox.records import Fields, stream_records
 
 __all__ = ["BENCHMARKS", "InputError", "problem_id", "read_problems"]
 
-BENCHMARKS = ("humaneval", "mbpp", "custom")
+BENCHMARKS = ("humaneval", "mbpp", "humanevalplus", "mbppplus", "custom")
 
 _PUBLISHED = re.compile(r"(?:mbpp|humaneval)\+?/(\d+)", re.IGNORECASE)
 _MBPP_SPLITS = {
@@ -46,7 +49,7 @@ def read_problems(benchmark: str, path: Path, split: str = "") -> tuple[Problem,
 
     Raises:
         InputError: with every mistake of the file (the first 20), each with its line and field
-            and the nearest right value.
+            and the nearest right value; for a file of another benchmark, the name of that one.
     """
     if benchmark not in BENCHMARKS:
         near = nearest(benchmark, BENCHMARKS)
@@ -55,8 +58,9 @@ def read_problems(benchmark: str, path: Path, split: str = "") -> tuple[Problem,
     mistakes = Mistakes(path)
     lines: dict[str, int | None] = {}
     problems: list[Problem] = []
-    for record in read_records(path, mistakes):
+    for record in stream_records(path, mistakes):
         fields = Fields(record, mistakes)
+        _require_format(benchmark, fields, path)
         problem = _READERS[benchmark](fields)
         name = problem_id(problem.task_id)
         if name and name in lines:
@@ -83,11 +87,40 @@ def _ids_of(benchmark: str, split: str) -> range | None:
     return _MBPP_SPLITS[split]
 
 
+def _require_format(benchmark: str, fields: Fields, path: Path) -> None:
+    """Stop at a problem in the format of another benchmark: each of its fields would be wrong."""
+    found = _format(fields.values)
+    if found in ("", benchmark):
+        return
+    if found == "completions":
+        what = "this is a completion; the file with the problems is expected here"
+    else:
+        what = f"this is a problem of {found}, not of {benchmark}; name {found!r} as the benchmark"
+    mistakes = Mistakes(path)
+    mistakes.add(fields.line, what)
+    mistakes.raise_if_any()
+
+
+def _format(values: Mapping[str, Any]) -> str:
+    """What a record is by its fields; "" where nothing but one benchmark's mistakes would say."""
+    match values:
+        case {"base_input": _} | {"plus_input": _}:
+            of_mbpp = str(values.get("task_id")).lower().startswith("mbpp")
+            return "mbppplus" if of_mbpp else "humanevalplus"
+        case {"test_list": _}:
+            return "mbpp"
+        case {"prompt": _, "entry_point": _, "test": _}:
+            return "humaneval"
+        case {"instruction": _, "tests": _}:
+            return "custom"
+        case {"completion": _} | {"solution": _}:
+            return "completions"
+    return ""
+
+
 def _humaneval(fields: Fields) -> Problem:
-    prompt, entry_point = fields.text("prompt"), fields.text("entry_point")
+    prompt, entry_point = fields.text("prompt"), fields.identifier("entry_point")
     solution = fields.text("canonical_solution", "")
-    if entry_point and not entry_point.isidentifier():
-        fields.wrong(f"field 'entry_point' is {entry_point!r}; the name of a function is expected")
     return Problem(
         task_id=fields.task_id(),
         instruction=prompt,
@@ -135,5 +168,7 @@ def _called(tests: list[str]) -> str:
 _READERS: dict[str, Callable[[Fields], Problem]] = {
     "humaneval": _humaneval,
     "mbpp": _mbpp,
+    "humanevalplus": humanevalplus_problem,
+    "mbppplus": mbppplus_problem,
     "custom": custom_problem,
 }

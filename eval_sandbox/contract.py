@@ -8,19 +8,26 @@ from typing import Any
 
 from eval_sandbox.preambles import EXTRACTIONS, PREAMBLES
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 """Raised by hand whenever a change to the judge may change a verdict."""
+
+
+ISOLATIONS = ("full", "none")
+"""`none` leaves only resource limits and the filter of system calls: programs see the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one check may use: all tests of one completion together, not each test."""
 
-    cpu_seconds: float = 10.0
-    wall_seconds: float = 60.0
-    """Generous on purpose: a verdict must not depend on how busy the machine is."""
-    memory_mib: int = 1024
-    """Address space of each process (RLIMIT_AS), so somewhat more than it can fill."""
+    cpu_seconds: float = 5.0
+    """At least; `cpu_factor` times what the problem's reference takes here where that is more."""
+    cpu_factor: float = 5.0
+    wall_seconds: float = 30.0
+    """At least; never under three times the CPU time. Time that a busy host keeps from the program
+    does not count, so a verdict does not depend on how busy the machine is."""
+    memory_mib: int = 2048
+    """Address space of each process (RLIMIT_AS), and what all of them together keep resident."""
     processes: int = 16
     """Processes and threads alive at once."""
     file_mib: int = 16
@@ -41,10 +48,12 @@ class Judging:
     preamble: str = "none"
     extract: str = "none"
     limits: Limits = Limits()
+    isolation: str = "full"
 
     def __post_init__(self) -> None:
         _known("preamble", self.preamble, PREAMBLES)
         _known("extract", self.extract, EXTRACTIONS)
+        _known("isolation", self.isolation, ISOLATIONS)
 
     def content(self) -> dict[str, Any]:
         """Everything that shapes a verdict, ready for JSON and for hashing."""
@@ -53,20 +62,9 @@ class Judging:
             "extract": self.extract,
             "limits": asdict(self.limits),
             "interpreter": f"{sys.version_info.major}.{sys.version_info.minor}",
-            "isolation": "bwrap",
+            "isolation": self.isolation,
             "judge_version": JUDGE_VERSION,
         }
-
-
-_LIMITS = {
-    # The reference of MBPP/123 takes 6 s of CPU on a machine of 2020.
-    "mbpp": Limits(cpu_seconds=30.0, wall_seconds=120.0),
-}
-
-
-def default_limits(benchmark: str) -> Limits:
-    """Limits under which every reference solution of `benchmark` passes with room to spare."""
-    return _LIMITS.get(benchmark, Limits())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -42,6 +42,7 @@ def custom_problem(fields: Fields) -> Problem:
         tests=tests,
         reference=fields.text("reference", ""),
         family=fields.text("family", ""),
+        trusted=not any(isinstance(test, Script) for test in tests),
     )
 
 

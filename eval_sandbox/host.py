@@ -8,6 +8,7 @@ namespace in which the same paths have open parents, and `bwrap` starts in there
 
 import atexit
 import contextlib
+import importlib.util
 import os
 import shutil
 import stat
@@ -92,6 +93,23 @@ def _loader(executable: Path) -> Path | None:
                 file.seek(start)
                 return Path(os.fsdecode(file.read(length).rstrip(b"\0")))
     return None
+
+
+@cache
+def installed(package: str) -> tuple[Path, ...]:
+    """The folders of an installed package: itself, and the libraries that its wheel brought.
+
+    Raises:
+        SandboxUnavailable: it is not installed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise SandboxUnavailable(
+            f"a problem needs {package}, which is not installed: pip install {package}"
+        )
+    folder = Path(os.path.realpath(found.origin)).parent
+    libraries = folder.with_name(f"{package}.libs")
+    return (folder, libraries) if libraries.is_dir() else (folder,)
 
 
 def bwrap() -> str:

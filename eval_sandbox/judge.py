@@ -1,83 +1,247 @@
 """From a problem and a completion to a verdict.
 
-`Call` and `Dialogue` tests are judged here, outside: only the program and its input enter the
-sandbox, and what comes back is data that either equals the expectation or does not. The process
-is never believed about its own success, and its exit status proves nothing.
-
-All `Call` and `Script` tests of a completion run in one process, one after another; each
-`Dialogue` is a run of its own in a sandbox of its own. The limits hold for all of them together.
-
-`Script` tests run in the candidate's process; see `runner` for what that does not promise.
+A `Worker` owns a judge and a server of candidates (`sandbox`). Only the program and the arguments
+of calls ever reach the candidate's process; the tests, and what they expect, stay with the judge.
+All tests of a completion share one process and one budget, but for dialogues: each of these is a
+run of its own.
 """
 
-import secrets
+import hashlib
+import json
+import re
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from subprocess import TimeoutExpired
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from eval_sandbox import extraction
+from eval_sandbox.candidate_server import Allowance
 from eval_sandbox.contract import Judging, Limits
-from eval_sandbox.finding import Finding, find, printable
-from eval_sandbox.preambles import EXTRACTIONS, PREAMBLES
-from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script, Test
-from eval_sandbox.sandbox import Program, SandboxFailureError, SandboxUnavailable, run
-from eval_sandbox.verdict import Outcome, Verdict
+from eval_sandbox.preambles import PREAMBLES
+from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script, Trials
+from eval_sandbox.sandbox import (
+    START_SECONDS,
+    Sandbox,
+    SandboxFailureError,
+    StuckError,
+)
+from eval_sandbox.verdict import Outcome, Verdict, printable
 
 _LOOK_AHEAD = 4
+_RECYCLE_AFTER = 4000
+_MOST_SANDBOXES = 3
+_LONGEST_REFERENCE_SECONDS = 60.0
+_WALL_FACTOR = 3.0
+_BUSY_HOST_FACTOR = 10.0
+_NUMPY = re.compile(r"^[ \t]*(?:import|from)[ \t]+numpy\b", re.MULTILINE)
 
 
 def assemble(problem: Problem, completion: Completion, judging: Judging) -> str:
     """The program that a completion stands for: extracted, and joined to the problem's prompt."""
-    text = EXTRACTIONS[judging.extract](completion.text)
-    return text if completion.whole else problem.prompt + text
+    return extraction.assemble(problem, completion, judging.extract)
+
+
+class Worker:
+    """Judges completions one after another; belongs to the thread that made it."""
+
+    def __init__(self, isolation: str = "full", references: "References | None" = None) -> None:
+        self._isolation = isolation
+        self._references = references or References()
+        self._sandboxes: dict[Any, _Kept] = {}
+        self._orders: dict[tuple[int, Judging], _Order] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes of this worker."""
+        while self._sandboxes:
+            _, kept = self._sandboxes.popitem()
+            kept.sandbox.close()
+
+    def judge(self, problem: Problem, completion: Completion, judging: Judging) -> Verdict:
+        """Judge one completion; once more where the sandbox failed or time passed in idleness.
+
+        Raises:
+            ValueError: when the problem has no tests (every program would pass), or `judging`
+                asks for another isolation than this worker has.
+            SandboxUnavailable: when this host cannot isolate anything at all.
+        """
+        order = self._order(problem, judging)
+        return self._persistently(order, assemble(problem, completion, judging))
+
+    def _order(self, problem: Problem, judging: Judging) -> "_Order":
+        """All that is the same for every completion of a problem."""
+        key = (id(problem), judging)
+        order = self._orders.get(key)
+        if order is None or order.problem is not problem:
+            if not problem.tests:
+                raise ValueError(f"problem {problem.task_id!r} has no tests; nothing can be judged")
+            if judging.isolation != self._isolation:
+                raise ValueError(f"isolation is {self._isolation}, not {judging.isolation}")
+            order = self._orders[key] = self._calibrated(_Order.of(problem, judging))
+        return order
+
+    def _calibrated(self, order: "_Order") -> "_Order":
+        """With the limits of this problem: a rule in the contract, seconds here."""
+        limits = order.limits
+        if not order.problem.reference:
+            return order
+        seconds = self._references.seconds(order.key, lambda: self._reference(order))
+        cpu = max(limits.cpu_seconds, limits.cpu_factor * seconds)
+        return order.within(cpu, max(limits.wall_seconds, _WALL_FACTOR * cpu))
+
+    def _reference(self, order: "_Order") -> float:
+        """CPU seconds of the reference; 0 where it does not pass."""
+        cpu = max(_LONGEST_REFERENCE_SECONDS, order.limits.cpu_seconds)
+        generous = order.within(cpu, _WALL_FACTOR * cpu)
+        verdict = self._persistently(generous, order.problem.reference)
+        return verdict.cpu_seconds if verdict.outcome is Outcome.PASSED else 0.0
+
+    def _persistently(self, order: "_Order", program: str) -> Verdict:
+        trouble = ""
+        for last in (False, True):
+            try:
+                verdict = self._once(order, program)
+            except StuckError as stuck:
+                self.close()
+                return _without_figures(Outcome.TIMED_OUT, str(stuck))
+            except (SandboxFailureError, OSError) as error:
+                self.close()
+                trouble = str(error)
+                continue
+            if verdict.outcome is Outcome.SANDBOX_ERROR:
+                self.close()
+                trouble = verdict.detail
+            elif last or not _idled(verdict, order.allowance):
+                return verdict
+        return _without_figures(Outcome.SANDBOX_ERROR, trouble)
+
+    def _once(self, order: "_Order", program: str) -> Verdict:
+        kept = self._kept(order)
+        told = None if order.key in kept.told else described(order.problem, order.preamble)
+        request = (order.key, told, order.preamble, program, tuple(order.allowance))
+        patience = START_SECONDS + _BUSY_HOST_FACTOR * order.allowance.wall_seconds
+        outcome, detail, cpu, wall = kept.sandbox.ask(request, patience)
+        kept.told.add(order.key)
+        return Verdict(
+            outcome=Outcome(outcome),
+            cpu_seconds=round(cpu, 4),
+            wall_seconds=round(wall, 4),
+            detail=printable(detail),
+        )
+
+    def _kept(self, order: "_Order") -> "_Kept":
+        """A sandbox that has what the order needs."""
+        key = (order.packages, order.process_limits)
+        kept = self._sandboxes.get(key)
+        if kept is not None and kept.checks >= _RECYCLE_AFTER:
+            self._sandboxes.pop(key).sandbox.close()
+            kept = None
+        if kept is None:
+            while len(self._sandboxes) >= _MOST_SANDBOXES:
+                self._sandboxes.pop(next(iter(self._sandboxes))).sandbox.close()
+            sandbox = Sandbox(order.process_limits, self._isolation, order.packages)
+            kept = self._sandboxes[key] = _Kept(sandbox)
+        kept.checks += 1
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How completions of one problem are judged under one contract."""
+
+    problem: Problem
+    key: str
+    """Names the problem with everything that its judge is told."""
+    preamble: str
+    packages: tuple[str, ...]
+    limits: Limits
+    allowance: Allowance
+    process_limits: tuple[int, int, int]
+    """What every process in the sandbox is born with: see `candidate_server.main`."""
+
+    @classmethod
+    def of(cls, problem: Problem, judging: Judging) -> Self:
+        limits, preamble = judging.limits, PREAMBLES[judging.preamble]
+        told = json.dumps(described(problem, preamble), default=repr)
+        return cls(
+            problem=problem,
+            key=hashlib.sha256(told.encode()).hexdigest(),
+            preamble=preamble,
+            packages=_packages(problem, preamble),
+            limits=limits,
+            allowance=Allowance(
+                cpu_seconds=limits.cpu_seconds,
+                wall_seconds=limits.wall_seconds,
+                together=limits.memory_mib << 20,
+                output_bytes=limits.output_kib << 10,
+                dialogue=False,
+            ),
+            process_limits=(limits.memory_mib << 20, limits.processes, limits.file_mib << 20),
+        )
+
+    def within(self, cpu_seconds: float, wall_seconds: float) -> Self:
+        """The same on another budget."""
+        allowance = self.allowance._replace(cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)
+        return replace(self, allowance=allowance)
+
+
+class _Kept:
+    """A sandbox, and which problems its judge was told."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.told: set[str] = set()
+        self.checks = 0
+
+
+class References:
+    """CPU seconds of reference solutions, measured once and shared by many workers."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, float] = {}
+        self._measuring = threading.Lock()
+
+    def seconds(self, key: Any, measure: Any) -> float:
+        """What `measure` gives for `key`, which is called once for each key."""
+        if key not in self._known:
+            with self._measuring:
+                if key not in self._known:
+                    self._known[key] = measure()
+        return self._known[key]
 
 
 def judge(problem: Problem, completion: Completion, judging: Judging) -> Verdict:
-    """Judge one completion; once more where the sandbox failed or the time passed in idleness.
+    """Judge one completion in a sandbox of its own; for many, a `Worker` is far quicker.
 
     Raises:
         ValueError: when the problem has no tests: every program would pass.
         SandboxUnavailable: when this host cannot isolate anything at all.
     """
-    if not problem.tests:
-        raise ValueError(f"problem {problem.task_id!r} has no tests, so nothing can be judged")
-    trouble = ""
-    for last in (False, True):
-        try:
-            verdict = _judge_once(problem, completion, judging)
-            if last or not _idled(verdict, judging.limits):
-                return verdict
-        except SandboxUnavailable:
-            raise
-        except (SandboxFailureError, OSError, TimeoutExpired) as error:
-            trouble = str(error)
-    return Verdict(
-        outcome=Outcome.SANDBOX_ERROR,
-        cpu_seconds=0.0,
-        wall_seconds=0.0,
-        detail=printable(trouble),
-    )
-
-
-def _idled(verdict: Verdict, limits: Limits) -> bool:
-    """Whether time ran out with next to no CPU used: a busy host looks like that, so ask again."""
-    return (
-        verdict.outcome is Outcome.TIMED_OUT
-        and verdict.wall_seconds >= limits.wall_seconds
-        and verdict.cpu_seconds < 0.1 * limits.cpu_seconds
-    )
+    with Worker(judging.isolation) as worker:
+        return worker.judge(problem, completion, judging)
 
 
 def judge_all(
-    pairs: Sequence[tuple[Problem, Completion]], judging: Judging, workers: int = 1
+    pairs: Iterable[tuple[Problem, Completion]], judging: Judging, workers: int = 1
 ) -> Iterator[Verdict]:
     """Verdicts in the order of `pairs`, `workers` completions being judged at a time.
 
-    At most `4 * workers` verdicts wait for a slower one before them. Stopping early waits for
-    the completions in progress.
+    At most `4 * workers` pairs are read ahead. Stopping early waits for the completions in
+    progress.
 
     Raises:
         ValueError: when `workers` is below 1.
@@ -85,70 +249,96 @@ def judge_all(
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; at least 1 is needed")
+    if workers == 1:
+        with Worker(judging.isolation) as worker:
+            for pair in pairs:
+                yield worker.judge(*pair, judging)
+    else:
+        yield from _side_by_side(pairs, judging, workers)
+
+
+def _side_by_side(
+    pairs: Iterable[tuple[Problem, Completion]], judging: Judging, workers: int
+) -> Iterator[Verdict]:
+    crew = _Crew(judging)
     with ThreadPoolExecutor(workers, thread_name_prefix="judge") as pool:
         rest = iter(pairs)
         waiting: deque[Future[Verdict]] = deque()
         try:
             for pair in islice(rest, _LOOK_AHEAD * workers):
-                waiting.append(pool.submit(judge, *pair, judging))
+                waiting.append(pool.submit(crew.judge, *pair))
             while waiting:
                 yield waiting.popleft().result()
                 for pair in islice(rest, 1):
-                    waiting.append(pool.submit(judge, *pair, judging))
+                    waiting.append(pool.submit(crew.judge, *pair))
         finally:
             for future in waiting:
                 future.cancel()
+            pool.shutdown()
+            crew.close()
 
 
-def _judge_once(problem: Problem, completion: Completion, judging: Judging) -> Verdict:
-    program = Program(
-        source=assemble(problem, completion, judging),
-        preamble=PREAMBLES[judging.preamble],
-        setup=problem.setup,
-        entry_point=problem.entry_point,
-        nonce=secrets.token_hex(16),
+class _Crew:
+    """One worker for each thread of a pool."""
+
+    def __init__(self, judging: Judging) -> None:
+        self._judging = judging
+        self._references = References()
+        self._own = threading.local()
+        self._all: list[Worker] = []
+
+    def judge(self, problem: Problem, completion: Completion) -> Verdict:
+        if not hasattr(self._own, "worker"):
+            self._own.worker = Worker(self._judging.isolation, self._references)
+            self._all.append(self._own.worker)
+        worker: Worker = self._own.worker
+        return worker.judge(problem, completion, self._judging)
+
+    def close(self) -> None:
+        for worker in self._all:
+            worker.close()
+
+
+def _idled(verdict: Verdict, allowance: Allowance) -> bool:
+    """Whether time ran out with next to no CPU used: a busy host looks like that, so ask again."""
+    return (
+        verdict.outcome is Outcome.TIMED_OUT
+        and verdict.wall_seconds >= allowance.wall_seconds
+        and verdict.cpu_seconds < 0.1 * allowance.cpu_seconds
     )
-    finding, cpu, wall = Finding(Outcome.PASSED), 0.0, 0.0
-    for tests in _runs(problem):
-        left = _left(judging.limits, cpu, wall)
-        if left is None:
-            finding = Finding(Outcome.TIMED_OUT, "the tests together took too long")
-            break
-        ending = run(_with_tests(program, tests), left)
-        cpu, wall = cpu + ending.cpu_seconds, wall + ending.wall_seconds
-        finding = find(tests, ending, left, program.nonce)
-        if finding.outcome is not Outcome.PASSED:
-            break
-    return Verdict(
-        outcome=finding.outcome,
-        cpu_seconds=round(cpu, 4),
-        wall_seconds=round(wall, 4),
-        detail=printable(finding.detail),
-    )
 
 
-def _runs(problem: Problem) -> list[tuple[Test, ...]]:
-    """The tests of each sandbox: those that share a process, then each dialogue by itself."""
-    together = tuple(test for test in problem.tests if not isinstance(test, Dialogue))
-    alone = [(test,) for test in problem.tests if isinstance(test, Dialogue)]
-    return [together, *alone] if together else [*alone]
+def _without_figures(outcome: Outcome, detail: str) -> Verdict:
+    return Verdict(outcome=outcome, cpu_seconds=0.0, wall_seconds=0.0, detail=printable(detail))
 
 
-def _with_tests(program: Program, tests: tuple[Test, ...]) -> Program:
-    if isinstance(tests[0], Dialogue):
-        return replace(program, stdin=tests[0].stdin, nonce="")
-    inside: list[tuple[Any, ...]] = []
-    for test in tests:
-        if isinstance(test, Call):
-            inside.append(("call", test.args, test.kwargs))
-        elif isinstance(test, Script):
-            inside.append(("script", test.source))
-    return replace(program, tests=tuple(inside))
+def described(problem: Problem, preamble: str) -> dict[str, Any]:
+    """What the judge is told of a problem."""
+    return {
+        "entry_point": problem.entry_point,
+        "prompt": problem.prompt,
+        "setup": problem.setup,
+        "preamble": preamble,
+        "reference": problem.reference,
+        "trusted": problem.trusted,
+        "tests": [_told(test) for test in problem.tests],
+    }
 
 
-def _left(limits: Limits, cpu: float, wall: float) -> Limits | None:
-    """What is left of the budget; None when nothing is."""
-    cpu_left, wall_left = limits.cpu_seconds - cpu, limits.wall_seconds - wall
-    if cpu_left <= 0 or wall_left <= 0:
-        return None
-    return replace(limits, cpu_seconds=cpu_left, wall_seconds=wall_left)
+def _told(test: Call | Dialogue | Script | Trials) -> tuple[Any, ...]:
+    match test:
+        case Script(source=source):
+            return "script", source
+        case Call(args=args, kwargs=kwargs, expected=expected):
+            return "call", args, kwargs, expected
+        case Dialogue(stdin=stdin, stdout=stdout):
+            return "dialogue", stdin, stdout
+        case Trials(name=name, inputs=inputs, rule=rule, tolerance=tolerance):
+            return "trials", name, inputs, rule, tolerance
+
+
+def _packages(problem: Problem, preamble: str) -> tuple[str, ...]:
+    """What a problem's own code imports beyond the standard library: numpy or nothing."""
+    scripts = (test.source for test in problem.tests if isinstance(test, Script))
+    texts = (problem.prompt, problem.setup, problem.reference, preamble)
+    return ("numpy",) if any(map(_NUMPY.search, (*texts, *scripts))) else ()

@@ -1,10 +1,8 @@
-"""Code that runs before a completion, and how the program is found in a model's answer.
+"""Code that runs before a completion: policy, so each has a name stored with every verdict."""
 
-Both are policy: they change verdicts, so each has a name that is stored with every verdict.
-"""
+from eval_sandbox.extraction import EXTRACTIONS
 
-import re
-from collections.abc import Callable
+__all__ = ["EXTRACTIONS", "PREAMBLES"]
 
 # Of `math` only the module: `from math import *` would replace the builtin pow.
 PREAMBLES: dict[str, str] = {
@@ -14,23 +12,3 @@ import collections, functools, heapq, itertools, math, random, re, string, typin
 from typing import *
 """,
 }
-
-_FENCE = re.compile(
-    r"^[ \t]*```[ \t]*(?:python|py)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.S | re.M | re.I
-)
-
-
-def _as_it_is(text: str) -> str:
-    return text
-
-
-def _first_fence(text: str) -> str:
-    """What stands in the first ```python fence; the whole text where there is none.
-
-    A fence that never closes (an answer cut off by its length limit) reaches to the end.
-    """
-    found = _FENCE.search(text)
-    return found.group(1) if found else text
-
-
-EXTRACTIONS: dict[str, Callable[[str], str]] = {"none": _as_it_is, "fenced": _first_fence}

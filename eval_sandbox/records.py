@@ -3,6 +3,9 @@
 import gzip
 import json
 import zlib
+from collections.abc import Generator, Iterator
+from contextlib import closing, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +17,54 @@ Record = tuple[int | None, dict[str, Any]]
 
 _MISSING = object()
 _WORDS = {str: "a text", list: "a list", dict: "an object", bool: "true or false", int: "a number"}
+_GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def read_records(path: Path, mistakes: Mistakes) -> list[Record]:
+def stream_records(path: Path, mistakes: Mistakes) -> Iterator[Record]:
     """The objects of a file: one a line, or one JSON list of them.
 
-    What is no object is added to `mistakes` and left out.
+    Lines are read one by one, so that a file of any length takes little memory; a list is read
+    whole. What is no object is added to `mistakes` and left out.
 
     Raises:
         InputError: when the file cannot be read at all, or holds nothing.
     """
-    text = _text(path)
-    if text.lstrip().startswith("["):
-        return _listed(path, text, mistakes)
-    records: list[Record] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+    with closing(_filled_lines(path)) as lines:
+        first = next(lines, None)
+        if first is None:
+            raise InputError(f"{path}: there is nothing in it; one JSON object a line is expected")
+        if first[1].startswith(b"["):
+            yield from _listed(
+                path, b"\n".join(line for _, line in chain([first], lines)), mistakes
+            )
+            return
+        for number, line in chain([first], lines):
             try:
-                value = json.loads(line)
+                value = json.loads(line.decode())
+            except UnicodeDecodeError as error:
+                mistakes.add(number, f"this is not UTF-8 text ({error})")
             except (ValueError, RecursionError) as error:
                 mistakes.add(number, f"this is not JSON ({error}); one object a line is expected")
-                continue
-            _keep(number, value, records, mistakes)
-    if not text.strip():
-        raise InputError(f"{path}: there is nothing in it; one JSON object a line is expected")
-    return records
+            else:
+                yield from _object(number, value, mistakes)
 
 
-def _text(path: Path) -> str:
+def _filled_lines(path: Path) -> Generator[tuple[int, bytes]]:
+    """The lines with something in them, counted from 1, without white space around them."""
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
+        with path.open("rb") as plain:
+            packed = plain.read(len(_GZIP)) == _GZIP
+            plain.seek(0)
+            with gzip.open(plain) if packed else nullcontext(plain) as file:
+                for number, line in enumerate(file, start=1):
+                    mark = _BYTE_ORDER_MARK if number == 1 else b""
+                    if stripped := line.removeprefix(mark).strip():
+                        yield number, stripped
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: the gzip file is damaged ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}{_neighbour(path)}") from error
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"{path}: the gzip file is damaged ({error})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: this is not UTF-8 text ({error})") from error
 
 
 def _neighbour(path: Path) -> str:
@@ -63,20 +75,20 @@ def _neighbour(path: Path) -> str:
     return f". Did you mean {nearest(path.name, sorted(names))!r}?" if names else ""
 
 
-def _listed(path: Path, text: str, mistakes: Mistakes) -> list[Record]:
+def _listed(path: Path, content: bytes, mistakes: Mistakes) -> Iterator[Record]:
     try:
-        values = json.loads(text)
+        values = json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: this is not UTF-8 text ({error})") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: this is not JSON ({error})") from error
-    records: list[Record] = []
     for value in values:
-        _keep(None, value, records, mistakes)
-    return records
+        yield from _object(None, value, mistakes)
 
 
-def _keep(line: int | None, value: Any, records: list[Record], mistakes: Mistakes) -> None:
+def _object(line: int | None, value: Any, mistakes: Mistakes) -> Iterator[Record]:
     if isinstance(value, dict):
-        records.append((line, value))
+        yield line, value
     else:
         mistakes.add(line, f"an object is expected, not {json.dumps(value)[:60]}")
 
@@ -86,12 +98,12 @@ class Fields:
 
     def __init__(self, record: Record, mistakes: Mistakes) -> None:
         self.line, self.values = record
-        self._mistakes = mistakes
+        self.mistakes = mistakes
 
     def wrong(self, what: str) -> None:
         """Note a mistake of this record, naming it where it has no line."""
         named = "" if self.line else f"task_id {self.values.get('task_id')!r}: "
-        self._mistakes.add(self.line, named + what)
+        self.mistakes.add(self.line, named + what)
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text; absent and null count as `default`, which is a mistake where it is None."""
@@ -107,6 +119,18 @@ class Fields:
             if not isinstance(item, str):
                 self.wrong(f"{name}[{number}] is {_short(item)}; a text is expected")
         return [item for item in value if isinstance(item, str)]
+
+    def items(self, name: str) -> list[Any]:
+        """A list of anything."""
+        value = self._get(name, list, None)
+        return value if isinstance(value, list) else []
+
+    def identifier(self, name: str) -> str:
+        """A text that may name a function."""
+        value = self.text(name)
+        if value and not value.isidentifier():
+            self.wrong(f"field {name!r} is {value!r}; the name of a function is expected")
+        return value
 
     def task_id(self) -> str:
         """The id, a text or a whole number."""

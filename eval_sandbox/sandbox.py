@@ -1,93 +1,100 @@
-"""One program in one sandbox: `bwrap` around the runner, watched from outside.
+"""Two processes in two sandboxes: the judge, and the server that candidates are cloned from.
 
-Inside: every namespace unshared (user, pid, net, ipc, uts, cgroup), no capability, no new
-privileges, an empty environment, no /proc, of /dev only null, zero and urandom, of the host only
-the interpreter (read-only, without installed packages), one private folder /tmp of bounded
-size, resource limits. Killing process 1 of the PID namespace ends whatever runs inside.
+Both are started once for each worker and used for thousands of checks. Around each: every
+namespace unshared (user, pid, net, ipc, uts, cgroup, mount), no network, an empty environment, of
+the host only the interpreter's standard library (read-only, installed packages covered), of /dev
+only null, zero and urandom, everything read-only but one private /tmp of bounded size. The
+server alone keeps CAP_SYS_ADMIN in its own user namespace, to make namespaces and to mount that
+/tmp anew; a candidate gives it up before the first line of its program.
 
-Not promised: protection from holes in the kernel (there is no seccomp filter yet), from side
-channels such as timing, and from file locks on the shared read-only files.
+What each layer stops and what is not promised: docs/sandbox.md.
 """
 
+import contextlib
+import importlib.util
 import marshal
-import math
 import os
+import socket
 import subprocess
+import sys
+import tempfile
 import threading
-from contextlib import ExitStack
-from dataclasses import dataclass
+import time
 from functools import cache
-from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from eval_sandbox import runner
-from eval_sandbox.contract import Limits
+from eval_sandbox import codec
+from eval_sandbox.candidate_server import DEVICES
+from eval_sandbox.channel import ClosedError, Frames, send
 from eval_sandbox.host import (
+    NOBODY,
     SandboxUnavailable,
     bwrap,
     explain,
+    installed,
     interpreter,
     launchers,
     shown,
 )
-from eval_sandbox.watch import START_SECONDS, Ending, watch
 
-__all__ = ["Ending", "Program", "SandboxFailureError", "SandboxUnavailable", "check_host", "run"]
+__all__ = ["Sandbox", "SandboxFailureError", "SandboxUnavailable", "StuckError", "check_host"]
 
-_choosing = threading.Lock()
-
-_BOOTSTRAP = """\
-import marshal
-with open({fd}, "rb") as blob:
-    code, request = marshal.loads(blob.read())
-names = {{"__name__": "runner"}}
-exec(code, names)
-names["main"](request)
+START_SECONDS = 60.0
+"""A sandbox that is not ready by then is a fault of the host."""
+_LARGEST_REQUEST = 1 << 30
+_SOURCES = "/sandbox"
+_PACKAGES = "/packages"
+_CANDIDATES = (
+    "__init__",
+    "candidate",
+    "candidate_server",
+    "channel",
+    "codec",
+    "confine",
+    "decoding",
+    "encoding",
+    "seccomp",
+    "tags",
+)
+_JUDGE = (
+    *_CANDIDATES,
+    *("comparison", "conversation", "examine", "foresight", "judge_server", "plus", "verdict"),
+)
+_BOOT = """\
+import sys
+sys.path[:0] = [{sources!r}]
+from eval_sandbox.{module} import main
+sys.path[:1] = {packages!r}
+main({arguments})
 """
+_choosing = threading.Lock()
 
 
 class SandboxFailureError(Exception):
     """A sandbox did not work, or was killed from outside: nothing is known about the candidate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What runs inside. `tests` is None where the program itself is run on `stdin`."""
-
-    source: str
-    preamble: str = ""
-    setup: str = ""
-    entry_point: str = ""
-    tests: tuple[tuple[Any, ...], ...] | None = None
-    """("call", args, kwargs) or ("script", source): never an expected value."""
-    stdin: str = ""
-    nonce: str = ""
-    """Proof that a script's last statement ran."""
+class StuckError(Exception):
+    """The tests did not come to an end: what the candidate returned keeps them busy."""
 
 
-@cache
-def _runner_code() -> Any:
-    path = Path(runner.__file__)
-    return compile(path.read_text(encoding="utf-8"), "<runner>", "exec", optimize=2)
-
-
-def check_host() -> None:
+def check_host(isolation: str = "full") -> None:
     """Make sure that candidates can be isolated here; cheap after the first call.
 
     Raises:
         SandboxUnavailable: with the one thing to do about it.
     """
-    with _choosing:
-        _launcher()
+    if isolation == "full":
+        with _choosing:
+            _launcher()
 
 
 @cache
 def _launcher() -> tuple[str, ...]:
     complaint = ""
     for prefix in launchers():
-        argv = _argv(prefix, Limits(), 0)
-        argv[-1] = "import os; os.write(1, b'isolated')"
+        argv = [*prefix, *_around((), cloning=True), "-c", "import os; os.write(1, b'isolated')"]
         try:
             tried = subprocess.run(
                 argv, capture_output=True, env=_path(), timeout=START_SECONDS, check=False
@@ -104,104 +111,169 @@ def _path() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath)}
 
 
-def _argv(prefix: tuple[str, ...], limits: Limits, request: int) -> list[str]:
+def _around(
+    packages: tuple[str, ...], *, cloning: bool, sources: dict[str, int] | None = None
+) -> list[str]:
+    """The arguments up to those of the interpreter.
+
+    Args:
+        packages: installed packages to show.
+        cloning: whether it makes namespaces and mounts of its own, and is process 1.
+        sources: descriptors of our modules' source, which the sandbox's user may not be able to
+            read by their paths.
+    """
     view = interpreter()
-    return [
-        *prefix,
+    arguments = [
         bwrap(),
         *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
-        *("--unshare-cgroup-try", "--disable-userns", "--uid", "65534", "--gid", "65534"),
-        *("--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"),
-        *("--clearenv", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8"),
+        *("--unshare-cgroup-try", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
+        *("--cap-add", "CAP_SYS_ADMIN", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8"),
+        *("--setenv", "PYTHONHASHSEED", "0"),  # the order of a set must not shape a verdict
         *shown(view),
-        *(f for d in ("null", "zero", "urandom") for f in ("--dev-bind", f"/dev/{d}", f"/dev/{d}")),
-        *("--size", str(limits.file_mib << 20), "--tmpfs", "/tmp", "--remount-ro", "/"),
-        *("--chdir", "/tmp", "--", str(view.executable)),
-        *("-I", "-S", "-B", "-X", "utf8", "-c", _BOOTSTRAP.format(fd=request)),
+        *(word for path in DEVICES for word in ("--dev-bind", path, path)),
+        *("--dir", "/tmp"),
+    ]
+    if cloning:
+        arguments += ["--as-pid-1", "--proc", "/proc"]
+    for name in packages:
+        for folder in installed(name):
+            arguments += ["--ro-bind", str(folder), f"{_PACKAGES}/{folder.name}"]
+    for module, descriptor in (sources or {}).items():
+        arguments += ["--ro-bind-data", str(descriptor), f"{_SOURCES}/eval_sandbox/{module}.pyc"]
+    return [
+        *(*arguments, "--remount-ro", "/", "--chdir", "/", "--", str(view.executable)),
+        *("-S", "-s", "-P", "-B", "-X", "utf8", "-X", "no_debug_ranges"),
     ]
 
 
-def run(program: Program, limits: Limits) -> Ending:
-    """Run `program` in a sandbox of its own until it ends or has used up its limits.
+class Sandbox:
+    """A judge and its candidates. Belongs to the thread that made it: both end with that thread."""
 
-    Raises:
-        SandboxUnavailable: when this host cannot isolate it.
-        SandboxFailureError: when it did not start, or somebody outside killed it.
-        OSError: when the host lacks processes, descriptors or memory; nothing is known then.
-    """
-    check_host()
-    with ExitStack() as stack:
-        control_inside, control = _pipe(stack)
-        report, report_inside = _pipe(stack)
-        results, results_inside = _pipe(stack)
-        inside = (control_inside, report_inside, results_inside)
-        blob = _file(stack, _request(program, limits, [end.fileno() for end in inside]))
-        process = subprocess.Popen(
-            _argv(_launcher(), limits, blob.fileno()),
-            stdin=_file(stack, program.stdin.encode("utf-8", "surrogatepass")),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=[end.fileno() for end in (*inside, blob)],
-            env=_path(),
-        )
-        stack.enter_context(process)
-        stack.callback(process.kill)
-        for end in inside:
-            end.close()
-        assert process.stdout and process.stderr
-        outward = (report, results, process.stdout, process.stderr)
-        ending = watch(control, tuple(stream.fileno() for stream in outward), limits)
-        if not ending.ready:
-            raise SandboxFailureError(f"the sandbox did not start: {_last_line(ending.stderr)}")
-        if ending.status is None and ending.stopped is None and _killed_from_outside(process):
-            raise SandboxFailureError(f"bwrap was killed by signal {-process.returncode}")
-        return ending
+    def __init__(
+        self, limits: tuple[int, int, int], isolation: str = "full", packages: tuple[str, ...] = ()
+    ) -> None:
+        """Start both.
+
+        Args:
+            limits: bytes of address space of each process; processes; bytes of any one file.
+            isolation: one of `contract.ISOLATIONS`.
+            packages: installed packages that programs and tests may import.
+
+        Raises:
+            SandboxUnavailable: when this host cannot isolate them.
+            OSError: when the host lacks processes or descriptors.
+        """
+        check_host(isolation)
+        self._isolated = isolation == "full"
+        self._limits = limits
+        self._packages = packages
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="codeladder-")  # without isolation
+        if not self._isolated and os.geteuid() == 0:
+            os.chown(self._folder.name, int(NOBODY), int(NOBODY))
+        self._ours, asked = socket.socketpair()
+        judge_end, candidates_end = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        with asked, judge_end, candidates_end:
+            self._start("candidate_server", candidates_end)
+            self._start("judge_server", asked, judge_end)
+        self._frames = Frames(self._ours.fileno())
+
+    def ask(self, request: Any, seconds: float) -> Any:
+        """The judge's answer.
+
+        Args:
+            request: data.
+            seconds: how long to wait for it.
+
+        Raises:
+            SandboxFailureError: the judge is gone.
+            StuckError: there is no answer in time, or the judge used up its own CPU time. The
+                sandbox is of no use any more.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            send(self._ours.fileno(), codec.encode(request, _LARGEST_REQUEST))
+            while (answer := self._frames.arrived()) is None:
+                if not self._frames.wait(deadline - time.monotonic()):
+                    raise StuckError(f"the tests did not come to an end in {seconds:.0f} s")
+                if self._frames.ended:
+                    raise ClosedError
+                self._frames.read()
+            return codec.decode(answer)
+        except (ClosedError, ConnectionError):
+            raise self._gone() from None
+
+    def _gone(self) -> Exception:
+        try:
+            if self._processes[1].wait(START_SECONDS) in _USED_UP:
+                return StuckError("the tests used up their CPU time on what was returned")
+        except subprocess.TimeoutExpired:
+            return SandboxFailureError("the judge neither answers nor ends")
+        return SandboxFailureError(f"the judge is gone: {self._complaint()}")
+
+    def close(self) -> None:
+        """End both."""
+        self._ours.close()
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._errors.close()
+        self._folder.cleanup()
+
+    def _start(self, module: str, *ends: socket.socket) -> None:
+        descriptors = [end.fileno() for end in ends]
+        arguments = ", ".join(map(str, (*descriptors, self._isolated, self._limits)))
+        candidates = module == "candidate_server"
+        with contextlib.ExitStack() as stack:
+            sources = _sources(stack, _CANDIDATES if candidates else _JUDGE)
+            boot = _BOOT.format(
+                sources=_SOURCES if self._isolated else str(Path(__file__).parents[1]),
+                module=module,
+                packages=[_PACKAGES] if self._packages else [],
+                arguments=arguments,
+            )
+            around = [sys.executable, "-s", "-P", "-B", "-X", "utf8"]
+            if self._isolated:
+                inside = _around(self._packages, cloning=candidates, sources=sources)
+                around = [*_launcher(), *inside]
+            self._processes.append(
+                subprocess.Popen(
+                    [*around, "-c", boot],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._errors,
+                    pass_fds=[*descriptors, *sources.values()],
+                    env=_path() | {"PYTHONHASHSEED": "0"},
+                    cwd=None if self._isolated else self._folder.name,
+                )
+            )
+
+    def _complaint(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
 
 
-def _killed_from_outside(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether somebody else ended bwrap; one that does not end at all is the candidate's doing."""
-    try:
-        return process.wait(START_SECONDS) < 0
-    except subprocess.TimeoutExpired:
-        return False
+_USED_UP = (-24, 128 + 24)
+"""Wait statuses of a process that SIGXCPU ended, directly or as bwrap passes it on."""
 
 
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+@cache
+def _compiled(module: str) -> bytes:
+    """A module as a .pyc file (PEP 3147): compiling inside would leave a larger heap to clone."""
+    path = Path(__file__).parent / f"{module}.py"
+    code = compile(path.read_bytes(), f"<{module}>", "exec", dont_inherit=True)
+    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
 
 
-def _request(program: Program, limits: Limits, inside: list[int]) -> bytes:
-    """The runner and what it is to run. Marshal is only ever written here, never read."""
-    request = {
-        **dict(zip(("control", "report", "results"), inside, strict=True)),
-        "limits": {
-            "cpu": math.ceil(limits.cpu_seconds),
-            "memory": limits.memory_mib << 20,
-            "file": limits.file_mib << 20,
-            "processes": limits.processes,
-        },
-        "preamble": program.preamble,
-        "program": program.source,
-        "setup": program.setup,
-        "entry_point": program.entry_point,
-        "tests": program.tests,
-        "nonce": program.nonce,
-    }
-    return marshal.dumps((_runner_code(), request))
-
-
-def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
-    ends = os.pipe()
-    reading = stack.enter_context(FileIO(ends[0], "r"))
-    return reading, stack.enter_context(FileIO(ends[1], "w"))
-
-
-def _file(stack: ExitStack, content: bytes) -> FileIO:
-    """A file in memory: what is written to it blocks nobody and appears in no folder."""
-    file = stack.enter_context(FileIO(os.memfd_create("codeladder"), "r+"))
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
-    file.seek(0)
-    return file
+def _sources(stack: contextlib.ExitStack, modules: tuple[str, ...]) -> dict[str, int]:
+    descriptors = {}
+    for module in modules:
+        descriptor = os.memfd_create(module)
+        stack.callback(os.close, descriptor)
+        os.write(descriptor, _compiled(module))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        descriptors[module] = descriptor
+    return descriptors

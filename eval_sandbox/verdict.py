@@ -25,3 +25,21 @@ class Verdict:
     wall_seconds: float
     detail: str = ""
     """The assertion or exception, one printable line; for people, never parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An outcome and, for people, why."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+_LONGEST_DETAIL = 300
+
+
+def printable(text: str) -> str:
+    """One line of at most 300 characters that does nothing to a terminal."""
+    start = text[:_LONGEST_DETAIL]
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in start)
+    return shown if len(shown) <= _LONGEST_DETAIL else shown[: _LONGEST_DETAIL - 1] + "…"

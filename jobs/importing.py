@@ -1,5 +1,6 @@
 """`python -m jobs import`: answers made elsewhere, judged as our own and put on the same board."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from eval_sandbox.verdict import Verdict
 from jobs.answers import Answer
 from jobs.declared import UserError
 from jobs.experiment import Asking, Benchmark, short_hash
-from jobs.judge import AT_ONCE, require_verdicts
+from jobs.judge import require_verdicts
 from jobs.progress import Board
 from jobs.recipes import BENCH, BenchmarkRecipe, find_file, read_recipe, sha256_of
 from jobs.record import contract_row, judged_rows, problem_rows
@@ -75,7 +76,7 @@ def _judge(given: Sequence[Given], benchmark: Benchmark, console: Console) -> li
     pairs = [(g.problem, g.completion) for g in given]
     verdicts = []
     with Board(console) as board:
-        for verdict in judge_all(pairs, benchmark.recipe.judge_by(), workers=AT_ONCE):
+        for verdict in judge_all(pairs, benchmark.recipe.judge_by(), workers=os.cpu_count() or 1):
             verdicts.append(verdict)
             board.update(f"judging {benchmark.name}", "answers", len(verdicts), len(pairs))
     require_verdicts(verdicts)

@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval_sandbox.contract import Judging
-from eval_sandbox.judge import judge_all
+from eval_sandbox.judge import Worker
 from eval_sandbox.problem import Completion, Problem
 from eval_sandbox.verdict import Outcome, Verdict
 from jobs.home import written
 
-CHUNK = 100
-"""Answers judged by one Ray task: large enough to hide its start, small enough to show progress."""
-AT_ONCE = 4
-"""Sandboxes open at once in one task: most of a sandbox's time is the kernel's, not ours."""
+BATCH = 100
+"""Answers given to an actor at a time: enough to hide the way there, few enough for progress."""
 
 Pair = tuple[Problem, Completion]
 
@@ -32,13 +30,13 @@ class JudgeOrder:
     out: Path
 
 
-def judge(order: JudgeOrder, tasks_at_once: int, progress: Callable[[int], None]) -> None:
+def judge(order: JudgeOrder, actors: int, progress: Callable[[int], None]) -> None:
     """Judge answers on the cluster and write one verdict per answer, in their order.
 
     Raises:
         SandboxFailedError: some answer could not be judged; nothing is written then.
     """
-    verdicts = _scatter(order, tasks_at_once, progress)
+    verdicts = _scatter(order, actors, progress)
     require_verdicts(verdicts)
     with written(order.out) as temporary:
         temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
@@ -63,19 +61,25 @@ def read_verdicts(path: Path) -> list[Verdict]:
     return [Verdict(**row | {"outcome": Outcome(row["outcome"])}) for row in rows]
 
 
-def _judge_chunk(pairs: Sequence[Pair], judging: Judging) -> list[Verdict]:
-    return list(judge_all(pairs, judging, workers=AT_ONCE))
+class JudgeActor:
+    """Judges batches of answers with one warm sandbox."""
+
+    def __init__(self, judging: Judging) -> None:
+        self._judging = judging
+        self._worker = Worker(judging.isolation)
+
+    def work(self, item: Sequence[Pair]) -> list[Verdict]:
+        """A verdict for each answer, in their order."""
+        return [self._worker.judge(*pair, self._judging) for pair in item]
 
 
-def _scatter(
-    order: JudgeOrder, tasks_at_once: int, progress: Callable[[int], None]
-) -> list[Verdict]:
+def _scatter(order: JudgeOrder, actors: int, progress: Callable[[int], None]) -> list[Verdict]:
     from cluster.pool import scatter
 
-    chunks = [order.pairs[i : i + CHUNK] for i in range(0, len(order.pairs), CHUNK)]
+    batches = [order.pairs[i : i + BATCH] for i in range(0, len(order.pairs), BATCH)]
     judged: dict[int, list[Verdict]] = {}
     done = 0
-    for place, verdicts in scatter(_judge_chunk, chunks, order.judging, at_most=tasks_at_once):
+    for place, verdicts in scatter(JudgeActor, [order.judging], batches, at_most=actors):
         judged[place] = verdicts
         done += len(verdicts)
         progress(done)

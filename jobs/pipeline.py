@@ -188,7 +188,7 @@ def judge_stage(
     contracts = (short_hash(benchmark.asking_content), short_hash(benchmark.judging_content))
     out = place.home.verdicts(run.id, benchmark.name, *contracts)
     order = JudgeOrder(pairs, benchmark.recipe.judge_by(), out)
-    at_once = max(1, place.processors.total // 4)
+    actors = max(1, place.processors.total // 4)
 
     def progress(done: int) -> None:
         place.board.update(f"{run.label}: {name}", "answers", done, len(pairs))
@@ -196,8 +196,8 @@ def judge_stage(
     if out.exists():
         place.recorder.found(run, name)
     else:
-        with place.stage(run, name, place.processors, at_once, priority):
-            judge(order, at_once, progress)
+        with place.stage(run, name, place.processors, actors, priority):
+            judge(order, actors, progress)
     place.recorder.judged(run, benchmark, answers, read_verdicts(out))
 
 

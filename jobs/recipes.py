@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from eval_sandbox.contract import Judging, default_limits
+from eval_sandbox.contract import Judging, Limits
 from jobs.declared import Declared, UserError, nearest, read_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +50,7 @@ class DatasetRecipe(Recipe):
 
 
 class JudgingRecipe(Declared):
-    """How completions are judged; limits left out are the benchmark's own."""
+    """How completions are judged; limits left out are the judge's own."""
 
     preamble: str = "none"
     extract: str = "none"
@@ -63,7 +62,7 @@ class JudgingRecipe(Declared):
 class BenchmarkRecipe(Recipe):
     """Problems to ask, and the parts of the contract that belong to the benchmark."""
 
-    benchmark: Literal["custom", "humaneval", "mbpp"]
+    benchmark: Literal["custom", "humaneval", "humanevalplus", "mbpp", "mbppplus"]
     """The form that its authors publish it in."""
     prompt: Literal["alpaca", "alpaca-signature", "completion"]
     """How a model is asked: see `jobs/prompts.py`."""
@@ -75,9 +74,7 @@ class BenchmarkRecipe(Recipe):
         """The judging part of the contract, every limit filled in."""
         said = self.judging
         names = {"preamble", "extract"}
-        limits = replace(
-            default_limits(self.benchmark), **said.model_dump(exclude=names, exclude_none=True)
-        )
+        limits = Limits(**said.model_dump(exclude=names, exclude_none=True))
         return Judging(preamble=said.preamble, extract=said.extract, limits=limits)
 
 

@@ -3,15 +3,21 @@
 import gzip
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from eval_sandbox import cli
 from eval_sandbox.benchmarks import problem_id, read_problems
 from eval_sandbox.cli import main
+from eval_sandbox.completions import count_completions
 
 ROOT = Path(__file__).parent.parent
 PROBLEM = {
@@ -127,6 +133,7 @@ def test_a_folder_that_is_not_there_is_said_before_judging(tmp_path, problems, c
         ("--benchmark", "humanevil", "humaneval"),
         ("--preamble", "standrad", "standard"),
         ("--extract", "fence", "fenced"),
+        ("--isolation", "non", "none"),
         ("--workers", "0", "above 0"),
     ],
 )
@@ -164,15 +171,13 @@ def test_self_check_prints_a_line_for_each_attack(capsys):
     assert "withstood" in said[-1]
 
 
-def processes_carrying(marker):
+def processes_called(name):
     found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                if marker.encode() in (process / "cmdline").read_bytes().split(b"\0"):
-                    found.append(int(process.name))
-            except OSError:
-                continue
+    for process in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            found += [process] if process.read_text().strip() == name else []
+        except OSError:
+            continue
     return found
 
 
@@ -183,21 +188,200 @@ def until(condition, seconds=20.0):
     return condition()
 
 
-def test_a_killed_judge_leaves_neither_candidates_nor_a_half_written_file(tmp_path, problems):
-    marker = f"orphan-{os.getpid()}"
-    command = f"[sys.executable, '-c', 'import time; time.sleep(60)', {marker!r}]"
-    program = f"import os, sys\nos.execv(sys.executable, {command})"
-    completions = lines(tmp_path / "a.jsonl", [{"task_id": 7, "solution": program}])
-    arguments = ["--benchmark", "custom", "--problems", problems, "--completions", completions]
-    out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "eval_sandbox", "judge", *arguments, "--out", out]
+def started(*arguments, **more):
+    command = [sys.executable, "-m", "eval_sandbox", "judge", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **more)
 
-    with subprocess.Popen(list(map(str, command)), cwd=ROOT) as process:
-        assert until(lambda: processes_carrying(marker))
+
+@pytest.fixture
+def stopping(tmp_path, problems):
+    """Answers of which the second is under way, by a name of its own, until somebody ends it."""
+    name = f"cli{os.getpid()}"
+    endless = (
+        f"import ctypes, time\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\ntime.sleep(60)"
+    )
+    answers = [right(), {"task_id": 7, "solution": endless}]
+    completions = lines(tmp_path / "a.jsonl", answers)
+    arguments = ["--benchmark", "custom", "--problems", problems, "--completions", completions]
+    return name, [*arguments, "--out", tmp_path / "out.jsonl", "--workers", "1"]
+
+
+def right():
+    return {"task_id": 7, "completion": "    return x * 2"}
+
+
+def wrong():
+    return {"task_id": 7, "completion": "    return x"}
+
+
+def test_a_killed_judge_leaves_no_candidate_and_verdicts_only_under_another_name(
+    tmp_path, stopping
+):
+    name, arguments = stopping
+
+    with started(*arguments) as process:
+        assert until(lambda: processes_called(name))
         process.kill()
 
-    assert until(lambda: not processes_carrying(marker))
-    assert not out.exists()
+    assert until(lambda: not processes_called(name))
+    assert not (tmp_path / "out.jsonl").exists()
+    (verdict,) = written(tmp_path / "out.jsonl.unfinished")
+    assert verdict["outcome"] == "passed"
+
+
+def test_ctrl_c_says_what_is_there_and_leaves_it(tmp_path, stopping):
+    name, arguments = stopping
+
+    with started(*arguments, start_new_session=True) as process:
+        assert until(lambda: processes_called(name))
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "stopped: 1 of 2 verdicts are in" in said
+    assert "Traceback" not in said
+    assert len(written(tmp_path / "out.jsonl.unfinished")) == 1
+    assert until(lambda: not processes_called(name))
+
+
+def written(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def interrupted(tmp_path, problems, monkeypatch):
+    """A judge that was stopped after two of four verdicts, and its arguments."""
+    completions = lines(tmp_path / "a.jsonl", [right(), wrong(), right(), wrong()])
+    arguments = ["custom", problems, completions, tmp_path / "out.jsonl"]
+    judge_really = cli.judge_all
+
+    def stopping_early(*given):
+        yield from islice(judge_really(*given), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "judge_all", stopping_early)
+    assert judge(*arguments) == (130, [])
+    monkeypatch.setattr(cli, "judge_all", judge_really)
+    return arguments
+
+
+def test_the_same_command_judges_only_what_was_not_judged(tmp_path, interrupted, monkeypatch):
+    judge_really, judged = cli.judge_all, []
+
+    def counting(pairs, *given):
+        pairs = list(pairs)
+        judged.extend(pairs)
+        return judge_really(pairs, *given)
+
+    monkeypatch.setattr(cli, "judge_all", counting)
+
+    status, verdicts = judge(*interrupted)
+
+    assert (status, len(judged)) == (0, 2)
+    outcomes = [(verdict["index"], verdict["outcome"]) for verdict in verdicts]
+    assert outcomes == [(0, "passed"), (1, "failed"), (2, "passed"), (3, "failed")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.jsonl",
+        "out.jsonl",
+        "problems.jsonl",
+    ]
+
+
+def test_half_a_line_is_judged_again(tmp_path, interrupted):
+    unfinished = tmp_path / "out.jsonl.unfinished"
+    unfinished.write_bytes(unfinished.read_bytes()[:-5])
+
+    status, verdicts = judge(*interrupted)
+
+    assert status == 0
+    assert [verdict["index"] for verdict in verdicts] == [0, 1, 2, 3]
+
+
+def test_verdicts_of_another_command_are_neither_mixed_nor_touched(tmp_path, interrupted, capsys):
+    before = (tmp_path / "out.jsonl.unfinished").read_bytes()
+
+    status, verdicts = judge(*interrupted, "--preamble", "standard")
+
+    said = capsys.readouterr().err
+    assert (status, verdicts) == (2, [])
+    assert "it differs in: preamble)" in said
+    assert "out.jsonl.unfinished.json" in said
+    assert (tmp_path / "out.jsonl.unfinished").read_bytes() == before
+
+
+def test_changed_completions_are_another_command(tmp_path, interrupted, capsys):
+    lines(tmp_path / "a.jsonl", [wrong(), wrong(), right(), wrong()])
+
+    assert judge(*interrupted) == (2, [])
+    assert "completions_sha256" in capsys.readouterr().err
+
+
+def test_two_judges_do_not_write_one_file(tmp_path, stopping, capsys):
+    name, arguments = stopping
+
+    with started(*arguments) as process:
+        assert until(lambda: processes_called(name))
+        status = main(["judge", *map(str, arguments)])
+        process.kill()
+
+    assert status == 2
+    assert "another process is writing" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_ends_the_judge_quietly(tmp_path, problems):
+    completions = lines(tmp_path / "a.jsonl", [right()] * 20)
+    arguments = ["--benchmark", "custom", "--problems", problems, "--completions", completions]
+
+    with started(*arguments, stdout=subprocess.PIPE) as process:
+        assert json.loads(process.stdout.readline())["outcome"] == "passed"
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert process.returncode == 141
+    assert said == ""
+
+
+def test_completions_of_any_number_are_read_in_little_memory(tmp_path, problems):
+    many = tmp_path / "many.jsonl.gz"
+    with gzip.open(many, "wt", compresslevel=1) as file:
+        file.writelines(json.dumps(right() | {"n": n}) + "\n" for n in range(50_000))
+    read = read_problems("custom", problems)
+
+    tracemalloc.start()
+    try:
+        number = count_completions(many, read)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert number == 50_000
+    assert peak < 2_000_000
+
+
+def test_progress_is_a_line_now_and_then_where_nobody_watches(
+    tmp_path, problems, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "_LINE_SECONDS", 0.0)
+    completions = lines(tmp_path / "a.jsonl", [right(), wrong()])
+
+    judge("custom", problems, completions, tmp_path / "out.jsonl", "--workers", "1")
+
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.fullmatch(r"1/2 judged, 1 passed, [\d.]+/s, [\d.]+ s left", first)
+
+
+def test_completions_from_a_pipe_are_refused_before_they_are_read(tmp_path, problems, capsys):
+    os.mkfifo(tmp_path / "pipe")
+
+    assert judge("custom", problems, tmp_path / "pipe", tmp_path / "out.jsonl")[0] == 2
+    assert "not a pipe" in capsys.readouterr().err
+
+
+def test_problems_of_another_benchmark_are_named(tmp_path, problems, capsys):
+    completions = lines(tmp_path / "a.jsonl", [right()])
+
+    assert judge("humaneval", problems, completions, tmp_path / "out.jsonl")[0] == 2
+    assert "problems.jsonl, line 1: this is a problem of custom" in capsys.readouterr().err
 
 
 def references(path, benchmark, problems_path, split=""):

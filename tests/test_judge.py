@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval_sandbox.contract import Judging, Limits
-from eval_sandbox.judge import assemble, judge, judge_all
+from eval_sandbox.judge import Worker, assemble, judge_all
 from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script
 from eval_sandbox.verdict import Outcome
 
@@ -31,9 +31,18 @@ def call(*args, expected, **kwargs):
     return Call(args=args, kwargs=kwargs, expected=expected)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def worker():
+    """One worker for all tests, as in use: nothing of one may show in the next."""
+    with Worker() as worker:
+        verdict.worker = worker
+        yield worker
+
+
 def verdict(program, *tests, whole=True, judging=None, **fields):
     completion = Completion(task_id="p", text=program, whole=whole)
-    return judge(problem(*tests, **fields), completion, judging or Judging(limits=LIMITS))
+    asked = problem(*tests, **fields)
+    return verdict.worker.judge(asked, completion, judging or Judging(limits=LIMITS))
 
 
 RETURNS = {
@@ -99,7 +108,7 @@ def test_a_failed_assert_is_quoted():
     judged = verdict("def f(): return 1", Script(source="assert f() == 1\nassert f() == 2"))
 
     assert judged.outcome is Outcome.FAILED
-    assert judged.detail == "AssertionError (test: assert f() == 2)"
+    assert judged.detail == "AssertionError (test: assert f() == 2); returned 1"
 
 
 def test_set_up_runs_after_the_program_and_before_the_asserts():
@@ -157,10 +166,12 @@ def test_the_wall_limit_holds_for_all_tests_together():
 
 
 def test_a_program_killed_by_a_signal_crashed():
-    judged = verdict("import os\ndef f(): os.abort()", call(expected=1))
+    program = "import ctypes\ndef f(): ctypes.string_at(0)"
+
+    judged = verdict(program, call(expected=1))
 
     assert judged.outcome is Outcome.CRASHED
-    assert judged.detail == "killed by SIGABRT"
+    assert judged.detail == "killed by SIGSEGV"
 
 
 def test_cpu_time_counts_child_processes_and_not_sleep():
@@ -196,36 +207,44 @@ def test_children_that_burn_cpu_together_use_up_the_budget():
     assert verdict(program, call(expected=None), judging=judging).outcome is Outcome.TIMED_OUT
 
 
-def test_a_sandbox_that_cannot_start_is_our_fault():
-    judging = Judging(limits=Limits(file_mib=2**60))  # more than a file system can be told
+def test_a_sandbox_that_cannot_work_is_our_fault():
+    judging = Judging(limits=Limits(file_mib=2**44))  # more than a file system can be told
 
     judged = verdict("def f(): return 1", call(expected=1), judging=judging)
 
     assert judged.outcome is Outcome.SANDBOX_ERROR
-    assert "did not start" in judged.detail
+    assert "gone" in judged.detail
 
 
-def children_of_this_process():
-    return [
-        int(child)
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+def processes_below(process):
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *processes_below(child)]
+    return found
 
 
-def test_a_sandbox_killed_from_outside_is_our_fault():
-    others = set(children_of_this_process())
-    program = Completion(task_id="p", text="import time; time.sleep(60)", whole=True)
+@pytest.mark.parametrize("times, outcome", [(1, Outcome.PASSED), (9, Outcome.SANDBOX_ERROR)])
+def test_a_sandbox_killed_from_outside_is_tried_again_and_then_our_fault(times, outcome):
     asked = problem(call(expected=1))
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        verdict = pool.submit(judge, asked, program, Judging(limits=LIMITS))
-        while not verdict.done():
-            time.sleep(0.3)
-            for child in set(children_of_this_process()) - others:
-                os.kill(child, signal.SIGKILL)
+    program = Completion(
+        task_id="p", text="import time; time.sleep(1)\ndef f(): return 1", whole=True
+    )
+    with Worker() as worker, concurrent.futures.ThreadPoolExecutor() as pool:
+        others = set(processes_below(os.getpid()))
+        verdict = pool.submit(worker.judge, asked, program, Judging(limits=LIMITS))
+        for _ in range(times):
+            deadline = time.monotonic() + 2.0
+            while not verdict.done() and time.monotonic() < deadline:
+                time.sleep(0.05)
+                newest = sorted(set(processes_below(os.getpid())) - others)
+                if len(newest) > 4:
+                    os.kill(newest[-1], signal.SIGKILL)
+                    break
+        judged = verdict.result()
 
-    assert verdict.result().outcome is Outcome.SANDBOX_ERROR
-    assert "killed by signal 9" in verdict.result().detail
+    assert judged.outcome is outcome
+    assert outcome is Outcome.PASSED or judged.detail
 
 
 def test_a_problem_without_tests_is_refused():

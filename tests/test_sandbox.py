@@ -15,62 +15,32 @@ from eval_sandbox.host import SandboxUnavailable, explain, interpreter
 from eval_sandbox.judge import judge
 from eval_sandbox.problem import Completion, Problem
 from eval_sandbox.sandbox import check_host
-from eval_sandbox.self_check import ATTACKS, self_check
-from eval_sandbox.verdict import Outcome
 
 ROOT = Path(__file__).parent.parent
 PROBLEM = Problem(task_id="p", instruction="", prompt="", entry_point="f", tests=CALLS)
 
 
-@pytest.fixture(scope="module")
-def trials():
-    return {trial.name: trial for trial in self_check(workers=4)}
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_the_sandbox_withstands_a_program_that(name, trials):
-    trial = trials[name]
-
-    assert trial.verdict.outcome in ATTACKS[name].outcomes, trial.verdict
-    assert trial.survivors == 0
-
-
-def test_an_honest_program_passes_beside_the_attacks(trials):
-    assert trials["passes an honest program"].verdict.outcome is Outcome.PASSED
-
-
-@pytest.mark.parametrize(
-    "name", ["reads the users of the host", "starts a shell", "looks at other processes"]
-)
-def test_the_attack_works_where_nothing_stops_it(name):
-    check = f"{ATTACKS[name].program}\nassert f(1) == 2"
-
-    subprocess.run([sys.executable, "-I", "-c", check], check=True)
-
-
-def uids_of_process_carrying(marker):
+def uids_of_process_named(name):
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
                 status = (process / "status").read_text()
             except OSError:
                 continue
-            if marker.encode() in words:
+            if f"Name:\t{name}\n" in status:
                 return next(line for line in status.splitlines() if line.startswith("Uid:"))
     return None
 
 
 def test_candidates_never_run_with_the_real_uid_of_root():
-    marker = f"uid-{os.getpid()}"
-    sleep = f"[sys.executable, '-c', 'import time; time.sleep(9)', {marker!r}]"
-    program = f"import os, sys\nos.execv(sys.executable, {sleep})"
-    judging = Judging(limits=Limits(wall_seconds=3.0))
+    name = f"uid-{os.getpid()}"
+    program = f"import ctypes, time\nctypes.CDLL(None).prctl(15, b'{name}')\ntime.sleep(9)"
+    judging = Judging(limits=Limits(wall_seconds=2.0))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         verdict = pool.submit(judge, PROBLEM, Completion(task_id="p", text=program), judging)
         found = None
         while found is None and not verdict.done():
-            found = uids_of_process_carrying(marker)
+            found = uids_of_process_named(name)
             time.sleep(0.01)
 
     assert found is not None
@@ -126,9 +96,11 @@ def test_this_host_can_isolate():
 def test_the_judge_also_works_with_the_interpreter_of_the_system_as_uid(uid, tmp_path):
     code = (
         "from eval_sandbox.sandbox import check_host\n"
+        "from eval_sandbox.judge import Worker\n"
         "from eval_sandbox.self_check import HONEST, attempt\n"
         "check_host()\n"
-        "print(attempt('honest', HONEST).verdict.outcome)\n"
+        "with Worker() as worker:\n"
+        "    print(attempt('honest', HONEST, worker).verdict.outcome)\n"
     )
     version = subprocess.run(
         ["/usr/bin/python3", "-c", "import sys; print(sys.version_info >= (3, 11))"],

@@ -1,0 +1,359 @@
+"""The process that runs the tests; in a sandbox of its own, away from every candidate.
+
+For each check it makes the pipes, orders a candidate from the candidates' server, puts the tests
+to it and says what became of it. A problem's tests are sent and prepared once. Tests that are a
+user's own code run in a fork that lives for that check alone.
+"""
+
+import contextlib
+import gc
+import marshal
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from eval_sandbox import codec, confine, seccomp
+from eval_sandbox.candidate_server import DEVICES, REPORT, Allowance, Reason, Report
+from eval_sandbox.channel import MAX_FRAME, ClosedError, Frames, TooLongError, send
+from eval_sandbox.conversation import Conversation
+from eval_sandbox.examine import PASSED, BrokenReferenceError, Prepared, examine, prepare
+from eval_sandbox.verdict import Finding, Outcome
+
+MOST_PROBLEMS = 4096
+_OWN_SECONDS = 2
+"""CPU time that a check may take here beyond what the candidate may."""
+
+
+class CandidatesGoneError(Exception):
+    """The candidates' server is gone: our failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One completion to judge."""
+
+    preamble: str
+    program: str
+    allowance: Allowance
+
+    def order(self) -> bytes:
+        """What the candidate's process reads first."""
+        return marshal.dumps((self.preamble, self.program))
+
+
+class Judge:
+    """Judges one completion after another."""
+
+    def __init__(
+        self,
+        asked: socket.socket,
+        candidates: socket.socket,
+        isolated: bool,
+        limits: tuple[int, int, int],
+    ) -> None:
+        self._asked, self._candidates = asked, candidates
+        self._requests = Frames(asked.fileno())
+        self._problems: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._prepared: dict[str, Prepared] = {}
+        self._clone = confine.cloner(confine.NEW_PID if isolated else 0)
+        self._drop = confine.capability_dropper()
+        self._filter = seccomp.build(os.uname().machine)
+        self._limits = limits
+
+    def serve(self) -> None:
+        """Answer until nobody asks any more."""
+        while True:
+            try:
+                request = codec.decode(self._requests.next())
+            except ClosedError:
+                return
+            send(self._asked.fileno(), codec.encode(self._answer(*request), MAX_FRAME))
+
+    def _answer(
+        self, digest: str, problem: dict[str, Any] | None, preamble: str, program: str, limits: Any
+    ) -> tuple[Any, ...]:
+        """(outcome, detail, CPU seconds, wall seconds) of one check."""
+        if problem is not None:
+            self._keep(digest, problem)
+        check = Check(preamble, program, Allowance(*limits))
+        self._budget(check.allowance.cpu_seconds)
+        try:
+            finding, cpu, wall = self._judge(digest, check)
+        except CandidatesGoneError as error:
+            finding, cpu, wall = Finding(Outcome.SANDBOX_ERROR, str(error)), 0.0, 0.0
+        return finding.outcome.value, finding.detail, cpu, wall
+
+    def _keep(self, digest: str, problem: dict[str, Any]) -> None:
+        self._problems[digest] = problem
+        while len(self._problems) > MOST_PROBLEMS:
+            forgotten, _ = self._problems.popitem(last=False)
+            self._prepared.pop(forgotten, None)
+
+    def _budget(self, seconds: float) -> None:
+        """A value that keeps the tests busy for ever ends this process: the kernel sees to it."""
+        used = time.process_time()
+        soft = int(used + seconds) + _OWN_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+    def _judge(self, digest: str, check: Check) -> tuple[Finding, float, float]:
+        """First the tests that share a process, then each dialogue by itself, on one budget."""
+        problem = self._problems[digest]
+        finding, cpu, wall = PASSED, 0.0, 0.0
+        if any(test[0] != "dialogue" for test in problem["tests"]):
+            try:
+                prepared = self._prepared.get(digest) or prepare(problem)
+            except BrokenReferenceError as error:
+                return Finding(Outcome.SANDBOX_ERROR, f"the reference fails: {error}"), cpu, wall
+            self._prepared[digest] = prepared
+            finding, cpu, wall = self._conversation(prepared, problem["trusted"], check)
+        for kind, *given in problem["tests"]:
+            if kind == "dialogue" and finding.outcome is Outcome.PASSED:
+                left = _left(check.allowance, cpu, wall)
+                if left is None:
+                    detail = "the tests together took too long"
+                    return Finding(Outcome.TIMED_OUT, detail), cpu, wall
+                stdin, stdout = given
+                finding, report = self._dialogue(stdin, stdout, check, left)
+                cpu, wall = cpu + report.cpu_seconds, wall + report.wall_seconds
+        return finding, cpu, wall
+
+    def _conversation(
+        self, prepared: Prepared, trusted: bool, check: Check
+    ) -> tuple[Finding, float, float]:
+        calls, to_candidate = os.pipe()
+        from_candidate, replies = os.pipe()
+        output = os.memfd_create("output")
+        with contextlib.ExitStack() as stack:
+            for descriptor in (to_candidate, from_candidate, output):
+                stack.callback(os.close, descriptor)
+            try:
+                self._order(check.allowance, [calls, replies, output])
+            finally:
+                os.close(calls)
+                os.close(replies)
+            ends = (to_candidate, from_candidate)
+            if trusted:
+                conversation = Conversation(*ends, self._candidates.fileno())
+                finding = examine(prepared, conversation, check.order())
+            else:
+                finding = self._apart(prepared, ends, check)
+            report = self._report(output)
+        return concluded(finding, report, check.allowance), report.cpu_seconds, report.wall_seconds
+
+    def _order(self, allowance: Allowance, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._candidates, [allowance.packed()], descriptors)
+        except OSError as error:
+            raise CandidatesGoneError(f"the candidates' server is gone ({error})") from error
+
+    def _report(self, output: int) -> Report:
+        """End the candidate if it has not ended, and hear how it did."""
+        with contextlib.suppress(OSError):
+            poll = select.poll()
+            poll.register(self._candidates, select.POLLIN)
+            if not poll.poll(0):
+                self._candidates.send(b"e")
+        return self._awaited(output)
+
+    def _apart(self, prepared: Prepared, ends: tuple[int, int], check: Check) -> Finding | None:
+        """Put tests that are a user's own code, in a clone without anything of ours."""
+        said, saying = os.pipe()
+        pid, process = self._clone()
+        if pid == 0:
+            self._become_examiner(prepared, ends, check, saying)
+        os.close(saying)
+        try:
+            return _said(Frames(said), check.allowance.wall_seconds)
+        finally:
+            os.close(said)
+            os.close(process)
+            os.kill(pid, signal.SIGKILL)  # process 1 of its namespace: all that it started ends
+            os.waitpid(pid, 0)
+
+    def _become_examiner(
+        self, prepared: Prepared, ends: tuple[int, int], check: Check, saying: int
+    ) -> NoReturn:
+        try:
+            confine.keep_only((None, None, None, *ends, saying))
+            os.setsid()
+            memory, processes, file_bytes = self._limits
+            seconds = max(1, math.ceil(check.allowance.cpu_seconds))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            confine.limit(2 * memory, processes + 4, file_bytes)  # the judge counts, too
+            self._drop()
+            seccomp.install(self._filter)
+            finding = examine(prepared, Conversation(3, 4, None), check.order())
+            said = None if finding is None else (finding.outcome.value, finding.detail)
+            send(5, codec.encode(said, MAX_FRAME))
+        finally:
+            os._exit(0)
+
+    def _dialogue(
+        self, stdin: str, stdout: str, check: Check, left: Allowance
+    ) -> tuple[Finding, Report]:
+        calls, to_candidate = os.pipe()
+        from_candidate, replies = os.pipe()
+        given, printed, errors = (os.memfd_create(name) for name in ("in", "out", "err"))
+        with contextlib.ExitStack() as stack:
+            for descriptor in (to_candidate, from_candidate, given, printed, errors):
+                stack.callback(os.close, descriptor)
+            with open(given, "wb", closefd=False) as file:
+                file.write(stdin.encode("utf-8", "surrogatepass"))
+            os.lseek(given, 0, os.SEEK_SET)
+            try:
+                self._order(left, [calls, replies, printed, given, errors])
+            finally:
+                os.close(calls)
+                os.close(replies)
+            with contextlib.suppress(ClosedError):
+                send(to_candidate, check.order())
+            report = self._awaited(errors)
+            finding = concluded(None, report, left) if report.status or report.reason else None
+            if finding is None or finding.outcome is Outcome.FAILED:
+                finding = _heard(from_candidate, printed, report, stdout, left)
+            return finding, report
+
+    def _awaited(self, output: int) -> Report:
+        message = self._candidates.recv(REPORT.size)
+        if len(message) != REPORT.size:
+            raise CandidatesGoneError("the candidates' server is gone")
+        report = Report.read(message)
+        if report.reason is Reason.NOT_STARTED:
+            why = os.pread(output, 300, 0).decode(errors="replace")
+            raise CandidatesGoneError(f"the sandbox of the program could not be made: {why}")
+        return report
+
+
+def _said(frames: Frames, seconds: float) -> Finding | None:
+    """What a clone says that puts a user's own tests; they decide, so they may say anything."""
+    deadline = time.monotonic() + seconds
+    try:
+        while (frame := frames.arrived()) is None:
+            if frames.ended:
+                return Finding(Outcome.FAILED, "the tests ended before they were done")
+            if not frames.wait(deadline - time.monotonic()):
+                return Finding(Outcome.TIMED_OUT, f"the tests took more than {seconds:.0f} s")
+            frames.read()
+        said = codec.decode(frame)
+        return None if said is None else Finding(Outcome(said[0]), str(said[1]))
+    except (TooLongError, codec.MalformedError, ValueError, TypeError, IndexError, KeyError):
+        return Finding(Outcome.FAILED, "the tests wrote to our descriptor")
+
+
+def concluded(finding: Finding | None, report: Report, allowance: Allowance) -> Finding:
+    """What the tests and the report on the candidate's end say together.
+
+    A wrong answer stands, whatever came after it. A right one does not where the candidate went
+    over its limits.
+    """
+    if finding is not None and finding.outcome is not Outcome.PASSED:
+        return finding
+    excess = _excess(report, allowance)
+    if excess is not None:
+        return excess
+    if finding is not None:
+        return finding
+    code = os.waitstatus_to_exitcode(report.status)
+    if report.reason is Reason.ASKED:
+        return Finding(Outcome.FAILED, "took no more calls")
+    if code == -signal.SIGKILL:
+        return Finding(Outcome.SANDBOX_ERROR, "the program was killed from outside the sandbox")
+    if code < 0:
+        return Finding(Outcome.CRASHED, f"killed by {_signal_name(-code)}")
+    return Finding(Outcome.FAILED, f"ended before its tests were done (exit status {code})")
+
+
+def _excess(report: Report, allowance: Allowance) -> Finding | None:
+    match report.reason:
+        case Reason.WALL:
+            detail = f"no end after {allowance.wall_seconds:.0f} s of wall time"
+            return Finding(Outcome.TIMED_OUT, detail)
+        case Reason.OUTPUT:
+            limit = allowance.output_bytes >> 10
+            return Finding(Outcome.OUTPUT_LIMIT, f"more than {limit} KiB of output")
+        case Reason.MEMORY:
+            limit = allowance.together >> 20
+            return Finding(Outcome.OUT_OF_MEMORY, f"its processes took more than {limit} MiB")
+    if report.reason is Reason.CPU or report.cpu_seconds >= allowance.cpu_seconds:
+        detail = f"no end after {allowance.cpu_seconds:.1f} s of CPU time"
+        return Finding(Outcome.TIMED_OUT, detail)
+    return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _left(allowance: Allowance, cpu: float, wall: float) -> Allowance | None:
+    """What is left of the budget; None when nothing is."""
+    cpu_left, wall_left = allowance.cpu_seconds - cpu, allowance.wall_seconds - wall
+    if cpu_left <= 0 or wall_left <= 0:
+        return None
+    return allowance._replace(cpu_seconds=cpu_left, wall_seconds=wall_left, dialogue=True)
+
+
+def _heard(
+    replies: int, printed: int, report: Report, expected: str, allowance: Allowance
+) -> Finding:
+    """Compare what a program printed, or say with what it ended."""
+    frames = Frames(replies)
+    frames.read_at_hand()
+    code = os.waitstatus_to_exitcode(report.status)
+    try:
+        if (frame := frames.arrived()) is not None:
+            return _told(codec.decode(frame))
+    except (codec.MalformedError, TooLongError):
+        return Finding(Outcome.FAILED, "wrote something to the descriptor of its replies")
+    if code != 0:
+        return Finding(Outcome.FAILED, f"exit status {code}")
+    length = min(os.fstat(printed).st_size, allowance.output_bytes)
+    return _same_lines(os.pread(printed, length, 0).decode(errors="replace"), expected)
+
+
+def _told(said: Any) -> Finding:
+    match said:
+        case (str(kind), str(message), int(line)) if 0 <= line < 1 << 31:
+            place = f" (line {line})" if line else ""
+            outcome = Outcome.OUT_OF_MEMORY if kind == "MemoryError" else Outcome.FAILED
+            return Finding(outcome, f"{kind}: {message[:300]}{place}")
+    raise codec.MalformedError("neither an exception nor its place")
+
+
+def _same_lines(printed: str, expected: str) -> Finding:
+    found, wanted = _lines(printed), _lines(expected)
+    if found == wanted:
+        return PASSED
+    for number, (line, right) in enumerate(zip(found, wanted, strict=False), start=1):
+        if line != right:
+            detail = f"line {number} is {line[:80]!r}, expected {right[:80]!r}"
+            return Finding(Outcome.FAILED, detail)
+    return Finding(Outcome.FAILED, f"printed {len(found)} lines, expected {len(wanted)}")
+
+
+def _lines(text: str) -> list[str]:
+    """Lines without the white space at their ends; empty lines at the end do not count."""
+    return [line.rstrip() for line in text.rstrip().split("\n")]
+
+
+def main(asked: int, candidates: int, isolated: bool, limits: tuple[int, int, int]) -> None:
+    """Judge what comes on the socket `asked`, with candidates from the socket `candidates`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    # What the tests decode and expect is larger than what a program holds.
+    confine.limit_memory(2 * limits[0])
+    if isolated:
+        for path in DEVICES:
+            confine.make_read_only(path)
+    judge = Judge(socket.socket(fileno=asked), socket.socket(fileno=candidates), isolated, limits)
+    gc.freeze()
+    judge.serve()
