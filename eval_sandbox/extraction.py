@@ -102,7 +102,7 @@ class _Block:
 
     @cached_property
     def lacks(self) -> frozenset[str]:
-        """Names that it uses and binds nowhere."""
+        """Names that it uses and neither it nor Python defines."""
         return _free(self.tree) if self.tree else frozenset()
 
 
@@ -112,8 +112,9 @@ class _Answer:
     def __init__(self, problem: Problem, text: str) -> None:
         self._problem = problem
         self._parser = _Parser()
-        lines = text[:_LONGEST_ANSWER].replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
-        self._before, fenced, self._outside = _split_at_fences(_without_thoughts(lines))
+        said = text.rpartition("</think>")[2].removeprefix("\ufeff")  # after its reasoning
+        lines = said[:_LONGEST_ANSWER].replace("\r\n", "\n").split("\n")
+        self._before, fenced, self._outside = _split_at_fences(lines)
         self._fenced = [block for piece in fenced for block in self._blocks(piece)]
 
     def continued(self) -> str | None:
@@ -157,7 +158,8 @@ class _Answer:
 
     @cached_property
     def _spans(self) -> list[_Block]:
-        return list(_spans(self._parser, self._outside))
+        lines = textwrap.dedent("\n".join(self._outside)).split("\n")
+        return list(_spans(self._parser, lines))
 
     def _blocks(self, piece: "_Fenced") -> Iterator[_Block]:
         """A fenced piece as one block; where it is no Python, also the spans of it that are."""
@@ -220,12 +222,6 @@ class _Parser:
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return None
         return None if _returns(tree) else tree
-
-
-def _without_thoughts(lines: list[str]) -> list[str]:
-    """What follows the reasoning of a model that marks it."""
-    ends = [number for number, line in enumerate(lines) if line.strip() == "</think>"]
-    return lines[ends[-1] + 1 :] if ends else lines
 
 
 def _split_at_fences(lines: list[str]) -> tuple[list[str], list[_Fenced], list[str]]:
@@ -320,13 +316,16 @@ def _acts(statement: ast.stmt) -> bool:
 
 def _helpers(chosen: _Block, blocks: Sequence[_Block]) -> list[_Block]:
     """Other blocks, in their order, that define what the chosen one and they themselves lack."""
-    lacking = chosen.lacks - _BUILTINS
-    helpers: list[_Block] = []
-    for other in reversed(blocks):
-        if lacking & other.defines and not other.defines & chosen.defines:
-            helpers.append(other)
-            lacking = (lacking - other.defines) | (other.lacks - _BUILTINS - chosen.defines)
-    return helpers[::-1]
+    others = [block for block in blocks if not block.defines & chosen.defines]
+    place_of = {name: place for place, other in enumerate(others) for name in other.defines}
+    lacking = set(chosen.lacks)
+    places: set[int] = set()
+    while lacking:
+        place = place_of.get(lacking.pop())
+        if place is not None and place not in places:
+            places.add(place)
+            lacking |= others[place].lacks - chosen.defines
+    return [others[place] for place in sorted(places)]
 
 
 def _after_future_imports(block: _Block, before: Iterable[str]) -> str:
@@ -384,11 +383,11 @@ def _names_of(node: ast.AST) -> Iterator[str]:
 
 
 def _free(tree: ast.Module) -> frozenset[str]:
-    """Names that a program uses and binds nowhere."""
+    """Names that a program uses and neither binds anywhere nor finds in Python."""
     used: set[str] = set()
     bound: set[str] = set()
     for node in ast.walk(tree):
         bound.update(_names_of(node))
         if isinstance(node, ast.Name):
             used.add(node.id)
-    return frozenset(used - bound)
+    return frozenset(used - bound - _BUILTINS)

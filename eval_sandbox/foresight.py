@@ -17,8 +17,9 @@ from typing import Any
 
 REPLY = "__reply__"
 
-Call = tuple[str, tuple[Any, ...], dict[str, Any]]
-"""Name, positional and named arguments."""
+Call = tuple[str, tuple[Any, ...] | CodeType, dict[str, Any]]
+"""Name, positional and named arguments. Positional ones with a set among them are code that makes
+them: the order of a set depends on how it was made, and a literal is made in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,15 @@ class _Walk:
 
     def _reply(self, node: ast.Call, name: str) -> ast.expr:
         try:
-            args = tuple(map(ast.literal_eval, node.args))
+            args: tuple[Any, ...] | CodeType = tuple(map(ast.literal_eval, node.args))
             kwargs = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise _StopError from None
         if len(kwargs) != len(node.keywords):
             raise _StopError
+        if any(isinstance(child, ast.Set) for arg in node.args for child in ast.walk(arg)):
+            made = ast.Expression(ast.Tuple(node.args, ast.Load()))
+            args = compile(ast.fix_missing_locations(made), "<arguments>", "eval")
         number = ast.Constant(self._first + len(self.calls))
         self.calls.append((name, args, kwargs))
         reply = ast.Call(ast.Name(REPLY, ast.Load()), [number], [])

@@ -2,11 +2,12 @@
 
 import gzip
 import json
+from itertools import permutations
 
 import pytest
 
 from eval_sandbox.benchmarks import BENCHMARKS, InputError, problem_id, read_problems
-from eval_sandbox.problem import Call, Dialogue, Script
+from eval_sandbox.problem import Call, Dialogue, Script, Trials
 
 HUMANEVAL = {
     "task_id": "HumanEval/0",
@@ -43,6 +44,28 @@ CUSTOM = {
     ],
     "reference": "def add(a, b):\n    return a + b\n",
     "family": "sums",
+}
+HUMANEVALPLUS = {
+    "task_id": "HumanEval/32",
+    "prompt": "import math\n\ndef find_zero(xs: list):\n",
+    "entry_point": "find_zero",
+    "canonical_solution": "    return 1.0\n",
+    "test": "def check(candidate):\n    assert False\n",
+    "contract": "",
+    "base_input": [[[1, 2]], [[3, 4]]],
+    "plus_input": [[[5, 6]]],
+    "atol": 0.0001,
+}
+MBPPPLUS = {
+    "task_id": "Mbpp/2",
+    "prompt": '"""\nFind what two lists share.\nassert similar((3, 4),(4,)) == {4}\n"""\n',
+    "entry_point": "similar_elements",
+    "canonical_solution": "\ndef similar_elements(a, b):\n  return set(a) & set(b)\n",
+    "base_input": [[[3, 4], [4]]],
+    "plus_input": {},
+    "contract": "",
+    "assertion": "assert False",
+    "atol": 0,
 }
 
 
@@ -137,7 +160,96 @@ def test_custom_problems_carry_every_kind_of_test(written):
     )
 
 
+def test_problems_with_code_of_ones_own_for_tests_are_not_trusted(written):
+    harmless = CUSTOM | {"task_id": "b", "tests": CUSTOM["tests"][:3]}
+
+    first, second = read_problems("custom", written(CUSTOM, harmless))
+
+    assert not first.trusted
+    assert second.trusted
+
+
+def test_humanevalplus_is_judged_by_its_inputs_alone(written):
+    (problem,) = read_problems("humanevalplus", written(HUMANEVALPLUS))
+
+    assert problem.prompt == problem.instruction == HUMANEVALPLUS["prompt"]
+    assert problem.reference == HUMANEVALPLUS["prompt"] + "    return 1.0\n"
+    assert problem.tests == (
+        Trials(name="base", inputs=(([1, 2],), ([3, 4],)), rule="root", tolerance=0.0001),
+        Trials(name="plus", inputs=(([5, 6],),), rule="root", tolerance=0.0001),
+    )
+
+
+def test_mbppplus_asks_with_its_one_assert_and_has_no_prompt_to_continue(written):
+    (problem,) = read_problems("mbppplus", written(MBPPPLUS))
+
+    assert problem.task_id == "Mbpp/2"
+    assert problem.prompt == ""
+    assert problem.instruction == "Find what two lists share."
+    assert problem.extra == {"tests": "assert similar((3, 4),(4,)) == {4}"}
+    assert problem.reference == MBPPPLUS["prompt"] + MBPPPLUS["canonical_solution"]
+
+
+def test_mbppplus_may_have_no_further_inputs(written):
+    (problem,) = read_problems("mbppplus", written(MBPPPLUS))
+
+    assert problem.tests == (
+        Trials(name="base", inputs=(((3, 4), (4,)),), rule="set"),
+        Trials(name="plus", inputs=(), rule="set"),
+    )
+
+
+ARGUMENTS = {
+    "a list of tuples": (63, [[[1, 2], [3, 4]]], ([(1, 2), (3, 4)],)),
+    "a tuple of tuples": (259, [[[1, 2]], [[3, 4]]], (((1, 2),), ((3, 4),))),
+    "a tuple among numbers": (278, [[4, [5, 6], 7]], ((4, (5, 6), 7),)),
+    "tuples all the way down": (580, [[1, [2, [3]]]], ((1, (2, (3,))),)),
+    "a tuple first": (720, [[1, 2], {"a": 1}], ((1, 2), {"a": 1})),
+    "a tuple second": (106, [[1], [2]], ([1], (2,))),
+    "a list of tuples first": (75, [[[1, 2]], 6], ([(1, 2)], 6)),
+    "a dict of tuples": (722, [{"a": [1, 2]}, 6, 70], ({"a": (1, 2)}, 6, 70)),
+    "sets": (115, [[[1, 1], [], 5]], ([{1}, {}, {}],)),
+    "a complex number": (252, ["1+2j"], (1 + 2j,)),
+    "a float and a complex number": (124, ["0", "1j"], (0.0, 1j)),
+    "what JSON has": (3, [[1, "a", None]], ([1, "a", None],)),
+}
+
+
+@pytest.mark.parametrize("number, given, args", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_of_mbppplus_become(written, number, given, args):
+    record = MBPPPLUS | {"task_id": f"Mbpp/{number}", "base_input": [given]}
+
+    (problem,) = read_problems("mbppplus", written(record))
+
+    assert problem.tests[0].inputs == (args,)
+
+
 WRONG = {
+    "no inputs": (
+        "humanevalplus",
+        HUMANEVALPLUS | {"base_input": []},
+        "field 'base_input' has no inputs",
+    ),
+    "an input that its problem cannot take": (
+        "mbppplus",
+        MBPPPLUS | {"base_input": [[1, 2]]},
+        "base_input[0] is [1, 2], no input of it",
+    ),
+    "a call without arguments": (
+        "humanevalplus",
+        HUMANEVALPLUS | {"plus_input": [5]},
+        "plus_input[0] is 5, no input of it: a list of arguments is expected",
+    ),
+    "a tolerance in words": (
+        "humanevalplus",
+        HUMANEVALPLUS | {"atol": "small"},
+        "field 'atol' is 'small'; a number is expected",
+    ),
+    "a function without a name": (
+        "humaneval",
+        HUMANEVAL | {"entry_point": "a b"},
+        "field 'entry_point' is 'a b'; the name of a function is expected",
+    ),
     "a field missing": (
         "humaneval",
         {k: v for k, v in HUMANEVAL.items() if k != "test"} | {"tests": "x"},
@@ -182,6 +294,33 @@ def test_a_mistake_is_named_for(written, benchmark, record, message):
     found = mistakes(benchmark, path)
 
     assert any(line.startswith(str(path)) and message in line for line in found), found
+
+
+FORMATS = {
+    "humaneval": HUMANEVAL,
+    "mbpp": MBPP,
+    "humanevalplus": HUMANEVALPLUS,
+    "mbppplus": MBPPPLUS,
+    "custom": CUSTOM,
+}
+
+
+@pytest.mark.parametrize("benchmark, given", list(permutations(FORMATS, 2)))
+def test_a_file_of_another_benchmark_is_named_once(written, benchmark, given):
+    path = written(FORMATS[given], FORMATS[given])
+
+    (message,) = mistakes(benchmark, path)
+
+    assert message == (
+        f"{path}, line 1: this is a problem of {given}, not of {benchmark}; "
+        f"name {given!r} as the benchmark"
+    )
+
+
+def test_completions_in_the_place_of_problems_are_recognised(written):
+    path = written({"task_id": 11, "completion": "x"})
+
+    assert "this is a completion" in mistakes("mbpp", path)[0]
 
 
 def test_every_mistake_is_said_at_once_with_its_line(written):
@@ -246,6 +385,8 @@ PUBLISHED = [
     ("mbpp", "mbpp.jsonl", "", 974),
     ("mbpp", "mbpp.jsonl", "test", 500),
     ("mbpp", "sanitized-mbpp.json", "", 427),
+    ("humanevalplus", "HumanEvalPlus.jsonl.gz", "", 164),
+    ("mbppplus", "MbppPlus.jsonl.gz", "", 378),
 ]
 
 

@@ -384,6 +384,41 @@ def test_problems_of_another_benchmark_are_named(tmp_path, problems, capsys):
     assert "problems.jsonl, line 1: this is a problem of custom" in capsys.readouterr().err
 
 
+def test_plus_is_base_and_plus(tmp_path):
+    problem = {
+        "task_id": "HumanEval/900",
+        "prompt": "def half(x):\n",
+        "entry_point": "half",
+        "canonical_solution": "    return x / 2\n",
+        "base_input": [[2], [3]],
+        "plus_input": [[-1], [0]],
+        "atol": 0,
+    }
+    problems = lines(tmp_path / "problems.jsonl", [problem])
+    bodies = ["    return x * 0.5", "    return abs(x) / 2", "    return x // 2"]
+    answers = [{"task_id": "900", "completion": body} for body in bodies]
+    completions = lines(tmp_path / "a.jsonl", answers)
+
+    _, verdicts = judge("humanevalplus", problems, completions, tmp_path / "out.jsonl")
+
+    assert [(v["outcome"], v["detail"]) for v in verdicts] == [
+        ("passed", ""),
+        ("failed", "plus input 1 returned 0.5, expected -0.5"),
+        ("failed", "base input 2 returned 1, expected 1.5"),
+    ]
+
+
+def test_the_program_in_a_chat_answer_is_judged_where_that_is_asked_for(tmp_path, problems):
+    text = "Sure!\n```python\ndef double(x):\n    return x * 2\n```\nThat is all."
+    completions = lines(tmp_path / "a.jsonl", [{"task_id": 7, "completion": text}])
+    out = tmp_path / "out.jsonl"
+
+    _, (as_it_is,) = judge("custom", problems, completions, out)
+    _, (found,) = judge("custom", problems, completions, out, "--extract", "chat")
+
+    assert (as_it_is["outcome"], found["outcome"]) == ("failed", "passed")
+
+
 def references(path, benchmark, problems_path, split=""):
     problems = read_problems(benchmark, problems_path, split)
     return lines(path, [{"task_id": p.task_id, "solution": p.reference} for p in problems])

@@ -92,6 +92,13 @@ def test_a_test_makes_the_calls_that_were_foreseen_first_and_in_that_order(sourc
     assert made[: len(plainly)] == plainly
 
 
+def test_a_set_among_the_arguments_is_made_as_the_test_would_make_it():
+    foreseen = foresee("assert f({12, 13, 14, 15, 16}) == 1", frozenset("f"), 0, "<test>")
+    ((_, code, _),) = foreseen.calls
+
+    assert [list(value) for value in eval(code)] == [list({12, 13, 14, 15, 16})]
+
+
 def test_calls_are_numbered_on_from_those_of_the_tests_before():
     foreseen = foresee("assert f(1) == 1", frozenset("f"), 5, "<test>")
     asked = []
