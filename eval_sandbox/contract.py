@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from eval_sandbox.preambles import EXTRACTIONS, PREAMBLES
+from eval_sandbox.extraction import EXTRACTIONS
+from eval_sandbox.preambles import PREAMBLES
 
 JUDGE_VERSION = 2
 """Raised by hand whenever a change to the judge may change a verdict."""

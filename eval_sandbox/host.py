@@ -15,7 +15,7 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -218,9 +218,35 @@ def explain(complaint: str) -> str:
             f"the interpreter {where} cannot be read by the user that candidates run as "
             f"({last}); use an interpreter that every user can read, such as /usr/bin/python3"
         )
-    return (
-        f"bwrap cannot isolate a process on this host ({last}). Allow user namespaces: "
-        "sysctl -w user.max_user_namespaces=15000; on Debian kernel.unprivileged_userns_clone=1; "
-        "on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0; in a container start it with "
-        "--security-opt seccomp=unconfined --security-opt apparmor=unconfined"
-    )
+    return f"bwrap cannot isolate a process on this host ({last}). {cure()}"
+
+
+def cure(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> str:
+    """What to do on this host so that an ordinary process may make namespaces.
+
+    Args:
+        root: where the host's files are.
+        environment: variables of this process.
+    """
+    if "KUBERNETES_SERVICE_HOST" in environment:
+        return (
+            "In the pod's securityContext set seccompProfile and appArmorProfile to "
+            "{type: Unconfined} and procMount: Unmasked (with hostUsers: false)"
+        )
+    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+        return (
+            "Start the container with --security-opt seccomp=unconfined "
+            "--security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+        )
+    for name, forbids, allows in _SETTINGS:
+        path = root / "proc/sys" / name
+        if path.exists() and path.read_text().strip() == forbids:
+            return f"As root: sysctl -w {name.replace('/', '.')}={allows}"
+    return "User namespaces must be allowed for this user: see user_namespaces(7)"
+
+
+_SETTINGS = (
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu from 23.10
+    ("kernel/unprivileged_userns_clone", "0", "1"),  # Debian
+    ("user/max_user_namespaces", "0", "15000"),
+)

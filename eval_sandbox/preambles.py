@@ -1,9 +1,5 @@
 """Code that runs before a completion: policy, so each has a name stored with every verdict."""
 
-from eval_sandbox.extraction import EXTRACTIONS
-
-__all__ = ["EXTRACTIONS", "PREAMBLES"]
-
 # Of `math` only the module: `from math import *` would replace the builtin pow.
 PREAMBLES: dict[str, str] = {
     "none": "",

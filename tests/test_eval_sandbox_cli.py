@@ -463,16 +463,20 @@ def solved(path):
     [
         ("codellama", "none", 164),
         ("starcoder", "none", 162),
-        ("gpt-3.5-turbo-0613", "none", 163),
+        ("gpt-3.5-turbo-0613", "none", 161),
         ("codellama", "standard", 161),
         ("starcoder", "standard", 164),
-        ("gpt-3.5-turbo-0613", "standard", 164),
+        ("gpt-3.5-turbo-0613", "standard", 162),
     ],
 )
 def test_verdicts_agree_with_those_that_ldb_recorded(
     published, tmp_path, model, preamble, agreeing
 ):
-    """The few others are policy: which imports were in scope when they were graded."""
+    """The few others are policy: which imports were in scope when they were graded.
+
+    Two of GPT-3.5's (HumanEval/38 and 50) are right but lack the prompt's helper that their tests
+    call: graded in one process they failed, here that helper is the judge's own.
+    """
     answers = solved(published / "samples" / "ldb" / f"humaneval_{model}_seed.jsonl.gz")
     recorded = {problem_id(one["task_id"]): one["is_solved"] for one in answers}
     whole = [{"task_id": one["task_id"], "solution": one["solution"]} for one in answers]

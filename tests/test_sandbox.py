@@ -11,7 +11,7 @@ import pytest
 
 from eval_sandbox.attacks import CALLS
 from eval_sandbox.contract import Judging, Limits
-from eval_sandbox.host import SandboxUnavailable, explain, interpreter
+from eval_sandbox.host import SandboxUnavailable, cure, explain, interpreter
 from eval_sandbox.judge import judge
 from eval_sandbox.problem import Completion, Problem
 from eval_sandbox.sandbox import check_host
@@ -72,7 +72,7 @@ def test_a_host_without_bwrap_is_told_what_to_type(tmp_path):
 @pytest.mark.parametrize(
     "complaint, advice",
     {
-        "refused": ("bwrap: No permissions to create new namespace", "max_user_namespaces"),
+        "refused": ("bwrap: No permissions to create new namespace", "cannot isolate"),
         "unreadable": (
             "bwrap: Can't find source path /home/x: Permission denied",
             "/usr/bin/python3",
@@ -84,6 +84,23 @@ def test_a_host_without_bwrap_is_told_what_to_type(tmp_path):
 )
 def test_a_complaint_of_bwrap_becomes_advice(complaint, advice):
     assert advice in explain(complaint)
+
+
+HOSTS = {
+    "Ubuntu": ("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", {}, "userns=0"),
+    "Debian": ("proc/sys/kernel/unprivileged_userns_clone", "0", {}, "userns_clone=1"),
+    "none allowed": ("proc/sys/user/max_user_namespaces", "0", {}, "max_user_namespaces=15000"),
+    "Docker": (".dockerenv", "", {}, "--security-opt seccomp=unconfined"),
+    "Kubernetes": (".dockerenv", "", {"KUBERNETES_SERVICE_HOST": "x"}, "procMount: Unmasked"),
+}
+
+
+@pytest.mark.parametrize("file, content, environment, advice", HOSTS.values(), ids=HOSTS)
+def test_the_cure_is_the_one_for_this_host(tmp_path, file, content, environment, advice):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(content)
+
+    assert advice in cure(tmp_path, environment)
 
 
 def test_this_host_can_isolate():
