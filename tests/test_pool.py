@@ -1,0 +1,52 @@
+"""Actors that keep what they set up: bounded, in any order, and an item of a dead one again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster.session import connect
+
+
+class Squares:
+    """Works on numbers; dies once at the number that it is told."""
+
+    def __init__(self, folder, dies_at):
+        self.folder, self.dies_at = folder, dies_at
+        (folder / f"made-{os.getpid()}").touch()
+
+    def work(self, item):
+        died = self.folder / "died"
+        if item == self.dies_at and not died.exists():
+            died.touch()
+            os._exit(1)
+        return item * item
+
+
+@pytest.fixture(scope="module")
+def scatter(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # actors import what is above
+        with connect(tmp_path_factory.mktemp("home")):
+            from cluster.pool import scatter  # Ray reads its settings when it is imported
+
+            yield scatter
+
+
+def test_every_item_is_worked_on_once_by_as_many_actors_as_are_allowed(scatter, tmp_path):
+    results = sorted(scatter(Squares, [tmp_path, None], range(20), at_most=2))
+
+    assert results == [(place, place * place) for place in range(20)]
+    assert len(list(Path(tmp_path).glob("made-*"))) == 2
+
+
+def test_the_item_of_an_actor_that_dies_is_worked_on_again(scatter, tmp_path):
+    results = sorted(scatter(Squares, [tmp_path, 5], range(9), at_most=2))
+
+    assert results == [(place, place * place) for place in range(9)]
+    assert (tmp_path / "died").exists()
+
+
+def test_nothing_to_do_starts_no_actor(scatter, tmp_path):
+    assert list(scatter(Squares, [tmp_path, None], [], at_most=2)) == []
+    assert not list(Path(tmp_path).glob("made-*"))
