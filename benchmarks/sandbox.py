@@ -60,7 +60,7 @@ def main() -> int:
     try:
         published("HumanEval.jsonl.gz")
         if options.soak:
-            return soak(options.soak, options.workers)
+            return soak(options.soak, options.workers, options.cpu_seconds)
         return _compare(options.rounds, set(options.only.split(",")) if options.only else set())
     except MissingDataError as error:
         print(error, file=sys.stderr)
@@ -76,6 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="names of systems, with commas between")
     parser.add_argument("--soak", type=int, nargs="?", const=200_000, help="judge that many")
     parser.add_argument("--workers", type=int, default=2, help="of the soak")
+    parser.add_argument("--cpu-seconds", type=float, default=0.25, help="limit in the soak")
     return parser.parse_args()
 
 

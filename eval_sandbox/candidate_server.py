@@ -350,9 +350,9 @@ def _seeder() -> Callable[[int], None]:
     return random.seed
 
 
-def _warm_up() -> None:
+def _warm_up(packages: tuple[str, ...]) -> None:
     """Leave nothing to initialise: not the compiler, nor the caches in our own bytecode."""
-    for name in PRELOADED.split():
+    for name in (*PRELOADED.split(), *packages):
         __import__(name)
     for number in range(12):
         candidate.rehearse(_WARM_UP.format(n=number), f"solve{number}", [1.0, 2.0, 3.9])
@@ -360,7 +360,9 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def main(link: int, isolated: bool, limits: tuple[int, int, int]) -> None:
+def main(
+    link: int, isolated: bool, limits: tuple[int, int, int], packages: tuple[str, ...]
+) -> None:
     """Serve candidates on the socket `link` until the judge is gone.
 
     Args:
@@ -368,6 +370,7 @@ def main(link: int, isolated: bool, limits: tuple[int, int, int]) -> None:
         isolated: whether bubblewrap is around this process.
         limits: bytes of address space of each process; processes; bytes of any one file. Every
             clone is born with them.
+        packages: what to import besides `PRELOADED`.
     """
     memory, processes, file_bytes = limits
     os.umask(0o077)
@@ -378,7 +381,7 @@ def main(link: int, isolated: bool, limits: tuple[int, int, int]) -> None:
     confine.limit(memory, processes + 1, file_bytes)  # this process counts, too
     seccomp.install(seccomp.build(os.uname().machine))
     candidate.settle()
-    _warm_up()
+    _warm_up(packages)
     _forget_ourselves()
     gc.freeze()
     server.serve()

@@ -230,6 +230,15 @@ def write_back(ours: Any, theirs: Any) -> None:
         ours.update(theirs)  # type: ignore[arg-type] # a set or a dict, as both are
 
 
+def _require_ordinary(name: str) -> None:
+    """Refuse the names by which libraries ask an object how to treat it.
+
+    `__array_interface__`, for one, is an address that numpy would read in this process.
+    """
+    if name.startswith("__") and name not in ("__name__", "__doc__"):
+        raise AttributeError(name)
+
+
 class StandIn:
     """A name that the candidate defines, as the tests see it."""
 
@@ -241,6 +250,7 @@ class StandIn:
         return self._conversation.ask("call", self._name, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        _require_ordinary(name)
         return self._conversation.ask("get", self._name, name)
 
     def __instancecheck__(self, instance: Any) -> bool:
@@ -267,6 +277,7 @@ class Handle:
         return Handle._ask(self, "call", args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        _require_ordinary(name)
         return Handle._ask(self, "get", name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -203,6 +203,11 @@ def _opened(view: Interpreter) -> list[str]:
     return arguments
 
 
+def reachable() -> bool:
+    """Whether every user can read the interpreter."""
+    return not _opened(interpreter())
+
+
 def _open(folder: Path) -> bool:
     return bool(folder.stat().st_mode & stat.S_IXOTH)
 

@@ -34,6 +34,7 @@ from eval_sandbox.verdict import Outcome, Verdict, printable
 _LOOK_AHEAD = 4
 _RECYCLE_AFTER = 4000
 _MOST_SANDBOXES = 3
+_MOST_ORDERS = 4096
 _LONGEST_REFERENCE_SECONDS = 60.0
 _WALL_FACTOR = 3.0
 _BUSY_HOST_FACTOR = 10.0
@@ -91,6 +92,8 @@ class Worker:
                 raise ValueError(f"problem {problem.task_id!r} has no tests; nothing can be judged")
             if judging.isolation != self._isolation:
                 raise ValueError(f"isolation is {self._isolation}, not {judging.isolation}")
+            if len(self._orders) >= _MOST_ORDERS:
+                self._orders.clear()
             order = self._orders[key] = self._calibrated(_Order.of(problem, judging))
         return order
 

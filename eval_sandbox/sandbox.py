@@ -35,6 +35,7 @@ from eval_sandbox.host import (
     installed,
     interpreter,
     launchers,
+    reachable,
     shown,
 )
 
@@ -88,6 +89,11 @@ def check_host(isolation: str = "full") -> None:
     if isolation == "full":
         with _choosing:
             _launcher()
+    elif os.geteuid() == 0 and not reachable():
+        raise SandboxUnavailable(
+            f"as root, programs run as another user, who cannot reach {interpreter().executable}; "
+            "use an interpreter that every user can read, such as /usr/bin/python3"
+        )
 
 
 @cache
@@ -136,6 +142,8 @@ def _around(
     ]
     if cloning:
         arguments += ["--as-pid-1", "--proc", "/proc"]
+    if packages:
+        arguments += ["--setenv", "OPENBLAS_NUM_THREADS", "1"]  # a thread would not be cloned
     for name in packages:
         for folder in installed(name):
             arguments += ["--ro-bind", str(folder), f"{_PACKAGES}/{folder.name}"]
@@ -224,8 +232,9 @@ class Sandbox:
 
     def _start(self, module: str, *ends: socket.socket) -> None:
         descriptors = [end.fileno() for end in ends]
-        arguments = ", ".join(map(str, (*descriptors, self._isolated, self._limits)))
         candidates = module == "candidate_server"
+        given = (*descriptors, self._isolated, self._limits, *[self._packages] * candidates)
+        arguments = ", ".join(map(str, given))
         with contextlib.ExitStack() as stack:
             sources = _sources(stack, _CANDIDATES if candidates else _JUDGE)
             boot = _BOOT.format(

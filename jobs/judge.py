@@ -61,25 +61,36 @@ def read_verdicts(path: Path) -> list[Verdict]:
     return [Verdict(**row | {"outcome": Outcome(row["outcome"])}) for row in rows]
 
 
+Asked = tuple[int, Completion]
+"""Place of the problem among those that an actor has, and an answer to it."""
+
+
 class JudgeActor:
     """Judges batches of answers with one warm sandbox."""
 
-    def __init__(self, judging: Judging) -> None:
+    def __init__(self, judging: Judging, problems: Sequence[Problem]) -> None:
         self._judging = judging
+        self._problems = problems
         self._worker = Worker(judging.isolation)
 
-    def work(self, item: Sequence[Pair]) -> list[Verdict]:
+    def work(self, item: Sequence[Asked]) -> list[Verdict]:
         """A verdict for each answer, in their order."""
-        return [self._worker.judge(*pair, self._judging) for pair in item]
+        return [
+            self._worker.judge(self._problems[place], completion, self._judging)
+            for place, completion in item
+        ]
 
 
 def _scatter(order: JudgeOrder, actors: int, progress: Callable[[int], None]) -> list[Verdict]:
     from cluster.pool import scatter
 
-    batches = [order.pairs[i : i + BATCH] for i in range(0, len(order.pairs), BATCH)]
+    problems = list({id(problem): problem for problem, _ in order.pairs}.values())
+    place_of = {id(problem): place for place, problem in enumerate(problems)}
+    asked = [(place_of[id(problem)], completion) for problem, completion in order.pairs]
+    batches = [asked[i : i + BATCH] for i in range(0, len(asked), BATCH)]
     judged: dict[int, list[Verdict]] = {}
     done = 0
-    for place, verdicts in scatter(JudgeActor, [order.judging], batches, at_most=actors):
+    for place, verdicts in scatter(JudgeActor, [order.judging, problems], batches, at_most=actors):
         judged[place] = verdicts
         done += len(verdicts)
         progress(done)

@@ -231,3 +231,21 @@ def test_a_users_own_tests_cannot_reach_the_next_check(worker):
     assert split(worker, "def f(x): return x", nasty, trusted=False).outcome is Outcome.FAILED
     after = split(worker, "def f(x): return x", "assert len([f(1)]) == 1", trusted=False)
     assert after.outcome is Outcome.PASSED
+
+
+def test_numpy_is_there_for_a_problem_that_imports_it(worker):
+    test = "import numpy as np\nassert np.allclose(f(2), [2.0, 4.0]) and f(3)[0] == 3"
+    program = "import numpy as np\ndef f(x): return [np.float64(x), np.int64(2 * x)]"
+
+    assert split(worker, program, test).outcome is Outcome.PASSED
+    assert split(worker, program, "assert f(3)[0] == 3").outcome is Outcome.FAILED
+
+
+def test_an_object_cannot_have_numpy_read_memory_of_the_judge(worker):
+    test = "import numpy as np\nassert np.asarray(f(1)).shape == (3,)"
+    program = (
+        "class Spy:\n    __array_interface__ = {'shape': (3,), 'typestr': '|u1',"
+        " 'data': (4096, True), 'version': 3}\ndef f(x): return Spy()"
+    )
+
+    assert split(worker, program, test).outcome is Outcome.FAILED

@@ -146,3 +146,39 @@ def test_the_judge_also_works_with_the_interpreter_of_the_system_as_uid(uid, tmp
 
 def test_the_exception_for_a_host_reads_as_one_sentence():
     assert "\n" not in str(SandboxUnavailable(explain("bwrap: a\nbwrap: b")))
+
+
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no interpreter for all users")
+def test_without_isolation_programs_run_under_limits_and_never_as_root():
+    code = r"""
+import sys
+from eval_sandbox.contract import Judging, Limits
+from eval_sandbox.judge import Worker
+from eval_sandbox.problem import Call, Completion, Problem
+problem = Problem(task_id="p", instruction="", prompt="", entry_point="f", tests=(
+    Call(args=(), kwargs={}, expected=1),))
+programs = (
+    "def f(): return 1",
+    "import os\ndef f(): return os.getuid() != 0 and 1",
+    "open('left', 'w').close()\ndef f(): return 1",
+    "import os\ndef f(): return 1 + os.path.exists('left')",
+    "def f():\n    while True: pass",
+    "import socket\ndef f(): return socket.socket() and 1",
+)
+with Worker("none") as worker:
+    for program in programs:
+        completion = Completion(task_id="p", text=program, whole=True)
+        limits = Limits(cpu_seconds=0.5, wall_seconds=5.0)
+        print(worker.judge(problem, completion, Judging(isolation="none", limits=limits)).outcome)
+"""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-B", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "SandboxUnavailable" in done.stderr or "No module" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+
+    assert done.stdout.split() == ["passed"] * 4 + ["timed_out", "failed"], done.stderr

@@ -20,7 +20,7 @@ from typing import Any
 import driver
 
 from eval_sandbox.benchmarks import read_problems
-from eval_sandbox.contract import Judging
+from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.judge import judge_all
 from eval_sandbox.problem import Completion, Problem
 from eval_sandbox.verdict import Outcome, Verdict
@@ -31,8 +31,9 @@ Pair = tuple[Problem, Completion]
 class Session:
     """One `judge_all` call that lasts from the first command to the last."""
 
-    def __init__(self, pairs: Iterable[Pair], workers: int) -> None:
-        self._verdicts: Iterator[Verdict] = judge_all(pairs, Judging(), workers)
+    def __init__(self, pairs: Iterable[Pair], workers: int, limits: Limits) -> None:
+        judging = Judging(limits=limits)
+        self._verdicts: Iterator[Verdict] = judge_all(pairs, judging, workers)
         self._under_way = 8 * workers
 
     def run(self, executions: int) -> driver.Answer:
@@ -98,13 +99,15 @@ def main() -> None:
     parser = driver.parser(__doc__)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--length", type=int, help="where the call ends; endless without it")
+    parser.add_argument("--cpu-seconds", type=float, default=Limits().cpu_seconds)
     parser.add_argument("--samples", help="rows of prompt and samples, judged instead")
     options = parser.parse_args()
     problems = read_problems("humaneval", Path(options.problems))
     pairs = (
         answered(problems, driver.read(options.samples)) if options.samples else canonical(problems)
     )
-    session = Session(islice(cycle(pairs), options.length), options.workers)
+    limits = Limits(cpu_seconds=options.cpu_seconds)
+    session = Session(islice(cycle(pairs), options.length), options.workers, limits)
     driver.serve(options.channel, session.run)
 
 
