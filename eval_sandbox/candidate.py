@@ -93,9 +93,10 @@ class _Peer:
         target = self.names[what] if isinstance(what, str) else self.objects[what]
         if kind == "call":
             args, kwargs = rest
-            before = self._snapshot(args)
+            changing = tuple(arg if _is_mutable(arg) else None for arg in args)
+            before = self._snapshot(changing)
             value = target(*args, **kwargs)
-            self.reply("value", value, args if self._snapshot(args) != before else None)
+            self.reply("value", value, changing if self._snapshot(changing) != before else None)
         elif kind == "get":
             self.reply("value", getattr(target, rest[0]), None)
         elif kind == "set":
@@ -107,10 +108,14 @@ class _Peer:
             self.reply("value", iter(list(target)), None)
 
     def _snapshot(self, args: tuple[Any, ...]) -> bytes | None:
-        """The arguments as bytes where a call may change them: the test may look at them later."""
-        if not any(codec.type_name(type(arg)) in MUTABLE for arg in args):
+        """The arguments that a call may change, as bytes: the test may look at them later."""
+        if args.count(None) == len(args):
             return None
         return codec.encode(args, MAX_FRAME, lambda value: (codec.HANDLE, id(value) & 0xFFFFFFFF))
+
+
+def _is_mutable(value: Any) -> bool:
+    return codec.type_name(type(value)) in MUTABLE
 
 
 def answer(calls: int, replies: int) -> NoReturn:
@@ -149,6 +154,8 @@ def _answer_ahead(peer: _Peer) -> bool:
         except BaseException as raised:
             peer.reply("raised", *_told(raised, name if name not in peer.names else ""))
             break
+        if peer.objects:
+            break  # a later call might change what the tests have not looked at yet
     return not complete or bool(peer.objects)
 
 

@@ -11,13 +11,15 @@ of it.
 
 import select
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import CodeType
 from typing import Any, NoReturn
 
 from eval_sandbox import codec
 from eval_sandbox.channel import MAX_FRAME, ClosedError, Frames, TooLongError, send
+from eval_sandbox.foresight import Call
 
 _FIRST_PATIENCE_MS, _LONGEST_PATIENCE_MS = 4, 64
 _MESSAGE, _MOST_LINES = 300, 1 << 31
@@ -70,24 +72,57 @@ class Conversation:
         self._calls = calls
         self._frames = Frames(replies)
         self._ended = ended
+        self._known: Sequence[Call] = ()
         self._ahead: list[Any] = []
+        self._all_ahead_came = False
         self._functions: list[Callable[..., Any]] = []
+        self._has_handles = False
         self.over: Over | None = None
         self.raised: Raised | None = None
         """The last exception that came from the candidate."""
         self.returned: Any = None
         """The last result."""
 
-    def start(self, order: bytes, ahead: bytes) -> None:
-        """Send the program and the calls that are known ahead, each as a frame's content."""
+    def start(self, order: bytes, ahead: bytes, known: Sequence[Call]) -> None:
+        """Send the program and the calls that are known ahead, each as a frame's content.
+
+        Args:
+            order: preamble and program.
+            ahead: the calls.
+            known: the same calls, as they were foreseen.
+        """
+        self._known = known
         self._send(order)
         self._send(ahead)
 
     def reply(self, number: int) -> Any:
-        """The result of a call that was sent ahead, or its exception."""
-        while len(self._ahead) <= number:
-            self._ahead.append(self._next(patient=True))
-        return self._result(self._ahead[number], None)
+        """The result of a call that was sent ahead, or its exception; once for each.
+
+        A candidate answers what was sent ahead until it has raised something, or has given out
+        an object of its own: later calls might change that, so from there on each waits until
+        the tests come to it.
+        """
+        while len(self._ahead) <= number and not self._all_ahead_came:
+            self._read_ahead(patient=True)
+        reply = self._ahead[number] if number < len(self._ahead) else None
+        if reply is not None:
+            self._ahead[number] = None
+            return self._result(reply, None)
+        name, args, kwargs = self._known[number]
+        return self.ask(
+            "call", name, eval(args, {}) if isinstance(args, CodeType) else args, kwargs
+        )
+
+    def _read_ahead(self, patient: bool) -> None:
+        reply = self._next(patient)
+        self._ahead.append(reply)
+        full = len(self._ahead) == len(self._known)
+        self._all_ahead_came = full or reply[0] != "value" or self._has_handles
+
+    def forget(self) -> None:
+        """Let go of everything that the candidate sent."""
+        self._ahead.clear()
+        self.returned = None
 
     def ask(self, *request: Any) -> Any:
         """The answer to one request; call-backs are answered meanwhile.
@@ -96,6 +131,8 @@ class Conversation:
             OverError: there is none.
             BaseException: what the candidate raised, as the nearest builtin exception.
         """
+        while len(self._ahead) < len(self._known) and not self._all_ahead_came:
+            self._read_ahead(patient=False)
         try:
             self._send(codec.encode(request, MAX_FRAME, self._export))
         except codec.TooLargeError:
@@ -109,8 +146,10 @@ class Conversation:
         if self.over:
             raise OverError
         try:
-            frame = self._patiently() if patient and self._ended is not None else None
-            reply = codec.decode(frame or self._frames.next(), self._adopt)
+            frame = None
+            if patient and self._ended is not None:
+                frame = self._patiently(self._ended)
+            reply = codec.decode(self._frames.next() if frame is None else frame, self._adopt)
             if type(reply) is not tuple or len(reply) != _LENGTHS.get(reply[0], -1):
                 raise codec.MalformedError
             return reply
@@ -121,7 +160,7 @@ class Conversation:
         except (codec.MalformedError, TypeError, IndexError, RecursionError):
             return self._end(Over.MALFORMED)
 
-    def _patiently(self) -> bytes | None:
+    def _patiently(self, ended: int) -> bytes | None:
         """A frame, without waking up for every one: the candidate's end is worth waiting for.
 
         Its replies lie in the pipe meanwhile. A candidate that takes long is looked at more
@@ -129,7 +168,7 @@ class Conversation:
         """
         patience = _FIRST_PATIENCE_MS
         poll = select.poll()
-        poll.register(self._ended or 0, select.POLLIN)
+        poll.register(ended, select.POLLIN)
         while (frame := self._frames.arrived()) is None and not self._frames.ended:
             if patience and poll.poll(patience):
                 patience = 0
@@ -184,6 +223,7 @@ class Conversation:
     def _adopt(self, tag: bytes, number: int) -> Any:
         if tag == codec.CALLBACK:
             raise codec.MalformedError("only the tests have call-backs")
+        self._has_handles = True
         return Match(self, number) if tag == codec.TRUTHY else Handle(self, number)
 
     def _send(self, payload: bytes) -> None:
@@ -212,7 +252,7 @@ def _made(name: str, message: str) -> BaseException:
 
 def write_back(ours: Any, theirs: Any) -> None:
     """Change `ours` in place into `theirs`, keeping what is inside where that has a counterpart."""
-    if not isinstance(ours, _MUTABLE) or type(theirs) is not type(ours) or ours == theirs:
+    if not isinstance(ours, _MUTABLE) or type(theirs) is not type(ours):
         return
     if isinstance(ours, list) and len(ours) == len(theirs):
         for number, value in enumerate(theirs):

@@ -91,8 +91,10 @@ class Prepared:
     defined: frozenset[str]
     """Names that only the candidate defines."""
     steps: tuple[Script | Comparison | Agreement, ...]
+    calls: tuple[Call, ...]
+    """Those known ahead."""
     ahead: bytes
-    """The calls known ahead, as the frame that follows the program."""
+    """The same, as the frame that follows the program."""
 
 
 class BrokenReferenceError(Exception):
@@ -113,10 +115,14 @@ def prepare(problem: dict[str, Any]) -> Prepared:
     calls: list[Call] = []
     steps: list[Script | Comparison | Agreement] = []
     complete = not _loaded(problem["setup"]) & defined
+    functions: set[str] = set()
     for number, (kind, *content) in enumerate(problem["tests"]):
         if kind == "script":
             label = f"<test {number}>"
-            # Once the tests talk, a call sent ahead would come too early.
+            # Once the tests talk, a call sent ahead would come too early; and a function of an
+            # earlier test may talk.
+            complete = complete and not _loaded(content[0]) & functions
+            functions |= _functions(content[0])
             names = defined if complete else frozenset()
             foreseen = foresee(content[0], names, len(calls), label)
             calls += foreseen.calls
@@ -133,7 +139,7 @@ def prepare(problem: dict[str, Any]) -> Prepared:
     scripts = [test[1] for test in problem["tests"] if test[0] == "script"]
     needed = problem["setup"] or any(_loaded(script) & _bound(prelude) for script in scripts)
     code = compile(prelude if needed else "", "<prelude>", "exec", dont_inherit=True)
-    return Prepared(code, defined, tuple(steps), ahead)
+    return Prepared(code, defined, tuple(steps), tuple(calls), ahead)
 
 
 def _agreements(problem: dict[str, Any], content: list[Any], calls: list[Call]) -> list[Agreement]:
@@ -220,6 +226,10 @@ def _imports(problem: dict[str, Any]) -> str:
     return "\n".join(ast.unparse(s) for s in body if isinstance(s, (ast.Import, ast.ImportFrom)))
 
 
+def _functions(source: str) -> set[str]:
+    return {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
+
+
 def _loaded(source: str) -> set[str]:
     return {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
 
@@ -266,7 +276,7 @@ def examine(prepared: Prepared, conversation: Conversation, order: bytes) -> Fin
     names: dict[str, Any] = {"__name__": "tests", REPLY: conversation.reply}
     step: Script | Comparison | Agreement | None = None
     try:
-        conversation.start(order, prepared.ahead)
+        conversation.start(order, prepared.ahead, prepared.calls)
         stand_ins = {name: StandIn(conversation, name) for name in prepared.defined}
         names.update(stand_ins)  # set-up may use them
         exec(prepared.prelude, names)
@@ -279,6 +289,10 @@ def examine(prepared: Prepared, conversation: Conversation, order: bytes) -> Fin
         return _over(conversation)
     except BaseException as raised:
         return _over(conversation) if conversation.over else _raised(raised, step, conversation)
+    finally:
+        # What was returned hangs on these, and these on each other; the next check wants the room.
+        names.clear()
+        conversation.forget()
     return _over(conversation) if conversation.over else PASSED
 
 

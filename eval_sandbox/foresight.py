@@ -10,6 +10,7 @@ candidate what that result should have been.
 """
 
 import ast
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
@@ -67,29 +68,38 @@ class _Walk:
     def block(self, body: list[ast.stmt]) -> bool:
         """Whether every use of the candidate in a list of statements was foreseen."""
         checks: dict[str, ast.FunctionDef] = {}
-        for statement in body:
+        called: set[str] = set()
+        statements, body[:] = list(body), []
+        for place, statement in enumerate(statements):
             if isinstance(statement, ast.FunctionDef) and _is_plain(statement):
                 checks[statement.name] = statement
+                body.append(statement)
                 continue
-            try:
-                self._statement(statement, checks)
-            except _StopError:
-                self.stopped = True
+            if (check := self._called(statement, checks)) is not None:
+                called.add(check.name)
+                body += self._check(check, statement)
+            else:
+                body.append(statement)
+                self._tried(statement, checks)
+            if self.stopped:
+                body += statements[place + 1 :]
                 return False
-        return not self._left_over(checks)
+        return not any(self._uses(checks[name]) for name in checks.keys() - called)
 
-    def _left_over(self, checks: dict[str, ast.FunctionDef]) -> bool:
-        return any(self._uses(check) for check in checks.values())
+    def _tried(self, statement: ast.stmt, checks: dict[str, ast.FunctionDef]) -> None:
+        try:
+            self._statement(statement, checks)
+        except _StopError:
+            self.stopped = True
 
     def _statement(self, statement: ast.stmt, checks: dict[str, ast.FunctionDef]) -> None:
-        check = self._called(statement, checks)
-        if check is not None:
-            self._check(check, statement)
-        elif not self._uses(statement):
+        if not self._uses(statement):
             if any(name in checks for name in _names(statement)):
                 raise _StopError
         elif isinstance(statement, ast.Assert):
             statement.test = self._expression(statement.test)
+            if statement.msg is not None and self._uses(statement.msg):
+                raise _StopError
         elif isinstance(statement, (ast.Expr, ast.Assign)):
             statement.value = self._expression(statement.value)
             if any(self._uses(target) for target in getattr(statement, "targets", [])):
@@ -104,18 +114,25 @@ class _Walk:
         match statement:
             case ast.Expr(ast.Call(ast.Name(name), [ast.Name(given)], [])):
                 if name in checks and given in self._names:
-                    return checks.pop(name)
+                    return checks[name]
         return None
 
-    def _check(self, check: ast.FunctionDef, statement: ast.stmt) -> None:
-        given = statement.value.args[0].id  # type: ignore[attr-defined]
+    def _check(self, check: ast.FunctionDef, statement: ast.stmt) -> list[ast.stmt]:
+        """A copy of the function for this call alone, and the call of that copy.
+
+        The function itself stays as it was: it may be called again, with something else.
+        """
+        check, statement = copy.deepcopy(check), copy.deepcopy(statement)
+        number = self._first + len(self.calls)
+        check.name = f"{check.name}__{number}"
+        call = statement.value  # type: ignore[attr-defined]
+        call.func.id, given = check.name, call.args[0].id
         parameter = check.args.args[0].arg
-        inside = _Walk(self._names | {parameter}, self._first + len(self.calls))
-        done = inside.block(check.body)
+        inside = _Walk(self._names | {parameter}, number)
+        self.stopped = not inside.block(check.body)
         for name, args, kwargs in inside.calls:
             self.calls.append((given if name == parameter else name, args, kwargs))
-        if not done:
-            raise _StopError
+        return [check, statement]
 
     def _uses(self, node: ast.AST) -> bool:
         return any(name in self._names for name in _names(node))
