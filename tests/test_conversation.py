@@ -135,6 +135,30 @@ CROSSING = {
         "assert f(1) == 1\nassert f(1) == 2",
     ),
     "what a call printed": ("def f(x): print(x); return x", "assert f(1) == 1"),
+    "a dict that is put in another order": (
+        "def f(d): d['a'] = d.pop('a')",
+        "d = {'a': 1, 'b': 2}\nf(d)\nassert list(d) == ['b', 'a']",
+    ),
+    "a list beside an iterator that the program uses up": (
+        "def f(xs, more): xs.extend(more)",
+        "xs = [1]\nf(xs, iter([1, 2, 3]))\nassert xs == [1, 1, 2, 3]",
+    ),
+    "an object that is looked at between two calls": (
+        "class N:\n    n = 0\ndef f(x):\n    N.n += 1\n    return N()",
+        "assert f(1).n == 1\nassert f(2).n == 2",
+    ),
+    "an answer in the place of another's": (
+        "class N: n = 1\ndef f(x): return N()\ndef g(x): return 7",
+        "x = f(1)\nassert x.n == 7\nassert g(2) == 1",
+    ),
+    "one check of two functions, the second wrong": (
+        "def double(x): return 2 * x\ndef square(x): return x + 9",
+        "def check(g):\n    assert g(2) == 4\ncheck(double)\ncheck(square)",
+    ),
+    "one check of two functions": (
+        "def double(x): return 2 * x\ndef square(x): return x * x",
+        "def check(g):\n    assert g(2) == 4\ncheck(double)\ncheck(square)",
+    ),
 }
 
 
