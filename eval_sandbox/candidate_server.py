@@ -373,6 +373,7 @@ def main(
         packages: what to import besides `PRELOADED`.
     """
     memory, processes, file_bytes = limits
+    (link,) = confine.gather(link)
     os.umask(0o077)
     server = Server(link, isolated, file_bytes)
     if not isolated:

@@ -4,6 +4,7 @@ All of this is Linux; the numbers of system calls are those of x86-64 and of aar
 """
 
 import ctypes
+import fcntl
 import os
 import resource
 from collections.abc import Callable
@@ -17,8 +18,12 @@ _DETACH = 2
 _REMOUNT, _BIND, _RELATIME = 1 << 5, 1 << 12, 1 << 21
 _FLAGS = 2 | 4 | 8 | 1024  # nosuid, nodev, noexec, noatime
 _MOST_DESCRIPTORS = 64
+_FIRST = 3
+"""The number of the first descriptor that is no standard stream."""
+_EVERY_NUMBER = 1 << 20
+"""More than a process of this host may have open by default (proc(5), `nr_open`)."""
 _ASIDE = 40
-"""Above every descriptor that a server has open."""
+"""Above every descriptor that a server has open: see `gather`."""
 _TO_SAY_SO = 64 << 20
 
 # PyDLL keeps the interpreter's lock during the call, as a fork needs it.
@@ -105,10 +110,27 @@ def forbid_new_privileges() -> None:
         raise OSError(ctypes.get_errno(), "no_new_privs")
 
 
+def gather(*descriptors: int) -> tuple[int, ...]:
+    """Give the links of a server the numbers from 3 on, and close every other descriptor.
+
+    They come from a process that may have hundreds open, so with any number.
+
+    Returns:
+        Their new numbers.
+    """
+    end = _FIRST + len(descriptors)
+    aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, end) for descriptor in descriptors]
+    places = tuple(range(_FIRST, end))
+    for place, descriptor in zip(places, aside, strict=True):
+        os.dup2(descriptor, place, inheritable=False)
+    os.closerange(end, _EVERY_NUMBER)
+    return places
+
+
 def keep_only(descriptors: tuple[int | None, ...]) -> None:
     """Give descriptors the numbers from 0 on, in this order, and close every other.
 
-    None leaves what has that number.
+    None leaves what has that number. A server has none open above `_ASIDE`.
     """
     aside = {n: os.dup2(d, _ASIDE + n) for n, d in enumerate(descriptors) if d is not None}
     for place, descriptor in aside.items():

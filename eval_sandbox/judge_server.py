@@ -347,6 +347,7 @@ def _lines(text: str) -> list[str]:
 
 def main(asked: int, candidates: int, isolated: bool, limits: tuple[int, int, int]) -> None:
     """Judge what comes on the socket `asked`, with candidates from the socket `candidates`."""
+    asked, candidates = confine.gather(asked, candidates)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     # What the tests decode and expect is larger than what a program holds.

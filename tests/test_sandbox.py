@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from eval_sandbox.attacks import CALLS
 from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.host import SandboxUnavailable, cure, explain, interpreter
 from eval_sandbox.judge import judge
-from eval_sandbox.problem import Completion, Problem
+from eval_sandbox.problem import Call, Completion, Problem, Script
 from eval_sandbox.sandbox import check_host
+from eval_sandbox.verdict import Outcome
 
 ROOT = Path(__file__).parent.parent
 PROBLEM = Problem(task_id="p", instruction="", prompt="", entry_point="f", tests=CALLS)
@@ -45,6 +47,42 @@ def test_candidates_never_run_with_the_real_uid_of_root():
 
     assert found is not None
     assert "0" not in found.split()[1:]
+
+
+OPEN = "import os\nopen_ones = []\nfor number in range(4096):\n    try: os.fstat(number)\n    except OSError: continue\n    open_ones.append(number)\n"
+
+
+@pytest.fixture
+def many_open():
+    """As in a process of Ray's, hundreds of descriptors are open when a sandbox starts."""
+    opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "program, test, trusted",
+    {
+        "a candidate": (
+            f"{OPEN}def f(): return open_ones",
+            Call(args=(), kwargs={}, expected=[0, 1, 2, 3, 4]),
+            True,
+        ),
+        "a user's own tests": (
+            "def f(): return 1",
+            Script(source=f"{OPEN}assert f() and open_ones == [0, 1, 2, 3, 4, 5], open_ones"),
+            False,
+        ),
+    }.values(),
+    ids=["a candidate", "a user's own tests"],
+)
+def test_no_link_of_ours_is_open_in(program, test, trusted, many_open):
+    asked = replace(PROBLEM, tests=(test,), trusted=trusted)
+
+    verdict = judge(asked, Completion(task_id="p", text=program, whole=True), Judging())
+
+    assert verdict.outcome is Outcome.PASSED, verdict
 
 
 def test_installed_packages_are_no_part_of_what_candidates_see():
