@@ -19,16 +19,17 @@ import select
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, NoReturn
 
 from eval_sandbox import candidate, confine, seccomp
+from eval_sandbox.usage import Usage, open_processes
 
 HOME = "/tmp"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 ORDER = struct.Struct("<ddQQ?")
-REPORT = struct.Struct("<iBdd")
+REPORT = struct.Struct("<iBddd")
 _TICK_SECONDS = 0.05
 _REPLIES, _CALLS = 3, 4
 _UNPRIVILEGED = 65534
@@ -76,12 +77,14 @@ class Report(NamedTuple):
     reason: Reason
     cpu_seconds: float
     wall_seconds: float
+    withheld_seconds: float
+    """Of these: its first process was ready, and the host had no processor for it."""
 
     @classmethod
     def read(cls, message: bytes) -> "Report":
         """The report in a message."""
-        status, reason, cpu, wall = REPORT.unpack(message)
-        return cls(status, Reason(reason), cpu, wall)
+        status, reason, *seconds = REPORT.unpack(message)
+        return cls(status, Reason(reason), *seconds)
 
 
 class Server:
@@ -101,8 +104,7 @@ class Server:
         if isolated:
             for path in DEVICES:
                 confine.make_read_only(path)
-        self._processes = _open_processes() if isolated else None
-        self._tick = os.sysconf("SC_CLK_TCK")
+        self._processes = open_processes() if isolated else None
         self._started = mmap.mmap(-1, mmap.PAGESIZE)  # shared with a clone until it is confined
 
     def serve(self) -> None:
@@ -124,21 +126,26 @@ class Server:
         pid, process = self._clone()
         if pid == 0:
             self._become(allowance, descriptors)
-        calls, replies, output, *others = descriptors
-        for descriptor in (calls, replies, *others):
+        calls, replies, output, *streams = descriptors
+        outputs = (output, *streams[1:])
+        for descriptor in (calls, replies, *streams[:1]):
             os.close(descriptor)
-        reason = self._watch(pid, process, allowance, output, began)
+        usage = Usage(self._processes, pid)
+        reason = self._watch(pid, process, allowance, usage, outputs, began)
         if not self._isolated:
             _kill_group(pid)
-        _, status, used = os.wait4(pid, 0)
         wall = time.monotonic() - began
-        if os.lseek(output, 0, os.SEEK_END) > allowance.output_bytes:
+        long = allowance.dialogue or wall > _TICK_SECONDS
+        withheld = usage.first_withheld_seconds() if long else 0.0
+        _, status, used = os.wait4(pid, 0)
+        if _length(outputs) > allowance.output_bytes:
             reason = Reason.OUTPUT
-        os.close(output)
-        cpu = used.ru_utime + used.ru_stime
+        for descriptor in outputs:
+            os.close(descriptor)
+        cpu = max(used.ru_utime + used.ru_stime, usage.cpu_seconds)
         if reason is Reason.ENDED:
             reason = self._how_it_ended(status, cpu, allowance)
-        return REPORT.pack(status, reason, cpu, wall)
+        return REPORT.pack(status, reason, cpu, wall, withheld)
 
     def _how_it_ended(self, status: int, cpu: float, allowance: Allowance) -> Reason:
         if not self._started[0]:
@@ -164,17 +171,23 @@ class Server:
         candidate.answer(_CALLS, _REPLIES)
 
     def _watch(
-        self, pid: int, process: int, allowance: Allowance, output: int, began: float
+        self,
+        pid: int,
+        process: int,
+        allowance: Allowance,
+        usage: Usage,
+        outputs: tuple[int, ...],
+        began: float,
     ) -> Reason:
         """Wait for the end of a candidate, and bring it about where it does not come."""
         self._poll.register(process, select.POLLIN)
         try:
             while True:
-                left = self._left(allowance.wall_seconds, began)
+                left = _left(allowance.wall_seconds, usage, began)
                 ready = self._poll.poll(max(0.0, min(left, _TICK_SECONDS)) * 1000)
                 reason = self._verdict(ready, process, left)
                 if reason is None and not ready:
-                    reason = self._excess(pid, allowance, output)
+                    reason = _excess(allowance, usage, outputs)
                 if reason is None:
                     continue
                 if reason is not Reason.ENDED:
@@ -184,13 +197,6 @@ class Server:
             self._poll.unregister(process)
             os.close(process)
 
-    def _left(self, wall_seconds: float, began: float) -> float:
-        """Seconds until a candidate has had its time; what a busy host kept from it is added."""
-        passed = time.monotonic() - began
-        if passed < wall_seconds or self._processes is None or passed > 10 * wall_seconds:
-            return wall_seconds - passed
-        return wall_seconds + _waited(self._processes) - passed
-
     def _verdict(self, ready: list[tuple[int, int]], process: int, left: float) -> Reason | None:
         if any(descriptor == process for descriptor, _ in ready):
             return Reason.ENDED
@@ -198,19 +204,6 @@ class Server:
             self._link.recv(1)
             return Reason.ASKED
         return Reason.WALL if left <= 0 else None
-
-    def _excess(self, pid: int, allowance: Allowance, output: int) -> Reason | None:
-        """What a candidate that has run for a while uses too much of, if anything."""
-        if os.fstat(output).st_size > allowance.output_bytes:
-            return Reason.OUTPUT
-        if self._processes is None:
-            # The clock of one process, by its number (clock_getcpuclockid(3)).
-            spent = time.clock_gettime(~pid << 3 | 2)
-            return Reason.CPU if spent > allowance.cpu_seconds else None
-        cpu, memory = _used(self._processes, self._tick)
-        if cpu > allowance.cpu_seconds:
-            return Reason.CPU
-        return Reason.MEMORY if memory > allowance.together else None
 
     def _prepare_home(self) -> None:
         """An empty folder: the one of the last candidate where that did not touch it."""
@@ -227,56 +220,37 @@ class Server:
         self._untouched = _look()
 
 
+def _left(wall_seconds: float, usage: Usage, began: float) -> float:
+    """Seconds until a candidate has had its time; what a busy host kept from it is added."""
+    passed = time.monotonic() - began
+    if passed < wall_seconds or passed > 10 * wall_seconds:
+        return wall_seconds - passed
+    return wall_seconds + usage.withheld_seconds() - passed
+
+
+def _excess(allowance: Allowance, usage: Usage, outputs: tuple[int, ...]) -> Reason | None:
+    """What a candidate that has run for a while uses too much of, if anything."""
+    if _length(outputs) > allowance.output_bytes:
+        return Reason.OUTPUT
+    usage.look()
+    if usage.cpu_seconds > allowance.cpu_seconds:
+        return Reason.CPU
+    return Reason.MEMORY if usage.resident_bytes > allowance.together else None
+
+
+def _length(outputs: tuple[int, ...]) -> int:
+    """Bytes that were written, standard output and standard error together."""
+    return sum(os.fstat(output).st_size for output in outputs)
+
+
 def _look() -> tuple[int, ...]:
     """All that shows whether anything in the folder was ever changed."""
     folder, system = os.stat("."), os.statvfs(".")
     return (
-        *(folder.st_ctime_ns, folder.st_mtime_ns, folder.st_mode, folder.st_uid, folder.st_gid),
-        *(folder.st_nlink, folder.st_size, system.f_ffree, system.f_bfree),
+        *(folder.st_ctime_ns, folder.st_mtime_ns, folder.st_atime_ns),
+        *(folder.st_mode, folder.st_uid, folder.st_gid, folder.st_nlink, folder.st_size),
+        *(system.f_ffree, system.f_bfree),
     )
-
-
-def _open_processes() -> int | None:
-    """This namespace's /proc, for the server alone: candidates find no such folder."""
-    try:
-        descriptor = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-        confine.unmount("/proc")
-    except OSError:
-        return None
-    return descriptor
-
-
-def _used(processes: int, tick: int) -> tuple[float, int]:
-    """CPU seconds and resident bytes of every process but the server (proc(5), `stat`)."""
-    cpu, pages = 0, 0
-    for text in _each(processes, "stat"):
-        fields = text.rpartition(b")")[2].split()
-        cpu += sum(map(int, fields[11:15]))
-        pages += int(fields[21])
-    return cpu / tick, pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _each(processes: int, file: str) -> Iterator[bytes]:
-    """One file of /proc for every process but the server."""
-    for name in os.listdir(processes):
-        if name.isdecimal() and name != "1":
-            try:
-                descriptor = os.open(f"{name}/{file}", os.O_RDONLY, dir_fd=processes)
-                with open(descriptor, "rb") as content:
-                    text = content.read()
-            except OSError:
-                continue  # it ended meanwhile
-            yield text
-
-
-def _waited(processes: int) -> float:
-    """Seconds for which every process at once was ready but not run, at the most.
-
-    The shortest wait of any: one of them that slept all the time was kept from nothing.
-    Second field of `schedstat`, in nanoseconds (Documentation/scheduler/sched-stats.rst).
-    """
-    waits = [int(text.split()[1]) for text in _each(processes, "schedstat")]
-    return min(waits, default=0) / 1e9
 
 
 def _kill_group(pid: int) -> None:
@@ -287,14 +261,18 @@ def _kill_group(pid: int) -> None:
 
 
 def _emptied() -> tuple[int, ...]:
-    """The working folder, without isolation, with nothing in it."""
+    """The working folder, without isolation, with nothing in it.
+
+    Raises:
+        OSError: a program left what cannot be removed, so this folder is of no use any more.
+    """
     import shutil
 
     for entry in os.scandir("."):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            os.unlink(entry.path)
+        try:
+            shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+        except Exception as error:  # folders may be too deep even to be walked
+            raise OSError(f"{entry.name!r} cannot be removed") from error
     return _look()
 
 

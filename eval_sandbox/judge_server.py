@@ -105,28 +105,30 @@ class Judge:
     def _judge(self, digest: str, check: Check) -> tuple[Finding, float, float]:
         """First the tests that share a process, then each dialogue by itself, on one budget."""
         problem = self._problems[digest]
-        finding, cpu, wall = PASSED, 0.0, 0.0
+        finding, reports = PASSED, []
         if any(test[0] != "dialogue" for test in problem["tests"]):
             try:
                 prepared = self._prepared.get(digest) or prepare(problem)
             except BrokenReferenceError as error:
-                return Finding(Outcome.SANDBOX_ERROR, f"the reference fails: {error}"), cpu, wall
+                return Finding(Outcome.SANDBOX_ERROR, f"the reference fails: {error}"), 0.0, 0.0
             self._prepared[digest] = prepared
-            finding, cpu, wall = self._conversation(prepared, problem["trusted"], check)
+            finding, report = self._conversation(prepared, problem["trusted"], check)
+            reports.append(report)
         for kind, *given in problem["tests"]:
             if kind == "dialogue" and finding.outcome is Outcome.PASSED:
-                left = _left(check.allowance, cpu, wall)
+                left = left_of(check.allowance, reports)
                 if left is None:
-                    detail = "the tests together took too long"
-                    return Finding(Outcome.TIMED_OUT, detail), cpu, wall
+                    finding = Finding(Outcome.TIMED_OUT, "the tests together took too long")
+                    break
                 stdin, stdout = given
                 finding, report = self._dialogue(stdin, stdout, check, left)
-                cpu, wall = cpu + report.cpu_seconds, wall + report.wall_seconds
+                reports.append(report)
+        cpu, wall = sum(r.cpu_seconds for r in reports), sum(r.wall_seconds for r in reports)
         return finding, cpu, wall
 
     def _conversation(
         self, prepared: Prepared, trusted: bool, check: Check
-    ) -> tuple[Finding, float, float]:
+    ) -> tuple[Finding, Report]:
         calls, to_candidate = os.pipe()
         from_candidate, replies = os.pipe()
         output = os.memfd_create("output")
@@ -145,7 +147,7 @@ class Judge:
             else:
                 finding = self._apart(prepared, ends, check)
             report = self._report(output)
-        return concluded(finding, report, check.allowance), report.cpu_seconds, report.wall_seconds
+        return concluded(finding, report, check.allowance), report
 
     def _order(self, allowance: Allowance, descriptors: list[int]) -> None:
         try:
@@ -294,12 +296,14 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _left(allowance: Allowance, cpu: float, wall: float) -> Allowance | None:
-    """What is left of the budget; None when nothing is."""
-    cpu_left, wall_left = allowance.cpu_seconds - cpu, allowance.wall_seconds - wall
-    if cpu_left <= 0 or wall_left <= 0:
+def left_of(allowance: Allowance, reports: list[Report]) -> Allowance | None:
+    """What the reports leave of a budget, for the next dialogue; None when that is nothing."""
+    cpu = allowance.cpu_seconds - sum(report.cpu_seconds for report in reports)
+    wall = allowance.wall_seconds
+    wall -= sum(report.wall_seconds - report.withheld_seconds for report in reports)
+    if cpu <= 0 or wall <= 0:
         return None
-    return allowance._replace(cpu_seconds=cpu_left, wall_seconds=wall_left, dialogue=True)
+    return allowance._replace(cpu_seconds=cpu, wall_seconds=wall, dialogue=True)
 
 
 def _heard(

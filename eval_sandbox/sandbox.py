@@ -57,6 +57,7 @@ _CANDIDATES = (
     "encoding",
     "seccomp",
     "tags",
+    "usage",
 )
 _JUDGE = (
     *_CANDIDATES,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from eval_sandbox.candidate_server import Allowance, Reason, Report
 from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.judge import Worker, assemble, judge_all
+from eval_sandbox.judge_server import left_of
 from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script
 from eval_sandbox.verdict import Outcome
 
@@ -148,6 +150,17 @@ def test_outcome_of_a_dialogue_that_is(program, outcome):
     assert verdict(program, Dialogue(stdin="41\n", stdout="42\n")).outcome is outcome
 
 
+@pytest.mark.parametrize("share, outcome", [(1, Outcome.PASSED), (9, Outcome.OUTPUT_LIMIT)])
+def test_the_output_limit_of_a_dialogue_is_for_both_streams_together(share, outcome):
+    program = (
+        "import sys\nx = int(input())\nsys.stderr.write('x' * x)\nsys.stdout.write(' ' * x)"
+        "\nsys.stdout.flush()\nsys.stderr.flush()"
+    )
+    half = 15 * 1024 * share
+
+    assert verdict(program, Dialogue(stdin=str(half), stdout="")).outcome is outcome
+
+
 def test_each_dialogue_is_a_fresh_run_in_a_fresh_folder():
     program = "import os\nprint(os.path.exists('left'))\nopen('left', 'w').close()"
     dialogues = [Dialogue(stdin="", stdout="False")] * 2
@@ -190,6 +203,34 @@ def test_cpu_time_counts_child_processes_and_not_sleep():
     assert judged.outcome is Outcome.PASSED
     assert 0.28 < judged.cpu_seconds < 0.58
     assert judged.wall_seconds > 0.6
+
+
+def test_cpu_time_of_a_child_that_nobody_waits_for_counts():
+    program = (
+        "import os, signal, time\n"
+        "def f():\n"
+        "    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "    if os.fork() == 0:\n"
+        "        while time.process_time() < 0.5: pass\n"
+        "        os._exit(0)\n"
+        "    try: os.wait()\n"
+        "    except ChildProcessError: pass\n"
+    )
+
+    judged = verdict(program, call(expected=None))
+
+    assert judged.outcome is Outcome.PASSED
+    assert 0.35 < judged.cpu_seconds < 0.7
+
+
+def test_time_that_the_host_withheld_is_nothing_that_a_dialogue_used():
+    allowance = Allowance(5.0, 30.0, 1 << 30, 1 << 18, dialogue=True)
+    report = Report(0, Reason.ENDED, cpu_seconds=1.0, wall_seconds=20.0, withheld_seconds=15.0)
+
+    left = left_of(allowance, [report, report])
+
+    assert left == allowance._replace(cpu_seconds=3.0, wall_seconds=20.0)
+    assert left_of(allowance, [report] * 5) is None
 
 
 def test_children_that_burn_cpu_together_use_up_the_budget():
