@@ -23,7 +23,7 @@ from types import CodeType, TracebackType
 from typing import Any, NoReturn
 
 from eval_sandbox import codec, confine
-from eval_sandbox.channel import MAX_FRAME, ClosedError, Frames, send
+from eval_sandbox.channel import LONGEST_ORDER, MAX_FRAME, ClosedError, Frames, send
 
 MUTABLE = frozenset({"list", "dict", "set", "bytearray", "deque", "OrderedDict", "Counter"})
 _MESSAGE = 200
@@ -33,7 +33,7 @@ class _Peer:
     """Both pipes, and the objects and functions that crossed as numbers."""
 
     def __init__(self, calls: int, replies: int) -> None:
-        self.frames = Frames(calls)
+        self.frames = Frames(calls, LONGEST_ORDER)
         self.replies = replies
         self.names: dict[str, Any] = {}
         self.objects: list[Any] = []
@@ -87,7 +87,7 @@ class _Peer:
         except BaseException as raised:
             kind, what = request[:2]
             missing = what if kind == "call" and what not in self.names else ""
-            self.reply("raised", *_told(raised, missing))
+            self.reply("raised", *_in_words(raised, missing))
 
     def _perform(self, kind: str, what: Any, *rest: Any) -> None:
         target = self.names[what] if isinstance(what, str) else self.objects[what]
@@ -134,10 +134,11 @@ def answer(calls: int, replies: int) -> NoReturn:
 
 def _loads(peer: _Peer) -> bool:
     preamble, program = marshal.loads(peer.frames.next())
+    peer.names = namespace("candidate")
     try:
-        peer.names = load(preamble, program, "candidate")
+        load(preamble, program, peer.names)
     except BaseException as raised:
-        peer.reply("broken", *_told(raised))
+        peer.reply("broken", *_in_words(raised))
         return False
     return True
 
@@ -152,7 +153,7 @@ def _answer_ahead(peer: _Peer) -> bool:
             value = peer.names[name](*args, **kwargs)
             peer.reply("value", codec.digest(value) if number in digested else value, None)
         except BaseException as raised:
-            peer.reply("raised", *_told(raised, name if name not in peer.names else ""))
+            peer.reply("raised", *_in_words(raised, name if name not in peer.names else ""))
             break
         if peer.objects:
             break  # a later call might change what the tests have not looked at yet
@@ -181,18 +182,20 @@ def rehearse(program: str, name: str, argument: Any) -> None:
         os.close(end)
 
 
-def load(preamble: str, program: str, name: str) -> dict[str, Any]:
-    """Run a program as a module; the names that it leaves."""
-    module = type(sys)(name)
-    sys.modules[name] = module
-    names = module.__dict__
+def namespace(name: str) -> dict[str, Any]:
+    """The names of a new module."""
+    module = sys.modules[name] = type(sys)(name)
+    return module.__dict__
+
+
+def load(preamble: str, program: str, names: dict[str, Any]) -> None:
+    """Run a program as a module with these names."""
     if preamble:
         exec(compile(preamble, "<preamble>", "exec", dont_inherit=True), names)
     exec(compile(program, "<program>", "exec", dont_inherit=True), names)
-    return names
 
 
-def _told(raised: BaseException, missing: str = "") -> tuple[str, str, int]:
+def _in_words(raised: BaseException, missing: str = "") -> tuple[str, str, int]:
     """Name of the nearest builtin exception, a message of bounded length, the program's line."""
     kind = next(base for base in type(raised).__mro__ if base.__name__ in codec.SHARED)
     if missing and isinstance(raised, KeyError) and raised.args == (missing,):
@@ -222,30 +225,50 @@ def converse() -> NoReturn:
     import atexit
     import threading
 
-    preamble, program = marshal.loads(Frames(4).next())
+    preamble, program = marshal.loads(Frames(4, LONGEST_ORDER).next())
     os.close(4)
     streams = ((0, "r", "stdin"), (1, "w", "stdout"), (2, "w", "stderr"))
     for descriptor, mode, name in streams:
         setattr(sys, name, open(descriptor, mode, encoding="utf-8", errors="surrogateescape"))
-    status = _status_of(preamble, program)
+    ours = sys.stdout
+    names = namespace("__main__")
+    status = _status_of(preamble, program, names)
     threading._shutdown()  # type: ignore[attr-defined] # waits for threads as the interpreter does
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        status = status or 120
-    os._exit(status)
+    status = _flushed(sys.stdout, status)
+    _let_go(names)
+    os._exit(_flushed(ours, status))
 
 
-def _status_of(preamble: str, program: str) -> int:
+def _status_of(preamble: str, program: str, names: dict[str, Any]) -> int:
     try:
-        load(preamble, program, "__main__")
+        load(preamble, program, names)
     except SystemExit as left:
         if left.code is None or isinstance(left.code, int):
             return (left.code or 0) & 0xFF
         return 1
     except BaseException as raised:
-        kind, message, line = _told(raised)
+        kind, message, line = _in_words(raised)
         send(3, codec.encode((kind, message, line), MAX_FRAME))
         return 1
     return 0
+
+
+def _let_go(names: dict[str, Any]) -> None:
+    """Forget all that the program made, as the interpreter does: its own files are flushed so."""
+    import gc
+
+    gc.collect()  # also puts a file before its buffer in the order of what is collected next
+    for name in names:
+        if name != "__builtins__":
+            names[name] = None
+    gc.collect()
+
+
+def _flushed(stream: Any, status: int) -> int:
+    """The exit status after `stream` was flushed; the interpreter's where that fails."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return status or 120
+    return status

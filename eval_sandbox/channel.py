@@ -4,7 +4,9 @@ import os
 import select
 
 MAX_FRAME = 16 << 20
-"""Longest frame either side reads or writes, in bytes; a longer result is an output_limit."""
+"""Longest frame that is read from a candidate, in bytes; a longer result is an output_limit."""
+LONGEST_ORDER = 1 << 30
+"""Longest frame that is read from our own side: a problem and a program, in bytes."""
 
 _CHUNK = 1 << 16
 
@@ -34,8 +36,15 @@ def send(descriptor: int, payload: bytes) -> None:
 class Frames:
     """Reads frames from one descriptor."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, longest: int = MAX_FRAME) -> None:
+        """Begin to read.
+
+        Args:
+            descriptor: a pipe or socket.
+            longest: bytes that a frame may have.
+        """
         self.descriptor = descriptor
+        self._longest = longest
         self._kept = bytearray()
         self._at = 0
         self.ended = False
@@ -45,7 +54,7 @@ class Frames:
 
         Raises:
             ClosedError: the other side closed before a whole frame was there.
-            TooLongError: more than `MAX_FRAME` is announced.
+            TooLongError: more than `longest` is announced.
         """
         while (frame := self.arrived()) is None:
             if self.ended:
@@ -57,13 +66,13 @@ class Frames:
         """The next frame if all of it was read already.
 
         Raises:
-            TooLongError: more than `MAX_FRAME` is announced.
+            TooLongError: more than `longest` is announced.
         """
         begin = self._at + 4
         if len(self._kept) < begin:
             return None
         end = begin + int.from_bytes(self._kept[self._at : begin], "little")
-        if end - begin > MAX_FRAME:
+        if end - begin > self._longest:
             raise TooLongError
         if len(self._kept) < end:
             return None
@@ -90,5 +99,5 @@ class Frames:
 
     def read_at_hand(self) -> None:
         """Take what is there now, without waiting."""
-        while not self.ended and len(self._kept) - self._at <= MAX_FRAME + 4 and self.wait(0):
+        while not self.ended and len(self._kept) - self._at <= self._longest + 4 and self.wait(0):
             self.read()

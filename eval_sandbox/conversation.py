@@ -23,6 +23,8 @@ from eval_sandbox.foresight import Call
 
 _FIRST_PATIENCE_MS, _LONGEST_PATIENCE_MS = 4, 64
 _MESSAGE, _MOST_LINES = 300, 1 << 31
+MAX_REPLIES = 16 * MAX_FRAME
+"""Bytes of all replies to one check: tests may keep every one of them."""
 _MUTABLE = (list, dict, set, bytearray, deque)
 
 
@@ -35,6 +37,8 @@ class Over(Enum):
     """The program does not load."""
     MALFORMED = "malformed"
     TOO_LARGE = "too large"
+    TOO_MUCH = "too much"
+    """Each reply could be read, but not all of them."""
     MEMORY = "memory"
     """The program does not load for want of memory."""
 
@@ -75,6 +79,7 @@ class Conversation:
         self._known: Sequence[Call] = ()
         self._ahead: list[Any] = []
         self._all_ahead_came = False
+        self._room = MAX_REPLIES
         self._functions: list[Callable[..., Any]] = []
         self._has_handles = False
         self.over: Over | None = None
@@ -149,7 +154,11 @@ class Conversation:
             frame = None
             if patient and self._ended is not None:
                 frame = self._patiently(self._ended)
-            reply = codec.decode(self._frames.next() if frame is None else frame, self._adopt)
+            frame = self._frames.next() if frame is None else frame
+            self._room -= len(frame)
+            if self._room < 0:
+                return self._end(Over.TOO_MUCH)
+            reply = codec.decode(frame, self._adopt)
             if type(reply) is not tuple or len(reply) != _LENGTHS.get(reply[0], -1):
                 raise codec.MalformedError
             return reply

@@ -18,7 +18,7 @@ from typing import Any
 from eval_sandbox import codec, plus
 from eval_sandbox.channel import MAX_FRAME
 from eval_sandbox.comparison import render, same
-from eval_sandbox.conversation import Conversation, Over, OverError, StandIn
+from eval_sandbox.conversation import MAX_REPLIES, Conversation, Over, OverError, StandIn
 from eval_sandbox.foresight import REPLY, Call, foresee
 from eval_sandbox.verdict import Finding, Outcome
 
@@ -99,6 +99,17 @@ class Prepared:
 
 class BrokenReferenceError(Exception):
     """The published reference does not do what its own benchmark needs: our input is wrong."""
+
+
+def ready(problem: dict[str, Any]) -> Prepared | Finding:
+    """`prepare`, or what is wrong with the problem: our input's fault, and no candidate's."""
+    try:
+        return prepare(problem)
+    except BrokenReferenceError as error:
+        detail = f"the reference fails: {error}"
+    except (Exception, SystemExit) as error:  # whatever the problem's own code raises
+        detail = f"the tests cannot be prepared: {type(error).__name__}: {_text(error)}"
+    return Finding(Outcome.SANDBOX_ERROR, detail)
 
 
 def prepare(problem: dict[str, Any]) -> Prepared:
@@ -306,6 +317,9 @@ def _over(conversation: Conversation) -> Finding | None:
             return Finding(Outcome.FAILED, "wrote something to the descriptor of its replies")
         case Over.TOO_LARGE:
             return Finding(Outcome.OUTPUT_LIMIT, f"returned more than {MAX_FRAME >> 20} MiB")
+        case Over.TOO_MUCH:
+            detail = f"returned more than {MAX_REPLIES >> 20} MiB in all"
+            return Finding(Outcome.OUTPUT_LIMIT, detail)
     return None
 
 

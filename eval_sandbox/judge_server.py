@@ -15,18 +15,16 @@ import select
 import signal
 import socket
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from eval_sandbox import codec, confine, seccomp
 from eval_sandbox.candidate_server import DEVICES, REPORT, Allowance, Reason, Report
-from eval_sandbox.channel import MAX_FRAME, ClosedError, Frames, TooLongError, send
+from eval_sandbox.channel import LONGEST_ORDER, MAX_FRAME, ClosedError, Frames, TooLongError, send
 from eval_sandbox.conversation import Conversation
-from eval_sandbox.examine import PASSED, BrokenReferenceError, Prepared, examine, prepare
+from eval_sandbox.examine import PASSED, Prepared, examine, ready
 from eval_sandbox.verdict import Finding, Outcome
 
-MOST_PROBLEMS = 4096
 _OWN_SECONDS = 2
 """CPU time that a check may take here beyond what the candidate may."""
 
@@ -59,8 +57,8 @@ class Judge:
         limits: tuple[int, int, int],
     ) -> None:
         self._asked, self._candidates = asked, candidates
-        self._requests = Frames(asked.fileno())
-        self._problems: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._requests = Frames(asked.fileno(), LONGEST_ORDER)
+        self._problems: dict[str, dict[str, Any]] = {}
         self._prepared: dict[str, Prepared] = {}
         self._clone = confine.cloner(confine.NEW_PID if isolated else 0)
         self._drop = confine.capability_dropper()
@@ -81,7 +79,7 @@ class Judge:
     ) -> tuple[Any, ...]:
         """(outcome, detail, CPU seconds, wall seconds) of one check."""
         if problem is not None:
-            self._keep(digest, problem)
+            self._problems[digest] = problem
         check = Check(preamble, program, Allowance(*limits))
         self._budget(check.allowance.cpu_seconds)
         try:
@@ -89,12 +87,6 @@ class Judge:
         except CandidatesGoneError as error:
             finding, cpu, wall = Finding(Outcome.SANDBOX_ERROR, str(error)), 0.0, 0.0
         return finding.outcome.value, finding.detail, cpu, wall
-
-    def _keep(self, digest: str, problem: dict[str, Any]) -> None:
-        self._problems[digest] = problem
-        while len(self._problems) > MOST_PROBLEMS:
-            forgotten, _ = self._problems.popitem(last=False)
-            self._prepared.pop(forgotten, None)
 
     def _budget(self, seconds: float) -> None:
         """A value that keeps the tests busy for ever ends this process: the kernel sees to it."""
@@ -107,10 +99,9 @@ class Judge:
         problem = self._problems[digest]
         finding, reports = PASSED, []
         if any(test[0] != "dialogue" for test in problem["tests"]):
-            try:
-                prepared = self._prepared.get(digest) or prepare(problem)
-            except BrokenReferenceError as error:
-                return Finding(Outcome.SANDBOX_ERROR, f"the reference fails: {error}"), 0.0, 0.0
+            prepared = self._prepared.get(digest) or ready(problem)
+            if isinstance(prepared, Finding):
+                return prepared, 0.0, 0.0
             self._prepared[digest] = prepared
             finding, report = self._conversation(prepared, problem["trusted"], check)
             reports.append(report)
@@ -136,7 +127,7 @@ class Judge:
             for descriptor in (to_candidate, from_candidate, output):
                 stack.callback(os.close, descriptor)
             try:
-                self._order(check.allowance, [calls, replies, output])
+                self._start_candidate(check.allowance, [calls, replies, output])
             finally:
                 os.close(calls)
                 os.close(replies)
@@ -149,7 +140,7 @@ class Judge:
             report = self._report(output)
         return concluded(finding, report, check.allowance), report
 
-    def _order(self, allowance: Allowance, descriptors: list[int]) -> None:
+    def _start_candidate(self, allowance: Allowance, descriptors: list[int]) -> None:
         try:
             socket.send_fds(self._candidates, [allowance.packed()], descriptors)
         except OSError as error:
@@ -172,12 +163,35 @@ class Judge:
             self._become_examiner(prepared, ends, check, saying)
         os.close(saying)
         try:
-            return _said(Frames(said), check.allowance.wall_seconds)
+            return self._said(Frames(said), check.allowance.wall_seconds)
         finally:
             os.close(said)
             os.close(process)
             os.kill(pid, signal.SIGKILL)  # process 1 of its namespace: all that it started ends
             os.waitpid(pid, 0)
+
+    def _said(self, frames: Frames, seconds: float) -> Finding | None:
+        """What a clone says that puts a user's own tests; they decide, so they may say anything.
+
+        As long as the candidate lives they may wait for it, which is bounded, and longer on a busy
+        host. From then on they have `seconds`.
+        """
+        either = select.poll()
+        either.register(frames.descriptor, select.POLLIN)
+        either.register(self._candidates, select.POLLIN)
+        either.poll()
+        deadline = time.monotonic() + seconds
+        try:
+            while (frame := frames.arrived()) is None:
+                if frames.ended:
+                    return Finding(Outcome.FAILED, "the tests ended before they were done")
+                if not frames.wait(deadline - time.monotonic()):
+                    return Finding(Outcome.TIMED_OUT, f"the tests took more than {seconds:.0f} s")
+                frames.read()
+            said = codec.decode(frame)
+            return None if said is None else Finding(Outcome(said[0]), str(said[1]))
+        except (TooLongError, codec.MalformedError, ValueError, TypeError, IndexError, KeyError):
+            return Finding(Outcome.FAILED, "the tests wrote to our descriptor")
 
     def _become_examiner(
         self, prepared: Prepared, ends: tuple[int, int], check: Check, saying: int
@@ -210,7 +224,7 @@ class Judge:
                 file.write(stdin.encode("utf-8", "surrogatepass"))
             os.lseek(given, 0, os.SEEK_SET)
             try:
-                self._order(left, [calls, replies, printed, given, errors])
+                self._start_candidate(left, [calls, replies, printed, given, errors])
             finally:
                 os.close(calls)
                 os.close(replies)
@@ -231,22 +245,6 @@ class Judge:
             why = os.pread(output, 300, 0).decode(errors="replace")
             raise CandidatesGoneError(f"the sandbox of the program could not be made: {why}")
         return report
-
-
-def _said(frames: Frames, seconds: float) -> Finding | None:
-    """What a clone says that puts a user's own tests; they decide, so they may say anything."""
-    deadline = time.monotonic() + seconds
-    try:
-        while (frame := frames.arrived()) is None:
-            if frames.ended:
-                return Finding(Outcome.FAILED, "the tests ended before they were done")
-            if not frames.wait(deadline - time.monotonic()):
-                return Finding(Outcome.TIMED_OUT, f"the tests took more than {seconds:.0f} s")
-            frames.read()
-        said = codec.decode(frame)
-        return None if said is None else Finding(Outcome(said[0]), str(said[1]))
-    except (TooLongError, codec.MalformedError, ValueError, TypeError, IndexError, KeyError):
-        return Finding(Outcome.FAILED, "the tests wrote to our descriptor")
 
 
 def concluded(finding: Finding | None, report: Report, allowance: Allowance) -> Finding:
@@ -315,7 +313,7 @@ def _heard(
     code = os.waitstatus_to_exitcode(report.status)
     try:
         if (frame := frames.arrived()) is not None:
-            return _told(codec.decode(frame))
+            return _in_words(codec.decode(frame))
     except (codec.MalformedError, TooLongError):
         return Finding(Outcome.FAILED, "wrote something to the descriptor of its replies")
     if code != 0:
@@ -324,7 +322,7 @@ def _heard(
     return _same_lines(os.pread(printed, length, 0).decode(errors="replace"), expected)
 
 
-def _told(said: Any) -> Finding:
+def _in_words(said: Any) -> Finding:
     match said:
         case (str(kind), str(message), int(line)) if 0 <= line < 1 << 31:
             place = f" (line {line})" if line else ""

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from eval_sandbox import codec
 from eval_sandbox.candidate_server import DEVICES
-from eval_sandbox.channel import ClosedError, Frames, send
+from eval_sandbox.channel import LONGEST_ORDER, ClosedError, Frames, send
 from eval_sandbox.host import (
     NOBODY,
     SandboxUnavailable,
@@ -43,7 +43,6 @@ __all__ = ["Sandbox", "SandboxFailureError", "SandboxUnavailable", "StuckError",
 
 START_SECONDS = 60.0
 """A sandbox that is not ready by then is a fault of the host."""
-_LARGEST_REQUEST = 1 << 30
 _SOURCES = "/sandbox"
 _PACKAGES = "/packages"
 _CANDIDATES = (
@@ -203,7 +202,7 @@ class Sandbox:
         """
         deadline = time.monotonic() + seconds
         try:
-            send(self._ours.fileno(), codec.encode(request, _LARGEST_REQUEST))
+            send(self._ours.fileno(), codec.encode(request, LONGEST_ORDER))
             while (answer := self._frames.arrived()) is None:
                 if not self._frames.wait(deadline - time.monotonic()):
                     raise StuckError(f"the tests did not come to an end in {seconds:.0f} s")

@@ -12,20 +12,20 @@ from eval_sandbox.candidate_server import Allowance, Reason, Report
 from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.judge import Worker, assemble, judge_all
 from eval_sandbox.judge_server import left_of
-from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script
+from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script, Trials
 from eval_sandbox.verdict import Outcome
 
 LIMITS = Limits(cpu_seconds=2.0, wall_seconds=20.0)
 
 
-def problem(*tests, entry_point="f", prompt="", setup=""):
+def problem(*tests, entry_point="f", prompt="", **fields):
     return Problem(
         task_id="p",
         instruction="",
         prompt=prompt,
         entry_point=entry_point,
         tests=tests,
-        setup=setup,
+        **fields,
     )
 
 
@@ -246,6 +246,67 @@ def test_children_that_burn_cpu_together_use_up_the_budget():
     judging = Judging(limits=Limits(cpu_seconds=1.0, wall_seconds=60.0))
 
     assert verdict(program, call(expected=None), judging=judging).outcome is Outcome.TIMED_OUT
+
+
+BUFFERED = {
+    "a file of its own that it does not close": "own = open(1, 'w')\nown.write('42')",
+    "one in a cycle": "class A: pass\na = A()\na.a, a.own = a, open(1, 'w')\na.own.write('42')",
+    "standard output that it replaces": "import io, sys\nprint(42)\nsys.stdout = io.StringIO()",
+    "an object that prints when it goes": "class A:\n    def __del__(self): print(42)\na = A()",
+    "a function called at exit": "import atexit\natexit.register(print, 42)",
+}
+
+
+@pytest.mark.parametrize("program", BUFFERED.values(), ids=BUFFERED)
+def test_nothing_is_lost_that_a_program_writes_by(program):
+    judged = verdict(program, Dialogue(stdin="", stdout="42"))
+
+    assert judged.outcome is Outcome.PASSED, judged
+
+
+def test_a_completion_of_17_mib_is_judged():
+    program = f"def f(): return 1\ntext = '{'x' * (17 << 20)}'"
+
+    assert verdict(program, call(expected=1)).outcome is Outcome.PASSED
+    assert verdict(program, Dialogue(stdin="", stdout="")).outcome is Outcome.PASSED
+
+
+UNPREPARED = {
+    "are no Python": (Script(source="assert f(:"), {}, "SyntaxError"),
+    "come with a reference that exits": (
+        Trials(name="base", inputs=((),)),
+        {"reference": "raise SystemExit('no')"},
+        "no",
+    ),
+}
+
+
+@pytest.mark.parametrize("test, fields, detail", UNPREPARED.values(), ids=UNPREPARED)
+def test_our_fault_are_tests_that(test, fields, detail):
+    judged = verdict("def f(): return 1", test, **fields)
+
+    assert judged.outcome is Outcome.SANDBOX_ERROR
+    assert "cannot be prepared" in judged.detail
+    assert detail in judged.detail
+
+
+def test_all_results_together_are_bounded():
+    test = "kept = [f() for _ in range(40)]"
+
+    judged = verdict("def f(): return 'x' * (15 << 20)", Script(source=test))
+
+    assert judged.outcome is Outcome.OUTPUT_LIMIT
+    assert judged.detail == "returned more than 256 MiB in all"
+
+
+def test_a_users_own_tests_end_though_they_sleep():
+    judging = Judging(limits=Limits(wall_seconds=1.0))
+    test = Script(source="import time\nf()\ntime.sleep(60)")
+
+    judged = verdict("def f(): return 1", test, trusted=False, judging=judging)
+
+    assert judged.outcome is Outcome.TIMED_OUT
+    assert judged.wall_seconds < 2.0
 
 
 def test_a_sandbox_that_cannot_work_is_our_fault():
