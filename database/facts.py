@@ -55,6 +55,8 @@ class RunFacts:
     model: str
     method: str | None
     dataset: str | None
+    dataset_digest: str | None
+    """Of the dataset as it was prepared for this run."""
     seed: int
     base_run: str | None
     state: str
@@ -141,6 +143,54 @@ class BenchmarkFacts:
     """The most that were asked of one run."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetFacts:
+    """A prepared dataset, without its report."""
+
+    digest: str
+    name: str
+    licence: str
+    """The strictest term of all that is in it."""
+    rows_in: int
+    rows_out: int
+    duplicates: int
+    """Rows left out because another stands for them."""
+    contaminated: int
+    """Rows left out because they touch a benchmark."""
+    runs: int
+    """Runs that train on it."""
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TouchFacts:
+    """A problem that rows of a dataset touch, as one method found it."""
+
+    benchmark: str
+    benchmark_digest: str
+    task_id: str
+    method: str
+    rows: int
+    trained_on: int
+    """Those of the rows that are trained on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """How much of what a run was asked is touched by rows it was trained on."""
+
+    run: str
+    benchmark: str
+    asking: str
+    judging: str
+    benchmark_digest: str | None
+    """sha256 of the benchmark's file; null where the contract names none."""
+    problems: int
+    """Problems asked that such a row touches."""
+    methods: dict[str, int]
+    """Method -> problems it found, by name; one problem may be found by several."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """Changes whenever a page would show something new; costs next to nothing to read."""
@@ -149,4 +199,5 @@ class Pulse:
     events: int
     scores: int
     steps: int
+    datasets: int
     states: tuple[tuple[str, int], ...]

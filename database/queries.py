@@ -20,6 +20,7 @@ from database.schema import (
     Checkpoint,
     Completion,
     Contract,
+    Dataset,
     Event,
     Experiment,
     Problem,
@@ -29,6 +30,7 @@ from database.schema import (
     Verdict,
 )
 from database.standings import contract_of, k_of, problem_results, scores, standings
+from database.training_data import datasets, exposures, report, touches
 
 __all__ = [
     "ACTIVE",
@@ -36,18 +38,22 @@ __all__ = [
     "completions",
     "contract",
     "contract_of",
+    "datasets",
     "events",
     "experiments",
+    "exposures",
     "outcomes",
     "problem_results",
     "pulse",
     "recorded_runs",
     "recorded_scores",
+    "report",
     "run_page",
     "runs",
     "scores",
     "standings",
     "steps",
+    "touches",
 ]
 
 ACTIVE = ("waiting", "preparing", "training", "generating", "judging")
@@ -187,15 +193,23 @@ def pulse(engine: Engine) -> Pulse:
         select(func.max(Event.at)).scalar_subquery().label("event_at"),
         select(func.max(Score.recorded_at)).scalar_subquery().label("score_at"),
         select(func.max(Run.created_at)).scalar_subquery().label("run_at"),
+        select(func.max(Dataset.recorded_at)).scalar_subquery().label("dataset_at"),
         select(func.count()).select_from(Event).scalar_subquery().label("events"),
         select(func.count()).select_from(Score).scalar_subquery().label("scores"),
         select(func.count()).select_from(Step).scalar_subquery().label("steps"),
+        select(func.count()).select_from(Dataset).scalar_subquery().label("datasets"),
     )
     by_state = select(Run.state, func.count()).group_by(Run.state)
     (total,) = rows_of(engine, totals)
-    moments = [at for at in (total.event_at, total.score_at, total.run_at) if at is not None]
-    states = tuple(sorted((row[0], row[1]) for row in rows_of(engine, by_state)))
-    return Pulse(max(moments, default=None), total.events, total.scores, total.steps, states)
+    moments = total.event_at, total.score_at, total.run_at, total.dataset_at
+    return Pulse(
+        changed_at=max((at for at in moments if at is not None), default=None),
+        events=total.events,
+        scores=total.scores,
+        steps=total.steps,
+        datasets=total.datasets,
+        states=tuple(sorted((row[0], row[1]) for row in rows_of(engine, by_state))),
+    )
 
 
 def _run_facts() -> Select[Any]:

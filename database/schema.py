@@ -79,6 +79,8 @@ class Run(Row):
     model: Mapped[str] = mapped_column(String(200))
     method: Mapped[str | None] = mapped_column(String(200), default=None)
     dataset: Mapped[str | None] = mapped_column(String(200), default=None)
+    dataset_digest: Mapped[str | None] = mapped_column(String(12), default=None, index=True)
+    """Of the prepared dataset; its row may come later, or never."""
     seed: Mapped[int] = mapped_column(Integer, default=0)
     base_run: Mapped[str | None] = mapped_column(String(12), default=None)
     """The run that asks the same base model untuned; null for a base itself."""
@@ -90,6 +92,45 @@ class Run(Row):
     """Commit, dirty flag, library versions, host, digests: recorded beside the id, not in it."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Dataset(Row):
+    """A prepared dataset, as it is trained on."""
+
+    __tablename__ = "datasets"
+
+    digest: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    report: Mapped[dict[str, Any]] = mapped_column()
+    """What became of every row: the fields of `jobs.data.report.Report`."""
+    licence: Mapped[str] = mapped_column(Text)
+    """The strictest term of all that is in it."""
+    rows_in: Mapped[int] = mapped_column(Integer)
+    rows_out: Mapped[int] = mapped_column(Integer)
+    """Distinct rows that are trained on."""
+    duplicates: Mapped[int] = mapped_column(Integer)
+    """Rows left out because another stands for them."""
+    contaminated: Mapped[int] = mapped_column(Integer)
+    """Rows left out because they touch a benchmark."""
+    recorded_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Touch(Row):
+    """A problem of a benchmark that rows of a dataset have something of in them."""
+
+    __tablename__ = "touches"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("datasets.digest"), primary_key=True)
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    benchmark_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """sha256 of the benchmark's file."""
+    task_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    method: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """How it was found: `substring`, `ngram8`, `ngram10`, `ngram13`, `syntax`, `execution`."""
+    rows: Mapped[int] = mapped_column(Integer)
+    """Rows that touch it, left out and trained on alike."""
+    trained_on: Mapped[int] = mapped_column(Integer)
+    """Those of them that are trained on."""
 
 
 class Checkpoint(Row):

@@ -21,8 +21,8 @@ def storable(value: Any) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """Return JSON text with null in place of numbers that are not finite."""
-    return json.dumps(_finite(value), allow_nan=False)
+    """Return JSON text, every part of it as `storable` returns it."""
+    return json.dumps(_storable_parts(value), allow_nan=False)
 
 
 def _text(value: str) -> str:
@@ -40,13 +40,11 @@ def _has_surrogates(value: str) -> bool:
     return False
 
 
-def _finite(value: Any) -> Any:
+def _storable_parts(value: Any) -> Any:
     match value:
-        case float():
-            return value if math.isfinite(value) else None
         case dict():
-            return {key: _finite(part) for key, part in value.items()}
+            return {storable(key): _storable_parts(part) for key, part in value.items()}
         case list() | tuple():
-            return [_finite(part) for part in value]
+            return [_storable_parts(part) for part in value]
         case _:
-            return value
+            return storable(value)

@@ -14,7 +14,9 @@ BATCH = 1000
 """Rows a statement carries at most."""
 FIRST_STAYS = frozenset({"created_at", "recorded_at"})
 """Columns that say when a row was first written."""
-NEVER_BLANKED = frozenset({("runs", "provenance"), ("runs", "finished_at"), ("runs", "base_run")})
+NEVER_BLANKED = frozenset(
+    ("runs", name) for name in ("provenance", "finished_at", "base_run", "dataset_digest")
+)
 """Columns that a later row without a value leaves as they are."""
 
 

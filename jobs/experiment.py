@@ -199,6 +199,8 @@ class Dataset:
     name: str
     recipe: DatasetRecipe
     path: Path
+    digest: str = ""
+    """12 hex digits of what it is prepared as; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from database.writing import write
 from eval_sandbox.problem import Problem
 from eval_sandbox.verdict import Outcome, Verdict
 from jobs.answers import Answer
+from jobs.data.report import Report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.provenance import provenance
 from jobs.recipes import sha256_of
@@ -44,6 +45,10 @@ class Recorder:
                 *(self._run(run, "waiting") for run in runs),
             ]
         )
+
+    def prepared(self, report: Report) -> None:
+        """Record a dataset that is ready to be trained on."""
+        self._write(list(dataset_rows(report)))
 
     def state(self, run: Run, state: str) -> None:
         """Record what a run is doing now."""
@@ -106,6 +111,7 @@ class Recorder:
             model=run.model_name,
             method=training.method_name if training else None,
             dataset=training.dataset.name if training else None,
+            dataset_digest=(training.dataset.digest or None) if training else None,
             seed=run.seed,
             base_run=run.base_id,
             state=state,
@@ -117,6 +123,44 @@ class Recorder:
     def _write(self, rows: list[schema.Row]) -> None:
         with self._lock:
             write(self._engine, rows)
+
+
+def dataset_rows(report: Report) -> Iterator[schema.Row]:
+    """A dataset and the problems that its rows touch."""
+    left_out: Counter[str] = Counter()
+    for drop in report.drops:
+        left_out[drop.step] += drop.rows
+    yield schema.Dataset(
+        digest=report.digest,
+        name=report.dataset,
+        report=asdict(report),
+        licence=report.licence,
+        rows_in=report.rows_in,
+        rows_out=report.rows_out,
+        duplicates=left_out["duplicates"],
+        contaminated=left_out["contamination"],
+    )
+    yield from _touch_rows(report)
+
+
+def _touch_rows(report: Report) -> Iterator[schema.Touch]:
+    found = [
+        (benchmark, task_id, method, rows)
+        for benchmark, problems in report.touched.items()
+        for task_id, methods in problems.items()
+        for method, rows in methods.items()
+    ]
+    for benchmark, task_id, method, rows in found:
+        kept = report.trained_on.get(benchmark, {}).get(task_id, {})
+        yield schema.Touch(
+            dataset=report.digest,
+            benchmark=benchmark,
+            benchmark_digest=report.benchmarks[benchmark],
+            task_id=task_id,
+            method=method,
+            rows=rows,
+            trained_on=kept.get(method, 0),
+        )
 
 
 def completion_id(run: str, benchmark: str, task_id: str, position: int, asking: str) -> str:
