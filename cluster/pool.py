@@ -27,8 +27,8 @@ def scatter(
     """Have `items` worked on by up to `at_most` actors of one processor each.
 
     An actor gets its next item when it has given back the last, so memory is bounded by actors
-    and not by items. Where an actor or its node dies, another takes its place and its item is
-    worked on again, up to three times.
+    and not by items; when there is none, the actor ends and its processor is free. An actor that
+    dies, alone or with its node, is started again up to three times, and its item worked on again.
 
     Args:
         worker: class of the actors.
@@ -50,9 +50,14 @@ def scatter(
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)
             place, member = running.pop(done)
-            for following, item in islice(waiting, 1):
-                running[member.work.remote(item)] = following, member
-            yield place, ray.get(done)
+            following = next(waiting, None)
+            if following is not None:
+                running[member.work.remote(following[1])] = following[0], member
+            result = ray.get(done)
+            if following is None:
+                crew.remove(member)
+                ray.kill(member)
+            yield place, result
     finally:
         for member in crew:
             ray.kill(member)

@@ -258,7 +258,7 @@ def _let_go(names: dict[str, Any]) -> None:
     """Forget all that the program made, as the interpreter does: its own files are flushed so."""
     import gc
 
-    gc.collect()  # also puts a file before its buffer in the order of what is collected next
+    gc.collect()  # as the interpreter does; a file in a cycle is then closed from its buffer down
     for name in names:
         if name != "__builtins__":
             names[name] = None

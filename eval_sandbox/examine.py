@@ -148,7 +148,7 @@ def prepare(problem: dict[str, Any]) -> Prepared:
     digested = tuple(s.number for s in steps if isinstance(s, Agreement) and s.digested)
     ahead = marshal.dumps((calls, complete, digested))
     scripts = [test[1] for test in problem["tests"] if test[0] == "script"]
-    needed = problem["setup"] or any(_loaded(script) & _bound(prelude) for script in scripts)
+    needed = problem["setup"] or any(_loaded(script) & _binds(prelude) for script in scripts)
     code = compile(prelude if needed else "", "<prelude>", "exec", dont_inherit=True)
     return Prepared(code, defined, tuple(steps), tuple(calls), ahead)
 
@@ -203,7 +203,7 @@ def _defined(problem: dict[str, Any], prelude: str) -> frozenset[str]:
     """
     scripts = [test[1] for test in problem["tests"] if test[0] == "script"]
     used = set().union(*map(_loaded, scripts), _loaded(problem["setup"]))
-    made = set().union(*map(_bound, (*scripts, prelude)), vars(builtins))
+    made = set().union(*map(_binds, (*scripts, prelude)), vars(builtins))
     theirs = used - made
     if problem["prompt"] or not problem["reference"]:
         theirs |= {problem["entry_point"]} - {""}
@@ -245,7 +245,7 @@ def _loaded(source: str) -> set[str]:
     return {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
 
 
-def _bound(source: str) -> set[str]:
+def _binds(source: str) -> set[str]:
     """Every name that a source binds anywhere."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -267,7 +267,7 @@ def _top_level(source: str) -> set[str]:
             case ast.FunctionDef(name) | ast.ClassDef(name) | ast.AsyncFunctionDef(name):
                 found.add(name)
             case ast.Assign() | ast.AnnAssign():
-                found |= _bound(ast.unparse(statement))
+                found |= _binds(ast.unparse(statement))
     return found
 
 

@@ -6,19 +6,17 @@ All tests of a completion share one process and one budget, but for dialogues: e
 run of its own.
 """
 
-import hashlib
-import json
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from eval_sandbox import extraction
+from eval_sandbox import codec, extraction
 from eval_sandbox.candidate_server import Allowance
 from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.preambles import PREAMBLES
@@ -34,7 +32,7 @@ from eval_sandbox.verdict import Outcome, Verdict, printable
 _LOOK_AHEAD = 4
 _RECYCLE_AFTER = 4000
 _MOST_SANDBOXES = 3
-_MOST_ORDERS = 4096
+_MOST_TERMS = 4096
 _LONGEST_REFERENCE_SECONDS = 60.0
 _WALL_FACTOR = 3.0
 _PATIENCE_FACTOR = 11.0
@@ -54,7 +52,7 @@ class Worker:
         self._isolation = isolation
         self._references = references or References()
         self._sandboxes: dict[Any, _Kept] = {}
-        self._orders: dict[tuple[int, Judging], _Order] = {}
+        self._known: dict[tuple[int, Judging], _Terms] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -81,44 +79,44 @@ class Worker:
                 asks for another isolation than this worker has.
             SandboxUnavailable: when this host cannot isolate anything at all.
         """
-        order = self._order(problem, judging)
-        return self._persistently(order, assemble(problem, completion, judging))
+        terms = self._terms(problem, judging)
+        return self._persistently(terms, assemble(problem, completion, judging))
 
-    def _order(self, problem: Problem, judging: Judging) -> "_Order":
+    def _terms(self, problem: Problem, judging: Judging) -> "_Terms":
         """All that is the same for every completion of a problem."""
         key = (id(problem), judging)
-        order = self._orders.get(key)
-        if order is None or order.problem is not problem:
-            if not problem.tests:
-                raise ValueError(f"problem {problem.task_id!r} has no tests; nothing can be judged")
-            if judging.isolation != self._isolation:
-                raise ValueError(f"isolation is {self._isolation}, not {judging.isolation}")
-            if len(self._orders) >= _MOST_ORDERS:
-                self._orders.clear()
-            order = self._orders[key] = self._calibrated(_Order.of(problem, judging))
-        return order
+        known = self._known.get(key)
+        if known is not None and known.problem is problem:
+            return known
+        if not problem.tests:
+            raise ValueError(f"problem {problem.task_id!r} has no tests; nothing can be judged")
+        if judging.isolation != self._isolation:
+            raise ValueError(f"isolation is {self._isolation}, not {judging.isolation}")
+        terms = _Terms.of(problem, judging)
+        if problem.reference:
+            seconds = self._references.seconds(terms.key, lambda: self._reference(terms))
+            if seconds is None:
+                return terms  # our failure: it is measured again next time
+            terms = terms.calibrated(seconds)
+        if len(self._known) >= _MOST_TERMS:
+            self._known.clear()
+        self._known[key] = terms
+        return terms
 
-    def _calibrated(self, order: "_Order") -> "_Order":
-        """With the limits of this problem: a rule in the contract, seconds here."""
-        limits = order.limits
-        if not order.problem.reference:
-            return order
-        seconds = self._references.seconds(order.key, lambda: self._reference(order))
-        cpu = max(limits.cpu_seconds, limits.cpu_factor * seconds)
-        return order.within(cpu, max(limits.wall_seconds, _WALL_FACTOR * cpu))
-
-    def _reference(self, order: "_Order") -> float:
-        """CPU seconds of the reference; 0 where it does not pass."""
-        cpu = max(_LONGEST_REFERENCE_SECONDS, order.limits.cpu_seconds)
-        generous = order.within(cpu, _WALL_FACTOR * cpu)
-        verdict = self._persistently(generous, order.problem.reference)
+    def _reference(self, terms: "_Terms") -> float | None:
+        """CPU seconds of the reference; 0 where it does not pass, None where nobody can tell."""
+        cpu = max(_LONGEST_REFERENCE_SECONDS, terms.limits.cpu_seconds)
+        generous = terms.within(cpu, _WALL_FACTOR * cpu)
+        verdict = self._persistently(generous, terms.problem.reference)
+        if not verdict.wall_seconds:  # the sandbox failed, or its judge was stuck
+            return None
         return verdict.cpu_seconds if verdict.outcome is Outcome.PASSED else 0.0
 
-    def _persistently(self, order: "_Order", program: str) -> Verdict:
+    def _persistently(self, terms: "_Terms", program: str) -> Verdict:
         trouble = ""
         for last in (False, True):
             try:
-                verdict = self._once(order, program)
+                verdict = self._once(terms, program)
             except StuckError as stuck:
                 self.close()
                 return _without_figures(Outcome.TIMED_OUT, str(stuck))
@@ -129,17 +127,17 @@ class Worker:
             if verdict.outcome is Outcome.SANDBOX_ERROR:
                 self.close()
                 trouble = verdict.detail
-            elif last or not _idled(verdict, order.allowance):
+            elif last or not _idled(verdict, terms.allowance):
                 return verdict
         return _without_figures(Outcome.SANDBOX_ERROR, trouble)
 
-    def _once(self, order: "_Order", program: str) -> Verdict:
-        kept = self._kept(order)
-        told = None if order.key in kept.told else described(order.problem, order.preamble)
-        request = (order.key, told, order.preamble, program, tuple(order.allowance))
-        patience = START_SECONDS + _PATIENCE_FACTOR * order.allowance.wall_seconds
+    def _once(self, terms: "_Terms", program: str) -> Verdict:
+        kept = self._kept(terms)
+        told = None if terms.key in kept.told else described(terms.problem, terms.preamble)
+        request = (terms.key, told, terms.preamble, program, tuple(terms.allowance))
+        patience = START_SECONDS + _PATIENCE_FACTOR * terms.allowance.wall_seconds
         outcome, detail, cpu, wall = kept.sandbox.ask(request, patience)
-        kept.told.add(order.key)
+        kept.told.add(terms.key)
         return Verdict(
             outcome=Outcome(outcome),
             cpu_seconds=round(cpu, 4),
@@ -147,9 +145,9 @@ class Worker:
             detail=printable(detail),
         )
 
-    def _kept(self, order: "_Order") -> "_Kept":
-        """A sandbox that has what the order needs."""
-        key = (order.packages, order.process_limits)
+    def _kept(self, terms: "_Terms") -> "_Kept":
+        """A sandbox that has what these terms need."""
+        key = (terms.packages, terms.process_limits)
         kept = self._sandboxes.get(key)
         if kept is not None and kept.checks >= _RECYCLE_AFTER:
             self._sandboxes.pop(key).sandbox.close()
@@ -157,14 +155,14 @@ class Worker:
         if kept is None:
             while len(self._sandboxes) >= _MOST_SANDBOXES:
                 self._sandboxes.pop(next(iter(self._sandboxes))).sandbox.close()
-            sandbox = Sandbox(order.process_limits, self._isolation, order.packages)
+            sandbox = Sandbox(terms.process_limits, self._isolation, terms.packages)
             kept = self._sandboxes[key] = _Kept(sandbox)
         kept.checks += 1
         return kept
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _Terms:
     """How completions of one problem are judged under one contract."""
 
     problem: Problem
@@ -180,10 +178,9 @@ class _Order:
     @classmethod
     def of(cls, problem: Problem, judging: Judging) -> Self:
         limits, preamble = judging.limits, PREAMBLES[judging.preamble]
-        told = json.dumps(described(problem, preamble), default=repr)
         return cls(
             problem=problem,
-            key=hashlib.sha256(told.encode()).hexdigest(),
+            key=codec.digest(described(problem, preamble)).hex(),
             preamble=preamble,
             packages=_packages(problem, preamble),
             limits=limits,
@@ -196,6 +193,11 @@ class _Order:
             ),
             process_limits=(limits.memory_mib << 20, limits.processes, limits.file_mib << 20),
         )
+
+    def calibrated(self, reference_seconds: float) -> Self:
+        """The same with the limits of this problem: a rule in the contract, seconds here."""
+        cpu = max(self.limits.cpu_seconds, self.limits.cpu_factor * reference_seconds)
+        return self.within(cpu, max(self.limits.wall_seconds, _WALL_FACTOR * cpu))
 
     def within(self, cpu_seconds: float, wall_seconds: float) -> Self:
         """The same on another budget."""
@@ -216,15 +218,18 @@ class References:
     """CPU seconds of reference solutions, measured once and shared by many workers."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, float] = {}
+        self._known: dict[str, float] = {}
         self._measuring = threading.Lock()
 
-    def seconds(self, key: Any, measure: Any) -> float:
-        """What `measure` gives for `key`, which is called once for each key."""
+    def seconds(self, key: str, measure: Callable[[], float | None]) -> float | None:
+        """What `measure` gives for `key`; it is called until it gives something."""
         if key not in self._known:
             with self._measuring:
                 if key not in self._known:
-                    self._known[key] = measure()
+                    seconds = measure()
+                    if seconds is None:
+                        return None
+                    self._known[key] = seconds
         return self._known[key]
 
 
@@ -325,11 +330,11 @@ def described(problem: Problem, preamble: str) -> dict[str, Any]:
         "preamble": preamble,
         "reference": problem.reference,
         "trusted": problem.trusted,
-        "tests": [_told(test) for test in problem.tests],
+        "tests": [_as_data(test) for test in problem.tests],
     }
 
 
-def _told(test: Call | Dialogue | Script | Trials) -> tuple[Any, ...]:
+def _as_data(test: Call | Dialogue | Script | Trials) -> tuple[Any, ...]:
     match test:
         case Script(source=source):
             return "script", source

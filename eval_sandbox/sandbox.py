@@ -3,9 +3,10 @@
 Both are started once for each worker and used for thousands of checks. Around each: every
 namespace unshared (user, pid, net, ipc, uts, cgroup, mount), no network, an empty environment, of
 the host only the interpreter's standard library (read-only, installed packages covered), of /dev
-only null, zero and urandom, everything read-only but one private /tmp of bounded size. The
-server alone keeps CAP_SYS_ADMIN in its own user namespace, to make namespaces and to mount that
-/tmp anew; a candidate gives it up before the first line of its program.
+only null, zero and urandom, everything read-only but one private /tmp of bounded size. Both keep
+CAP_SYS_ADMIN, each in its own user namespace: to make namespaces, and the server to mount that
+/tmp anew. A candidate gives it up before the first line of its program, and so does the clone of
+the judge that runs a user's own tests.
 
 What each layer stops and what is not promised: docs/sandbox.md.
 """
@@ -178,14 +179,16 @@ class Sandbox:
         self._packages = packages
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="codeladder-")  # without isolation
-        if not self._isolated and os.geteuid() == 0:
-            os.chown(self._folder.name, int(NOBODY), int(NOBODY))
+        self._folder = None if self._isolated else _folder()
         self._ours, asked = socket.socketpair()
         judge_end, candidates_end = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        with asked, judge_end, candidates_end:
-            self._start("candidate_server", candidates_end)
-            self._start("judge_server", asked, judge_end)
+        try:
+            with asked, judge_end, candidates_end:
+                self._start("candidate_server", candidates_end)
+                self._start("judge_server", asked, judge_end)
+        except BaseException:
+            self.close()
+            raise
         self._frames = Frames(self._ours.fileno())
 
     def ask(self, request: Any, seconds: float) -> Any:
@@ -228,7 +231,9 @@ class Sandbox:
             process.kill()
             process.wait()
         self._errors.close()
-        self._folder.cleanup()
+        if self._folder is not None:
+            with contextlib.suppress(Exception):  # programs may have made it too deep to remove
+                self._folder.cleanup()
 
     def _start(self, module: str, *ends: socket.socket) -> None:
         descriptors = [end.fileno() for end in ends]
@@ -255,7 +260,7 @@ class Sandbox:
                     stderr=self._errors,
                     pass_fds=[*descriptors, *sources.values()],
                     env=_path() | {"PYTHONHASHSEED": "0"},
-                    cwd=None if self._isolated else self._folder.name,
+                    cwd=self._folder.name if self._folder else None,
                 )
             )
 
@@ -263,6 +268,14 @@ class Sandbox:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
+
+
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    """Where programs work without isolation; theirs, as whoever they run as."""
+    folder = tempfile.TemporaryDirectory(prefix="codeladder-")
+    if os.geteuid() == 0:
+        os.chown(folder.name, int(NOBODY), int(NOBODY))
+    return folder
 
 
 _USED_UP = (-24, 128 + 24)

@@ -6,8 +6,7 @@ the list also holds the few calls that the server needs to make a clone and a fr
 Without a capability, which a clone gives up at once, the kernel refuses these.
 
 Whatever is not listed fails with EPERM; clone3 and fchmodat2 with ENOSYS, and the C library does
-without. Another
-processor's calls, and the x32 form of x86-64's, end the process.
+without. Another processor's calls, and the x32 form of x86-64's, end the process.
 
 Formats: linux/filter.h, linux/seccomp.h, linux/audit.h. Numbers: asm/unistd_64.h (x86-64) and
 asm-generic/unistd.h (aarch64).

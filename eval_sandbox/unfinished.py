@@ -49,17 +49,21 @@ def unfinished(out: Path, command: Command) -> Iterator[Unfinished]:
             now, or the folder does not take files.
     """
     path = unfinished_name(out)
-    told = path.with_name(f"{path.name}.json")
+    left_by = path.with_name(f"{path.name}.json")
+    with _opened(path) as file:
+        _lock(file, path)
+        if file.tell():
+            _require_same(command, left_by, path)
+        else:
+            _note(command, left_by)
+        yield Unfinished(file)
+        path.replace(out)
+        left_by.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        with path.open("a+b") as file:
-            _lock(file, path)
-            if file.tell():
-                _require_same(command, told, path)
-            else:
-                _note(command, told)
-            yield Unfinished(file)
-            path.replace(out)
-            told.unlink(missing_ok=True)
+        return path.open("a+b")
     except PermissionError as error:
         raise InputError(f"{path}: {error.strerror}") from error
 
@@ -71,25 +75,32 @@ def _lock(file: BinaryIO, path: Path) -> None:
         raise InputError(f"{path}: another process is writing to it") from error
 
 
-def _note(command: Command, told: Path) -> None:
-    whole = told.with_name(f"{told.name}.tmp")
+def _note(command: Command, path: Path) -> None:
+    whole = path.with_name(f"{path.name}.tmp")
     whole.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
-    whole.replace(told)
+    whole.replace(path)
 
 
-def _require_same(command: Command, told: Path, path: Path) -> None:
+def _require_same(command: Command, left_by: Path, path: Path) -> None:
     try:
-        left_by = json.loads(told.read_text(encoding="utf-8"))
+        other = json.loads(left_by.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        left_by = None
-    if left_by == command:
-        return
-    differing = [name for name in command if not isinstance(left_by, dict) or name not in left_by]
-    differing = differing or [name for name in command if left_by[name] != command[name]]
-    raise InputError(
-        f"{path} holds verdicts of another command (it differs in: {', '.join(differing)}). Run "
-        f"that one again to complete them, or remove {path.name} and {told.name} to start afresh"
-    )
+        other = None
+    if other != command:
+        raise InputError(
+            f"{path} holds verdicts of another command ({_difference(command, other)}). Run "
+            f"that one again to complete them, or remove {path.name} and {left_by.name} to start "
+            "afresh"
+        )
+
+
+def _difference(command: Command, other: Any) -> str:
+    if not isinstance(other, dict):
+        return "which one cannot be read"
+    differing = [name for name in command if name not in other or other[name] != command[name]]
+    if differing:
+        return f"it differs in: {', '.join(differing)}"
+    return f"it says more: {', '.join(other.keys() - command.keys())}"
 
 
 def _whole_lines(file: BinaryIO) -> Counter[Outcome]:

@@ -18,6 +18,7 @@ from eval_sandbox import cli
 from eval_sandbox.benchmarks import problem_id, read_problems
 from eval_sandbox.cli import main
 from eval_sandbox.completions import count_completions
+from eval_sandbox.unfinished import unfinished
 
 ROOT = Path(__file__).parent.parent
 PROBLEM = {
@@ -307,6 +308,19 @@ def test_verdicts_of_another_command_are_neither_mixed_nor_touched(tmp_path, int
     assert "it differs in: preamble)" in said
     assert "out.jsonl.unfinished.json" in said
     assert (tmp_path / "out.jsonl.unfinished").read_bytes() == before
+
+
+def test_verdicts_of_a_command_that_says_more_are_another_commands(tmp_path, interrupted, capsys):
+    left_by = tmp_path / "out.jsonl.unfinished.json"
+    left_by.write_text(json.dumps(json.loads(left_by.read_text()) | {"temperature": 1}))
+
+    assert judge(*interrupted) == (2, [])
+    assert "(it says more: temperature)" in capsys.readouterr().err
+
+
+def test_a_refusal_that_has_nothing_to_do_with_the_file_is_not_blamed_on_it(tmp_path):
+    with pytest.raises(PermissionError), unfinished(tmp_path / "out.jsonl", {}):
+        raise PermissionError("another")
 
 
 def test_changed_completions_are_another_command(tmp_path, interrupted, capsys):

@@ -13,6 +13,7 @@ from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.judge import Worker, assemble, judge_all
 from eval_sandbox.judge_server import left_of
 from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script, Trials
+from eval_sandbox.sandbox import Sandbox, SandboxFailureError
 from eval_sandbox.verdict import Outcome
 
 LIMITS = Limits(cpu_seconds=2.0, wall_seconds=20.0)
@@ -347,6 +348,48 @@ def test_a_sandbox_killed_from_outside_is_tried_again_and_then_our_fault(times, 
 
     assert judged.outcome is outcome
     assert outcome is Outcome.PASSED or judged.detail
+
+
+def test_a_reference_is_measured_again_after_the_sandbox_failed(monkeypatch):
+    asked = problem(call(expected=1), reference="def f(): return 1")
+    completion = Completion(task_id="p", text="def f(): return 1", whole=True)
+    asking, requests = Sandbox.ask, []
+
+    def failing_twice(sandbox, request, seconds):
+        requests.append(request)
+        if len(requests) <= 2:
+            raise SandboxFailureError("killed")
+        return asking(sandbox, request, seconds)
+
+    monkeypatch.setattr(Sandbox, "ask", failing_twice)
+    with Worker() as worker:
+        outcomes = [worker.judge(asked, completion, Judging()).outcome for _ in range(3)]
+
+    assert outcomes == [Outcome.PASSED] * 3
+    assert len(requests) == 2 + 1 + 2 + 1  # the reference twice in vain, then once more
+
+
+def test_problems_that_json_cannot_tell_apart_are_two():
+    checks = [call({key: 0}, expected=True) for key in (1, "1")]
+
+    outcomes = [verdict("def f(x): return 1 in x", check).outcome for check in checks]
+
+    assert outcomes == [Outcome.PASSED, Outcome.FAILED]
+
+
+def test_a_sandbox_that_starts_only_by_half_leaves_no_process(monkeypatch):
+    start, before = Sandbox._start, set(processes_below(os.getpid()))
+
+    def failing(sandbox, module, *ends):
+        if module == "judge_server":
+            raise OSError("no more processes")
+        start(sandbox, module, *ends)
+
+    monkeypatch.setattr(Sandbox, "_start", failing)
+
+    with pytest.raises(OSError, match="no more"):
+        Sandbox((2 << 30, 16, 16 << 20))
+    assert set(processes_below(os.getpid())) <= before
 
 
 def test_a_problem_without_tests_is_refused():

@@ -1,6 +1,7 @@
 """Actors that keep what they set up: bounded, in any order, and an item of a dead one again."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ def test_the_item_of_an_actor_that_dies_is_worked_on_again(scatter, tmp_path):
 
     assert results == [(place, place * place) for place in range(9)]
     assert (tmp_path / "died").exists()
+
+
+def test_an_actor_without_another_item_gives_its_processor_back(scatter, tmp_path):
+    results = scatter(Squares, [tmp_path, None], range(2), at_most=2)
+
+    next(results)
+    deadline = time.monotonic() + 10
+    while (alive := still_running(tmp_path)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive <= 1
+    assert len(list(results)) == 1
+
+
+def still_running(folder):
+    pids = [path.name.partition("-")[2] for path in folder.glob("made-*")]
+    return sum(Path("/proc", pid).exists() for pid in pids)
 
 
 def test_nothing_to_do_starts_no_actor(scatter, tmp_path):
