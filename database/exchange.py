@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 
 from database.facts import Result
@@ -28,6 +29,21 @@ def as_csv(results: Sequence[Result]) -> str:
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_flat(result) for result in results)
+    return out.getvalue()
+
+
+def facts_as_json(found: Sequence[Any]) -> str:
+    """Return dataclasses as a JSON list; moments are in ISO 8601."""
+    return json.dumps([asdict(fact) for fact in found], indent=2, default=datetime.isoformat) + "\n"
+
+
+def facts_as_csv(kind: type[Any], found: Sequence[Any]) -> str:
+    """Return dataclasses of one kind as CSV, its fields in their order."""
+    out = io.StringIO()
+    names = [field.name for field in fields(kind)]
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(fact) for fact in found)
     return out.getvalue()
 
 

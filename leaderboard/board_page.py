@@ -26,7 +26,8 @@ def show() -> None:
         st.stop()
     benchmark, metric, order = _choices(known)
     found = _under_one_contract(reading.standings(pulse, benchmark.name, metric))
-    _table(benchmark, found, order)
+    exposures = reading.exposures(pulse, benchmark=benchmark.name)
+    _table(benchmark, found, order, ranking.overlaps(found, exposures))
 
 
 def opened() -> Pulse:
@@ -85,7 +86,7 @@ def _watch(drawn: Pulse, only: str | None) -> None:
 
 def _without_steps(pulse: Pulse) -> tuple[object, ...]:
     """A training step changes the progress only, which the fragment draws itself."""
-    return pulse.changed_at, pulse.events, pulse.scores, pulse.states
+    return pulse.changed_at, pulse.events, pulse.scores, pulse.datasets, pulse.states
 
 
 def _progress(active: Sequence[RunFacts]) -> None:
@@ -126,11 +127,13 @@ def _under_one_contract(standings: list[Standing]) -> list[Standing]:
     return [standing for standing in standings if standing.result.contract == chosen]
 
 
-def _table(benchmark: BenchmarkFacts, found: list[Standing], order: str) -> None:
+def _table(
+    benchmark: BenchmarkFacts, found: list[Standing], order: str, overlaps: dict[str, int]
+) -> None:
     result = found[0].result
     st.markdown(f"#### {ranking.headline(found)}")
     st.table(
-        ranking.table(found, order),
+        ranking.table(found, order, overlaps),
         hide_index=True,
         border="horizontal",
         alt=f"{result.metric} on {benchmark.name}, sorted by {order.lower()}",
@@ -140,6 +143,11 @@ def _table(benchmark: BenchmarkFacts, found: list[Standing], order: str) -> None
         f"contract {result.contract}. Intervals are 95 %, over problems; a model is compared "
         "with its base on the same problems."
     )
+    if overlaps:
+        st.caption(
+            "Overlap: rows that the model was trained on touch so many of the problems; the page "
+            "of its run says how they were found."
+        )
     in_order = ranking.ordered(found, order)
     st.altair_chart(charts.interval_plot(in_order), alt=charts.interval_words(in_order))
     _downloads(benchmark.name, in_order)

@@ -1,6 +1,8 @@
 """The charts, each with a description for those who do not see it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import altair as alt
 
@@ -63,6 +65,45 @@ def loss_words(steps: Sequence[StepFacts]) -> str:
     if not finite:
         return f"Training loss: none of {len(steps)} steps had a finite loss."
     return f"Training loss over {len(steps)} steps: from {finite[0]:.2f} to {finite[-1]:.2f}."
+
+
+def lengths_chart(lengths: Mapping[str, Any]) -> alt.Chart:
+    """Draw how many rows are how long.
+
+    Args:
+        lengths: the fields of `jobs.data.report.Lengths`.
+    """
+    rows = [{"tokens": name, "rows": rows} for name, rows in _bins(lengths)]
+    return (
+        alt.Chart(alt.Data(values=rows), height=220)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:O", sort=None, title="Tokens of prompt and response"),
+            y=alt.Y("rows:Q", title="Rows", axis=alt.Axis(tickMinStep=1, format=",d")),
+            tooltip=["tokens:O", alt.Tooltip("rows:Q", format=",d")],
+        )
+    )
+
+
+def lengths_words(lengths: Mapping[str, Any]) -> str:
+    """Return the lengths in words."""
+    said = ", ".join(f"{name}: {rows:,}" for name, rows in _bins(lengths))
+    return f"Rows by tokens of prompt and response. {said}. {longest_words(lengths)}"
+
+
+def longest_words(lengths: Mapping[str, Any]) -> str:
+    """Return the longest row and the sum, and whose tokens they are."""
+    return (
+        f"The longest row has {lengths['longest']:,} tokens, one pass {lengths['total']:,}, "
+        f"as {lengths['tokenizer']} counts them."
+    )
+
+
+def _bins(lengths: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return a name and the rows of every bin; the last is open above."""
+    edges = lengths["edges"]
+    names = [f"{low:,} to {high - 1:,}" for low, high in pairwise(edges)]
+    return list(zip([*names, f"{edges[-1]:,} or more"], lengths["counts"], strict=True))
 
 
 def _drawn(standing: Standing, name: str) -> dict[str, str | float]:

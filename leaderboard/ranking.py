@@ -1,10 +1,12 @@
 """From standings to the ranked table, its order and its files. Every function is pure."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from database.facts import Result, Standing
+from database.facts import Exposure, Result, Standing
+from database.standings import contract_of
+from leaderboard.dataset_words import flag
 from leaderboard.words import NONE, against_base, count, coverage, interval, percent, plain
 
 ORDERS: dict[str, Callable[[Standing], Any]] = {
@@ -29,10 +31,31 @@ def ranks(standings: Sequence[Standing]) -> dict[str, int]:
     return {s.result.run: 1 + sum(value > s.result.value for value in values) for s in standings}
 
 
-def table(standings: Sequence[Standing], order: str = "Score") -> list[dict[str, str]]:
-    """Return the rows of the page's table, in the named order; cells are Markdown."""
+def table(
+    standings: Sequence[Standing], order: str, overlaps: Mapping[str, int]
+) -> list[dict[str, str]]:
+    """Return the rows of the page's table, in the named order; cells are Markdown.
+
+    Args:
+        standings: scores under one contract.
+        order: a key of `ORDERS`.
+        overlaps: what `overlaps` returned; without any, there is no column for them.
+    """
     rank = ranks(standings)
-    return [_row(s, rank[s.result.run]) for s in sorted(standings, key=ORDERS[order])]
+    rows = [(s.result.run, _row(s, rank[s.result.run])) for s in ordered(standings, order)]
+    if overlaps:
+        return [row | {"Flags": flag(overlaps.get(run, 0))} for run, row in rows]
+    return [row for _, row in rows]
+
+
+def overlaps(standings: Sequence[Standing], exposures: Sequence[Exposure]) -> dict[str, int]:
+    """Return the runs that were trained on rows that touch problems asked, and how many."""
+    shown = {(s.result.run, s.result.contract) for s in standings}
+    return {
+        found.run: found.problems
+        for found in exposures
+        if found.problems and (found.run, contract_of(found.asking, found.judging)) in shown
+    }
 
 
 def ordered(standings: Sequence[Standing], order: str) -> list[Standing]:

@@ -1,13 +1,24 @@
 """What the pages read, kept until the ledger's pulse changes."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from database import LedgerError, open_for_reading, queries
-from database.facts import BenchmarkFacts, Pulse, RunFacts, RunPage, Standing, StepFacts
+from database.facts import (
+    BenchmarkFacts,
+    DatasetFacts,
+    Exposure,
+    Pulse,
+    RunFacts,
+    RunPage,
+    Standing,
+    StepFacts,
+    TouchFacts,
+)
 from database.session import ledger_url
 
 
@@ -62,6 +73,32 @@ def run_page(pulse: Pulse, run_id: str) -> RunPage | None:
 def steps(pulse: Pulse, run_id: str) -> list[StepFacts]:
     """Return a run's optimizer steps."""
     return queries.steps(ledger(), run_id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def datasets(pulse: Pulse) -> list[DatasetFacts]:
+    """Return the prepared datasets, the newest first."""
+    return queries.datasets(ledger())
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def report(pulse: Pulse, digest: str) -> dict[str, Any] | None:
+    """Return what became of a dataset's rows."""
+    return queries.report(ledger(), digest)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def touches(pulse: Pulse, digest: str) -> list[TouchFacts]:
+    """Return the problems that rows of a dataset touch."""
+    return queries.touches(ledger(), digest)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def exposures(
+    pulse: Pulse, *, run: str | None = None, benchmark: str | None = None
+) -> list[Exposure]:
+    """Return how much of what runs were asked they were trained on."""
+    return queries.exposures(ledger(), run=run, benchmark=benchmark)
 
 
 def _file(database: str | None) -> int:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from database import queries
 from database.facts import Answer, CheckpointFacts, Pulse, RunFacts, RunPage, Standing
-from leaderboard import charts, reading
+from leaderboard import charts, dataset_words, reading
 from leaderboard.board_page import opened, watch
 from leaderboard.words import (
     NONE,
@@ -47,6 +47,7 @@ def show() -> None:
     _head(page.run)
     watch(pulse, only=run_id)
     _scores(page.standings)
+    _overlap(pulse, page)
     _training(pulse, page)
     _events(page.run)
     _provenance(page.run)
@@ -90,6 +91,8 @@ def _head(run: RunFacts) -> None:
         told += f", took {_took(run)}"
     if run.base_run is not None:
         told += f". [Its base](run?id={run.base_run})"
+    if trained_on := dataset_words.trained_on(run):
+        told += f". {trained_on}"
     st.markdown(told)
 
 
@@ -128,6 +131,24 @@ def _chances(standings: Sequence[Standing]) -> None:
                 "p is the chance of a difference this big were there none; the interval is for "
                 "another draw of such problems, not for another training seed."
             )
+
+
+def _overlap(pulse: Pulse, page: RunPage) -> None:
+    """Say how many of the problems asked are touched by rows the run was trained on."""
+    digest = page.run.dataset_digest
+    report = reading.report(pulse, digest) if digest else None
+    if report is None:
+        return
+    standings = {(s.result.benchmark, s.asking, s.judging): s for s in page.standings}
+    said = [
+        dataset_words.overlap(
+            found, standings[found.benchmark, found.asking, found.judging], report
+        )
+        for found in reading.exposures(pulse, run=page.run.id)
+    ]
+    if said:
+        st.subheader("Problems it was trained on")
+        st.markdown("\n".join(f"- {line}" for line in said))
 
 
 def _training(pulse: Pulse, page: RunPage) -> None:

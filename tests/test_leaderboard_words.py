@@ -104,7 +104,9 @@ def test_the_rank_stays_when_the_order_changes():
         standing("b", 0.5, BETTER, "alpha", recorded_at=NOON + timedelta(hours=1)),
         standing("c", 0.1, None, "beta"),
     ]
-    order = {name: [row["Rank"] for row in ranking.table(found, name)] for name in ranking.ORDERS}
+    order = {
+        name: [row["Rank"] for row in ranking.table(found, name, {})] for name in ranking.ORDERS
+    }
 
     assert order == {
         "Score": ["1", "2", "3"],
@@ -115,7 +117,7 @@ def test_the_rank_stays_when_the_order_changes():
 
 
 def test_a_row_of_the_table():
-    (row,) = ranking.table([standing("70ned", 0.689, BETTER)])
+    (row,) = ranking.table([standing("70ned", 0.689, BETTER)], "Score", {})
 
     assert {name: spaced(cell) for name, cell in row.items()} == {
         "Rank": "1",
@@ -130,7 +132,7 @@ def test_a_row_of_the_table():
 
 
 def test_a_base_is_marked():
-    (row,) = ranking.table([standing()])
+    (row,) = ranking.table([standing()], "Score", {})
 
     assert (row["Tuning"], row["vs base"], row["Seed"]) == (
         ":gray-badge[base]",
