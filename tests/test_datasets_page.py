@@ -191,7 +191,7 @@ def test_lengths_are_drawn_and_told(filled):
     app = page(datasets_script, dataset=STARTER_DATA)
 
     assert len(app.get("vega_lite_chart")) == 1
-    assert any("1,911 tokens" in caption.value for caption in app.caption)
+    assert any(plain("1,911 tokens") in caption.value for caption in app.caption)
 
 
 def test_every_bin_of_the_lengths_is_drawn_under_its_tokens():
