@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eval_sandbox.benchmarks import InputError, read_problems
+from eval_sandbox.benchmarks import InputError
 from eval_sandbox.problem import Problem
+from jobs.cases import read_cases
 from jobs.declared import UserError, nearest, read_yaml, report
 from jobs.experiment import Benchmark, Dataset, Experiment, ExperimentFile
 from jobs.recipes import (
@@ -122,7 +123,7 @@ def _benchmark(name: str, missing: list[str]) -> tuple[BenchmarkRecipe, tuple[Pr
     recipe = read_recipe(BenchmarkRecipe, BENCH, name)
     recipe.judge_by()
     path = _file(recipe, BENCH, missing)
-    return recipe, read_problems(recipe.benchmark, path, recipe.split) if path else ()
+    return recipe, read_cases(recipe.benchmark, path, recipe.split) if path else ()
 
 
 def _file(recipe: Recipe, folder: Path, missing: list[str]) -> Path | None:

@@ -62,8 +62,18 @@ class JudgingRecipe(Declared):
 class BenchmarkRecipe(Recipe):
     """Problems to ask, and the parts of the contract that belong to the benchmark."""
 
-    benchmark: Literal["custom", "humaneval", "humanevalplus", "mbpp", "mbppplus"]
-    """The form that its authors publish it in."""
+    benchmark: Literal[
+        "can-ai-code",
+        "custom",
+        "exercism",
+        "exercism-python",
+        "humaneval",
+        "humanevalplus",
+        "interactive-coding",
+        "mbpp",
+        "mbppplus",
+    ]
+    """The form that its authors publish it in: see `eval_sandbox/benchmarks.py`, `jobs/cases.py`."""
     prompt: Literal["alpaca", "alpaca-signature", "completion"]
     """How a model is asked: see `jobs/prompts.py`."""
     stop: tuple[str, ...] = ()
