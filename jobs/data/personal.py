@@ -19,7 +19,11 @@ _DOTTED = re.compile(r"[0-9]\.[0-9]+\.[0-9]+\.[0-9]")
 _HEXTETS = re.compile(r"[23][0-9a-fA-F]{3}:[0-9a-fA-F]{0,4}:")
 """What every address has in it: found many times faster than the address, which looks behind."""
 
-_VERSION = re.compile(r"(?:versions?|release|firmware|build|\bv(?:er)?)\W{0,4}$|[=<>~!]=\s?$|\w/$")
+_NUMBER = re.compile(
+    r"(?:versions?|release|firmware|build|\bv(?:er)?|oid|objectidentifier|section|chapter)\W{0,4}$"
+    r"|[=<>~!]=\s?$|\w/$"
+)
+"""What stands before four numbers that are a version, an ISO object identifier or a heading."""
 _SINGLE_DIGITS = re.compile(r"\d\.\d\.\d\.\d")
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 """All of IPv6 that IANA gives to anybody (RFC 4291 section 2.4)."""
@@ -58,7 +62,7 @@ def _mails(text: str) -> Iterator[Find]:
 
 def _addresses(text: str) -> Iterator[Find]:
     for match in _V4.finditer(text) if _DOTTED.search(text) else ():
-        if _is_somebodys(match[0]) and not _is_version(text, match.start(), match[0]):
+        if _is_somebodys(match[0]) and not _is_number(text, match.start(), match[0]):
             yield Find("ipv4", *match.span())
     for match in _V6.finditer(text) if _HEXTETS.search(text) else ():
         if _is_somebodys(match[0]):
@@ -80,14 +84,14 @@ def _is_somebodys(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast and address not in _PUBLIC_SERVERS
 
 
-def _is_version(text: str, start: int, address: str) -> bool:
-    """Whether four numbers are a version: named one just before, or all of one digit.
+def _is_number(text: str, start: int, address: str) -> bool:
+    """Whether four numbers are no address: told just before, or all of one digit.
 
     The latter after `filter_versions` in bigcode-dataset
     pii/utils/emails_ip_addresses_detection.py, which takes words nearby for the contrary.
     """
     before = text[max(0, start - 24) : start].lower()
-    if _VERSION.search(before):
+    if _NUMBER.search(before):
         return True
     around = text[max(0, start - 100) : start + 100].lower()
     return bool(_SINGLE_DIGITS.fullmatch(address)) and not ("dns" in around or "server" in around)

@@ -46,8 +46,9 @@ RULES = (
     _rule(
         "private-key",
         "-----BEGIN",
-        r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----([\s\S]{64,}?)"
-        r"-----END[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----",
+        r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----"
+        r"""([\w+/=\s\\"',:.()-]{64,10000}?-----END[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----"""
+        r"""|(?:\s|\\n)*[A-Za-z0-9+/=]{40,}(?:(?:\s|\\n|["'])+[A-Za-z0-9+/=]{20,})*)""",
         "RFC 7468; gitleaks private-key",
     ),
     _rule(
@@ -147,11 +148,12 @@ _IN_URL = re.compile(r"://[^/\s:@\"']{1,64}:(?P<value>[^/\s:@\"']{8,100})@[\w.-]
 
 _PLACEHOLDER = re.compile(
     r"example|sample|placeholder|change|insert|replace|your|dummy|fake|redacted|secret|password"
-    r"|xxxx|0000|\*\*\*|\.\.\.|abcdef|qwerty|012345|123456",
+    r"|x{4}|0{6}|\*\*\*|\.\.\.|abcdef|qwerty|012345|123456",
     re.I,
 )
 _RUN = re.compile(r"[A-Za-z0-9+/=]{16,}")
 _LETTER_BESIDE_DIGIT = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+_SAME_KIND = re.compile(r"[a-z]+|[A-Z]+|[0-9]+|[+/=]+")
 _HASH = re.compile(r"sha|md5|hash|digest|checksum|commit|revision|etag|fingerprint", re.I)
 
 
@@ -173,7 +175,8 @@ def _known(text: str) -> Iterator[Find]:
     for rule in RULES:
         if any(marker in text for marker in rule.markers):
             for match in rule.pattern.finditer(text):
-                if not _PLACEHOLDER.search(match[1]) and entropy(match[1]) >= 3:
+                start = match[1][:64]  # the word "fake" is in every 1,000th PEM file by chance
+                if not _PLACEHOLDER.search(start) and entropy(match[1]) >= 3:
                     yield Find(rule.kind, *match.span())
 
 
@@ -198,19 +201,21 @@ def _random_values(pattern: re.Pattern[str], text: str) -> Iterator[Find]:
 
 
 def looks_random(value: str) -> bool:
-    """Whether a machine made a value: a long run in which letters and digits alternate.
+    """Whether a machine made a value: 16 characters or more in which kinds alternate as by chance.
 
-    At least 16 characters without a separator, three changes between letter and digit, and
-    Shannon entropy of 3.5 bits a character (gitleaks generic-api-key), or 3 for hex digits, which
-    have at most 4 (detect-secrets plugins/high_entropy_strings.py). Placeholders are not random.
+    Of hex digits: three changes between letter and digit, and Shannon entropy of 3 bits a character
+    (detect-secrets plugins/high_entropy_strings.py; they have at most 4). Else: small letters,
+    capitals and digits change after 3 characters or sooner (by chance after 1.6), 2.5 with one
+    number only, 2 with none (CamelCase has 3), and 3.5 bits (gitleaks generic-api-key).
     """
-    if _PLACEHOLDER.search(value):
-        return False
     run = max(_RUN.findall(value), key=len, default="")
-    if len(_LETTER_BESIDE_DIGIT.findall(run)) < 3:
+    if not run or _PLACEHOLDER.search(value):
         return False
-    is_hex = not run.lower().strip("0123456789abcdef")
-    return entropy(run) >= (3.0 if is_hex else 3.5)
+    if not run.lower().strip("0123456789abcdef"):
+        return len(_LETTER_BESIDE_DIGIT.findall(run)) >= 3 and entropy(run) >= 3
+    changes = len(_LETTER_BESIDE_DIGIT.findall(run))
+    most = 3 if changes >= 3 else 2.5 if changes else 2
+    return len(run) / len(_SAME_KIND.findall(run)) <= most and entropy(run) >= 3.5
 
 
 def _names_a_hash(text: str, start: int, value: str) -> bool:

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import license_expression
@@ -130,6 +130,7 @@ def _address(expression: str) -> str:
     return f" ({', '.join(f'{_LIST}{name}' for name in listed)})" if listed else ""
 
 
+@lru_cache(maxsize=4096)
 def _parsed(expression: str) -> Any:
     """The expression as the library's tree, each name as SPDX spells it."""
     try:
@@ -172,7 +173,8 @@ def _near(name: str) -> str:
     if name.upper() in ("NOASSERTION", "NONE", "UNKNOWN", "OTHER", "PROPRIETARY"):
         return " Terms that are on no list go by a name of your own: 'LicenseRef-unknown'."
     listed = {known.key.lower(): known.key for known in _spdx().known_symbols.values()}
-    close = difflib.get_close_matches(name.lower(), listed, n=1, cutoff=0.5)
+    spelt = re.sub(r"v(\d)$", r"-\1.0-only", name.lower())  # GPLv3
+    close = difflib.get_close_matches(spelt, listed, n=1, cutoff=0.5)
     return f" Did you mean {listed[close[0]]!r}?" if close else f" All names: {_LIST}"
 
 
