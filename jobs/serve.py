@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from database.session import open_ledger
+from eval_sandbox.mistakes import InputError
+from eval_sandbox.sandbox import SandboxUnavailable
 from jobs.declared import UserError
 from jobs.desk import BusyError, Desk, Job, Order
 from jobs.home import Home
+from jobs.judge_desk import JudgeDesk, TooLargeError, read_asked
 from jobs.prompts import alpaca
 from jobs.shelf import Shelf, UnknownModelError, find, servable
 from jobs.wire import Asked, ChatAsked, CompletionAsked, Form, PromptAsked, error, event, usage
@@ -73,16 +77,26 @@ def serve_ledger(home: Path, ledger: Engine, host: str, port: int) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def make_app(home: Path, ledger: Engine, desk: Desk, *, token: str, local: bool) -> FastAPI:
+def make_app(
+    home: Path,
+    ledger: Engine,
+    desk: Desk,
+    *,
+    token: str,
+    local: bool,
+    judge_desk: JudgeDesk | None = None,
+) -> FastAPI:
     """The application; `local` also refuses names of this machine that a web page could invent."""
+    judges = judge_desk or JudgeDesk()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         desk.close()
+        judges.close()
 
     app = FastAPI(title="Codeladder", lifespan=lifespan)
-    service = Service(home, ledger, desk)
+    service = Service(home, ledger, desk, judges)
     app.add_api_route("/health", service.health, methods=["GET"])
     app.add_api_route("/v1/models", service.models, methods=["GET"])
     app.add_api_route("/v1/prompts", service.prompts, methods=["POST"])
@@ -91,7 +105,11 @@ def make_app(home: Path, ledger: Engine, desk: Desk, *, token: str, local: bool)
         ("/v1/chat/completions", service.chat),
     ):
         app.add_api_route(path, route, methods=["POST"], response_model=None)
+    app.add_api_route("/judge", service.judge, methods=["POST"])
     app.add_exception_handler(RequestValidationError, _wrong_body)
+    app.add_exception_handler(InputError, _wrong_tests)
+    app.add_exception_handler(TooLargeError, _too_large)
+    app.add_exception_handler(SandboxUnavailable, _no_sandbox)
     app.add_exception_handler(UnknownModelError, _unknown_model)
     app.add_exception_handler(BusyError, _busy)
     app.add_middleware(Door, token=token, local=local)
@@ -101,10 +119,11 @@ def make_app(home: Path, ledger: Engine, desk: Desk, *, token: str, local: bool)
 class Service:
     """The routes."""
 
-    def __init__(self, home: Path, ledger: Engine, desk: Desk) -> None:
+    def __init__(self, home: Path, ledger: Engine, desk: Desk, judges: JudgeDesk) -> None:
         self.home = home
         self.ledger = ledger
         self.desk = desk
+        self.judges = judges
 
     async def health(self) -> dict[str, Any]:
         """Whether the server lives, and how many answers are written or wait."""
@@ -133,6 +152,10 @@ class Service:
         if not asked.signature:
             return {"prompt": text, "stop": STOP}
         return {"prompt": text + asked.signature.rstrip("\n"), "stop": STOP_AFTER_SIGNATURE}
+
+    async def judge(self, request: Request) -> dict[str, Any]:
+        """Put a user's own tests to an answer, in the sandbox."""
+        return asdict(await self.judges.judge(await read_asked(request)))
 
     async def complete(self, asked: CompletionAsked, request: Request) -> Response:
         """Continue a text."""
@@ -253,6 +276,20 @@ async def _wrong_body(_: Request, failure: Exception) -> Response:
     param = ".".join(str(key) for key in part["loc"][1:]) or None
     message = f"{param or 'body'}: {part['msg'].removeprefix('Value error, ')}"
     return JSONResponse(error(message, "invalid_request_error", param), 400)
+
+
+async def _wrong_tests(_: Request, failure: Exception) -> Response:
+    return JSONResponse(error(str(failure), "invalid_request_error", "tests"), 400)
+
+
+async def _too_large(_: Request, failure: Exception) -> Response:
+    # What is left of the body is not read, so nothing else can follow on this connection.
+    refused = error(str(failure), "invalid_request_error")
+    return JSONResponse(refused, 413, {"Connection": "close"})
+
+
+async def _no_sandbox(_: Request, failure: Exception) -> Response:
+    return JSONResponse(error(str(failure), "server_error", code="no_sandbox"), 503)
 
 
 async def _unknown_model(_: Request, failure: Exception) -> Response:

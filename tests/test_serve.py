@@ -99,10 +99,10 @@ def ledger(tmp_path):
 
 
 @contextlib.contextmanager
-def served(home, ledger, answerer, *, token="", local=True, waiting=8):
+def served(home, ledger, answerer, *, token="", local=True, waiting=8, judge_desk=None):
     """The address of a server in a thread of this process."""
     desk = Desk(answerer, waiting=waiting)
-    app = serving.make_app(home, ledger, desk, token=token, local=local)
+    app = serving.make_app(home, ledger, desk, token=token, local=local, judge_desk=judge_desk)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
