@@ -9,6 +9,7 @@ import re
 import string
 import textwrap
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,8 @@ class Filters(Declared):
         name = info.field_name or ""
         if value is None or value is False:
             return _OFF.get(name)
-        return cls.model_fields[name].default if value is True else value
+        default = cls.model_fields[name].default
+        return default if value is True and default is not None else value
 
     @field_validator("response_bytes", "instruction_bytes")
     @classmethod
@@ -331,16 +333,19 @@ def _is_nothing(node: ast.stmt) -> bool:
 def _secrets(read: _Read, _: Treatment) -> str:
     """StarCoder (Li et al. 2023, section 4): keys are found by detectors and taken out.
 
-    What is found is not told: a report must not spread it.
+    The kind is told and never the key: a report must not spread it.
     """
-    found = secrets_of(read.row)
-    return f"{len(found)} of {len(found[0])} characters, the first" if found else ""
+    return _counted(secrets_of(read.row))
 
 
 def _personal(read: _Read, _: Treatment) -> str:
     """StarCoder (Li et al. 2023, section 4), which replaces them, as is the default here."""
-    kinds = [kind for kind, _ in personal_of(read.row)]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
+    return _counted(personal_of(read.row))
+
+
+def _counted(found: dict[str, str]) -> str:
+    counts = Counter(found.values())
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
 _Test = Callable[[_Read, Any], str]

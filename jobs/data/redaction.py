@@ -26,20 +26,24 @@ def shown(row: Row) -> str:
     return "\n".join((row.instruction, row.input, row.response))
 
 
-def secrets_of(row: Row) -> list[str]:
-    """The keys and tokens that a row shows, each once, in their order."""
+def secrets_of(row: Row) -> dict[str, str]:
+    """The keys and tokens that a row shows, each with its kind, in their order."""
     text = shown(row)
-    return _values(text, secrets_in(text))
+    return _kinds(text, secrets_in(text))
 
 
-def personal_of(row: Row) -> list[tuple[str, str]]:
-    """The addresses that a row shows, as kind and value, each once, in their order.
+def personal_of(row: Row) -> dict[str, str]:
+    """The addresses that a row shows, each with its kind, in their order.
 
-    What the row's own tests use is data of the task, not of a person, and stays.
+    What the row's own tests use is data of the task, not of a person, and is left out.
     """
     text = shown(row)
-    finds = ((find.kind, text[find.start : find.end]) for find in personal_in(text))
-    return [(kind, value) for kind, value in dict.fromkeys(finds) if value not in row.tests]
+    found = _kinds(text, personal_in(text))
+    return {value: kind for value, kind in found.items() if value not in row.tests}
+
+
+def _kinds(text: str, finds: Sequence[Find]) -> dict[str, str]:
+    return {text[find.start : find.end]: find.kind for find in finds}
 
 
 def redacted(row: Row, secrets: bool, personal: bool) -> Row:
@@ -49,7 +53,7 @@ def redacted(row: Row, secrets: bool, personal: bool) -> Row:
     """
     stand_ins = dict.fromkeys(secrets_of(row), _KEY) if secrets else {}
     numbers = dict.fromkeys(_STAND_INS, 0)
-    for kind, value in personal_of(row) if personal else ():
+    for value, kind in personal_of(row).items() if personal else ():
         numbers[kind] += 1
         stand_ins.setdefault(value, _STAND_INS[kind](numbers[kind]))
     return _replaced(row, stand_ins) if stand_ins else row
@@ -66,7 +70,3 @@ def _replaced(row: Row, stand_ins: dict[str, str]) -> Row:
 
     names = ("instruction", "input", "response", "tests", "preamble")
     return replace(row, **{name: changed(getattr(row, name)) for name in names})
-
-
-def _values(text: str, finds: Sequence[Find]) -> list[str]:
-    return list(dict.fromkeys(text[find.start : find.end] for find in finds))
