@@ -15,12 +15,18 @@ from typing import Any
 
 import httpx
 
+from leaderboard.own_cases import OwnProblem
+
 DEFAULT_URL = "http://127.0.0.1:8377"
 CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+"""The longest wait for what the server says without a model."""
 TOKEN_SECONDS = 300.0
 """The longest wait for the next token; loading a model comes before the first."""
 STOP_SECONDS = 2.0
 """The longest that Stop waits for the cancelled answers to say so."""
+JUDGE_SECONDS = 180.0
+"""The longest wait for a verdict: a program's own limit, behind others that are judged."""
 BUSY_SECONDS = 120.0
 """How long a busy server is asked again."""
 
@@ -58,6 +64,17 @@ class Question:
     temperature: float
     opening: str = ""
     """The part of the prompt that the answers continue, shown before them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of an answer under a person's own tests."""
+
+    outcome: str
+    """A name of `eval_sandbox.verdict.Outcome`; empty where nothing was judged."""
+    detail: str = ""
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -136,6 +153,27 @@ def ask_for_prompt(
         temperature=temperature,
         opening=opening_of(worded["prompt"], signature),
     )
+
+
+def judge(client: httpx.Client, answer: Answer, tests: OwnProblem) -> Verdict:
+    """Let the server put tests to an answer.
+
+    Args:
+        client: of the server.
+        answer: a model's; it may continue a signature.
+        tests: with the function that they call, where calls are among them.
+
+    Raises:
+        ServerError: as `models`, or the tests are wrong.
+    """
+    continues = answer.opening.rstrip().endswith(":")  # else there is no body to continue with
+    asked = {
+        "completion": answer.text if continues else answer.opening + answer.text,
+        "signature": answer.opening if continues else "",
+        "entry_point": tests.entry_point,
+        "tests": list(tests.tests),
+    }
+    return Verdict(**_json(client, "POST", "/judge", asked, JUDGE_SECONDS))
 
 
 def opening_of(prompt: str, signature: str) -> str:
@@ -250,10 +288,15 @@ async def _wait_for_turn(response: httpx.Response, answer: Answer) -> bool:
 
 
 def _json(
-    client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None
+    client: httpx.Client,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    seconds: float = ANSWER_SECONDS,
 ) -> dict[str, Any]:
+    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
     try:
-        response = client.request(method, path, json=body)
+        response = client.request(method, path, json=body, timeout=timeout)
     except httpx.HTTPError as error:
         raise ServerError(_said(error)) from None
     if response.is_error:

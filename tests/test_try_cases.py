@@ -5,11 +5,15 @@ import threading
 
 import httpx
 import pytest
-from test_serve import PATIENCE, Scripted, served
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from test_serve import PATIENCE, Scripted, ledger, served
 
-from database.session import open_ledger
 from jobs.cases import read_cases
 from jobs.judge_desk import MOST_BYTES, WAITING, JudgeDesk
+from leaderboard.own_cases import CasesError, problems_in, read_tests
+
+__all__ = ["ledger"]
 
 ADD = "def add(a, b):\n    return a + b\n"
 CASES = [
@@ -17,13 +21,6 @@ CASES = [
     "assert add('a', 'b') == 'ab'",
 ]
 SPIN = "def add(a, b):\n    while True: pass\n"
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -157,3 +154,139 @@ def test_one_file_of_cases_is_a_benchmark_and_is_judged_here(judge, tmp_path):
 
     assert judge(program=problem.reference, **body).json()["outcome"] == "passed"
     assert judge(program=ADD.replace("+", "*"), **body).json()["outcome"] == "failed"
+
+
+@pytest.fixture
+def page(tmp_path, ledger, monkeypatch):
+    """The page beside a real server, whose models answer the question of the form."""
+    answer = Scripted(words=("\n    return ", "sum(n * n for n in numbers if n % 2 == 0)"))
+    with served(tmp_path, ledger, answer) as address:
+        monkeypatch.setenv("CODELADDER_SERVE_URL", address)
+        st.cache_resource.clear()
+        yield AppTest.from_function(try_script, default_timeout=60).run()
+        st.cache_resource.clear()
+
+
+def try_script():
+    from leaderboard import try_page
+
+    try_page.show()
+
+
+def press(page, label):
+    next(button for button in page.button if button.label == label).click().run()
+    assert not page.exception, page.exception
+
+
+def verdicts(page):
+    return [block.value for block in page.markdown if "of CPU" in block.value]
+
+
+def test_my_cases_run_on_every_answer(page):
+    assert next(b for b in page.button if b.label == "Run it").disabled
+    press(page, "Ask")
+    press(page, "Run it")
+
+    assert ["passed" in told for told in verdicts(page)] == [True, True]
+
+
+def test_a_failing_case_is_told_as_text(page):
+    press(page, "Ask")
+    page.text_area(key="cases").set_value("sum_even_squares([2]) == '**<b>5</b>**'").run()
+    press(page, "Run it")
+
+    assert all("failed" in told for told in verdicts(page))
+    details = [block.value for block in page.code if "AssertionError" in block.value]
+    assert len(details) == 2
+    assert not any("<b>" in block.value for block in page.markdown)
+
+
+def test_a_line_that_is_no_test_is_named_before_anything_runs(page):
+    press(page, "Ask")
+    page.text_area(key="cases").set_value("sum_even_squares([2]) == 4\n3, 4").run()
+    press(page, "Run it")
+
+    assert [error.value.replace("\\", "") for error in page.error] == [
+        "line 2: 3, 4 is always true; write f(1, 2) == 3"
+    ]
+    assert not verdicts(page)
+
+
+def test_verdicts_go_with_the_next_question(page):
+    press(page, "Ask")
+    press(page, "Run it")
+    press(page, "Ask")
+
+    assert not verdicts(page)
+
+
+def test_a_problem_of_my_file_fills_the_form_and_is_judged(page):
+    record = {
+        "task_id": "mine/1",
+        "instruction": "Sum the squares.",
+        "signature": "def total(numbers):",
+        "entry_point": "total",
+        "tests": [{"args": [[1, 2, 4]], "kwargs": {}, "expected": 20}],
+    }
+    content = json.dumps(record | {"task_id": "mine/0"}) + "\n" + json.dumps(record)
+    page.file_uploader(key="file").set_value(("mine.jsonl", content.encode(), "")).run()
+    page.selectbox(key="problem").set_value(1).run()
+    press(page, "Use it")
+
+    assert page.text_area(key="ask").value == "Sum the squares."
+    assert page.text_input(key="signature").value == "def total(numbers):"
+    press(page, "Ask")
+    press(page, "Run it")
+    assert ["passed" in told for told in verdicts(page)] == [True, True]
+
+
+TYPED = {
+    "lines": ("f(1) == 2\n\n# why\nassert f(2) > 3 ", ("assert f(1) == 2", "assert f(2) > 3")),
+    "one test as JSON": ('{"args": [1], "expected": 2}', ({"args": [1], "expected": 2},)),
+    "a list as JSON": (' [{"stdin": "", "stdout": "1"}]', ({"stdin": "", "stdout": "1"},)),
+    "a problem as JSON": ('{"entry_point": "f", "tests": ["assert f()"]}', ("assert f()",)),
+}
+
+
+@pytest.mark.parametrize("typed, tests", TYPED.values(), ids=TYPED)
+def test_test_cases_are_read_from(typed, tests):
+    assert read_tests(typed).tests == tests
+
+
+@pytest.mark.parametrize("typed, _", TYPED.values(), ids=TYPED)
+def test_what_was_read_reads_the_same_when_it_is_typed_again(typed, _):
+    read = read_tests(typed)
+
+    assert read_tests(read.typed).tests == read.tests
+
+
+UNREADABLE = {
+    "nothing": ("# only a remark", "no test cases yet"),
+    "an assignment": ("f(1) = 2", "line 1: f(1) = 2 is no test"),
+    "no call": ("1 + 1 == 2", "calls nothing"),
+    "a message that is always true": ("f(1), 'message'", "is always true"),
+    "broken JSON": ("[1, ", "this is not JSON"),
+    "no list": ('{"tests": {}}', "'tests' has to be a list"),
+}
+
+
+@pytest.mark.parametrize("typed, told", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_mistake_in_test_cases_is_told(typed, told):
+    with pytest.raises(CasesError) as raised:
+        read_tests(typed)
+    assert told in str(raised.value)
+
+
+FILES = {
+    "an empty file": (b"", "there is nothing in the file"),
+    "no text": (b"\xff\xfe", "not UTF-8"),
+    "a line that is no JSON": (b'{"tests": []}\n{', "line 2: this is not JSON"),
+    "a line that is no problem": (b'{"tests": []}\n{"test": 1}', "line 2: a problem is an object"),
+}
+
+
+@pytest.mark.parametrize("content, told", FILES.values(), ids=FILES)
+def test_a_mistake_in_a_file_is_told(content, told):
+    with pytest.raises(CasesError) as raised:
+        problems_in(content)
+    assert told in str(raised.value)
