@@ -25,7 +25,7 @@ assert _outcome.testsRun, "no test ran"
 assert _outcome.wasSuccessful(), (_outcome.failures + _outcome.errors)[0][1][-500:]
 """
 _CONTENTS = re.compile(r"^\s*\* \[.*\]\(#.*\)\s*$\n?", re.M)
-_TITLE = re.compile(r"^#+ (Problem: |Instructions?( append)?\s*$)", re.M)
+_TITLE = re.compile(r"^#+ (Problem: |Instructions?( append)?[ \t]*$)", re.M)
 _WRITES = re.compile(r"^%%writefile (\S+)\n")
 _RUNS = re.compile(r"^%run (?:-i )?(\S+)\s*$", re.M)
 
@@ -34,15 +34,14 @@ def _exercism(values: Values, source: Source) -> Drafts:
     """An exercise of the track: instructions, stub, example and tests, each a `{path: text}`."""
     slug = text(values, "slug")
     stub, example = _texts(values, "stub"), _texts(values, "example")
-    asked = "\n\n".join(
-        part.strip() for part in (text(values, "instructions"), optional(values, "append")) if part
-    )
+    parts = (text(values, "instructions"), optional(values, "append"))
+    asked = [said for part in parts if (said := _TITLE.sub("", part).strip())]
     if len(stub) != 1 or len(example) != 1:
         raise UnfitError("not_alone", f"{slug} is a solution of {len(example)} files")
     name, started = next(iter(stub.items()))
     answer = next(iter(example.values())).strip() + "\n"
     yield Draft(
-        instruction=f"{_TITLE.sub('', asked).strip()}\n\n{_start_with(started)}",
+        instruction="\n\n".join([*asked, _start_with(started)]),
         response=answer,
         tests=_unittests(_texts(values, "tests"), name.removesuffix(".py")),
         licence=optional(values, "licence"),

@@ -14,7 +14,7 @@ _LICENCE_FILE = re.compile(r"(licen[cs]e|copying|unlicen[cs]e)([.-].*)?", re.IGN
 
 _SENTENCES: tuple[tuple[str, str], ...] = (
     ("Apache-2.0", "apache license version 2.0, january 2004"),
-    ("MIT", "permission is hereby granted, free of charge, to any person obtaining a copy"),
+    ("Apache-2.0", "licensed under the apache license, version 2.0"),
     ("GPL-2.0-only", "gnu general public license version 2, june 1991"),
     ("GPL-3.0-only", "gnu general public license version 3, 29 june 2007"),
     ("LGPL-2.1-only", "gnu lesser general public license version 2.1, february 1999"),
@@ -32,6 +32,7 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     ("PSF-2.0", "python software foundation license version 2"),
     ("Zlib", "altered source versions must be plainly marked as such"),
 )
+_MIT = "permission is hereby granted, free of charge, to any person obtaining a copy"
 _BSD = "redistribution and use in source and binary forms"
 _ISC = "permission to use, copy, modify, and"
 _FURTHER = ("commons clause", "non-commercial use only", "noncommercial use only")
@@ -76,6 +77,8 @@ def recognised(text: str) -> str:
     if any(clause in plain for clause in _FURTHER):
         return ""
     found = {name for name, sentence in _SENTENCES if _plain(sentence) in plain}
+    if _MIT in plain:
+        found.add("MIT" if "permission notice shall be included" in plain else "MIT-0")
     if _BSD in plain:
         endorsed = "endorse or promote products" in plain
         found.add("BSD-3-Clause" if endorsed else "BSD-2-Clause")

@@ -88,7 +88,7 @@ def read_part(part: Part) -> Iterator[Row | Refused]:
     absent, seen = set(_columns(form, part.source)), set[str]()
     for place, found in _records(part, form):
         if isinstance(found, Fault):
-            yield _refused(part, place, found.reason, found.found)
+            yield _refused(part, _within(part, place, ""), found.reason, found.found)
             continue
         if absent:
             absent -= found.values.keys()
@@ -115,6 +115,10 @@ def _records(part: Part, form: Form) -> Iterator[tuple[str, Record | Fault]]:
         records.require(_shown(part), declared, wanted)
     for record in found:
         yield f"{_shown(part)}:{record.number}", record
+
+
+def _columns(form: Form, source: Source) -> tuple[str, ...]:
+    return (*form.columns(source), *source.where)
 
 
 def _rows(part: Part, form: Form, place: str, values: dict[str, Any]) -> Iterator[Row | Refused]:
