@@ -170,8 +170,8 @@ def find_duplicates(
     )
     matching.share("refused", _ascending(refused))
     matching.share("passed", _ascending(passed))
-    copies = _copies(matching, run) if spec.exact else _none()
-    near = _near_copies(matching, copies, run) if spec.near else _none()
+    copies = _copies(matching, run) if spec.exact and rows else _none()
+    near = _near_copies(matching, copies, run) if spec.near and rows else _none()
     write(_together(copies, near), result)
     shutil.rmtree(work)
     return result

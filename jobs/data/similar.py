@@ -95,9 +95,10 @@ class _Groups:
         groups = self._of(place)
         starts, filled = self.starts[groups].tolist(), self.filled[groups].tolist()
         parts = [self.kept[s : s + n] for s, n in zip(starts, filled, strict=True) if n]
-        if not parts:
-            return np.empty(0, dtype=np.int32)
-        return np.asarray(np.unique(np.concatenate(parts)))
+        if len(parts) < 2:
+            return parts[0] if parts else self.kept[:0]
+        met = np.sort(np.concatenate(parts))
+        return met[np.append(True, met[1:] != met[:-1])]
 
     def keep(self, place: int) -> None:
         """Let a row stay."""
@@ -129,7 +130,7 @@ class _Filters:
         both = self._sizes_N[others] + size
         differing = np.bitwise_count(self._bitmaps_NW[others] ^ self._bitmaps_NW[place])
         # each bit that differs is owed to a shingle that only one of the two has
-        apart = differing.sum(axis=1, dtype=np.int64)
+        apart = differing.sum(axis=1, dtype=np.uint16).astype(np.int64)
         passing: NDArray[np.int32] = others[both - apart >= 2 * self._common_share * both]
         return passing
 
