@@ -285,15 +285,21 @@ def test_recipe_reads_the_published_schema_of(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["leetcode", "code-contests"])
-def test_published_answer_passes_the_tests_that_became_of(recipe, tmp_path):
+def test_published_answer_passes_the_tests_that_became_of(recipe, tmp_path, worker):
     write(tmp_path / PUBLISHED[recipe].file, PUBLISHED[recipe].records)
     (row,), _ = found_in(recipe, tmp_path)
 
-    assert outcome(row, row.response) == "passed"
-    assert outcome(row, row.response.replace("2 *", "3 *")) == "failed"
+    assert outcome(worker, row, row.response) == "passed"
+    assert outcome(worker, row, row.response.replace("2 *", "3 *")) == "failed"
 
 
-def outcome(row, answer):
+@pytest.fixture(scope="module")
+def worker():
+    with Worker() as worker:
+        yield worker
+
+
+def outcome(worker, row, answer):
     tests = [
         Script(source=test) if isinstance(test, str) else Dialogue(**test)
         for test in row.listed_tests
@@ -308,9 +314,8 @@ def outcome(row, answer):
         trusted=not any(isinstance(test, Script) for test in tests),
     )
     judging = Judging(preamble="none", extract="none", limits=Limits())
-    with Worker() as worker:
-        completion = Completion(task_id="t", text=row.preamble + answer, whole=True)
-        return worker.judge(problem, completion, judging).outcome.value
+    completion = Completion(task_id="t", text=row.preamble + answer, whole=True)
+    return worker.judge(problem, completion, judging).outcome.value
 
 
 def test_tests_of_a_contest_are_public_then_private_then_generated(tmp_path):
@@ -349,17 +354,19 @@ def test_recipe_reads_the_real_file_of(recipe, published, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", SHARED)
-def test_real_answers_pass_their_unit_tests_in_the_sandbox_of(recipe, published, monkeypatch):
+def test_real_answers_pass_their_unit_tests_in_the_sandbox_of(
+    recipe, published, monkeypatch, worker
+):
     monkeypatch.setenv("CODELADDER_DATA", str(published))
     ((name, source),) = sources_of(recipe).items()
     rows = [row for row in read_source(name, source, RECIPES) if isinstance(row, Row)]
 
-    passed = sum(outcome(row, row.response) == "passed" for row in rows if row.tests)
+    passed = sum(outcome(worker, row, row.response) == "passed" for row in rows if row.tests)
 
     assert passed >= SHARED[recipe][2]
 
 
-def test_exercism_track_is_read_out_of_a_commit(tmp_path):
+def test_exercism_track_is_read_out_of_a_commit(tmp_path, worker):
     """Layout and config.json: github.com/exercism/docs, building/tracks/practice-exercises.md."""
     folder = tmp_path / "exercism-python" / "exercises" / "practice" / "double"
     files = {
@@ -397,8 +404,8 @@ def test_exercism_track_is_read_out_of_a_commit(tmp_path):
         "def double(x):\n    pass\n```"
     )
     assert (row.response, row.licence) == (DOUBLE, "MIT")
-    assert outcome(row, DOUBLE) == "passed"
-    assert outcome(row, "def double(x):\n    return x\n") == "failed"
+    assert outcome(worker, row, DOUBLE) == "passed"
+    assert outcome(worker, row, "def double(x):\n    return x\n") == "failed"
 
 
 MIT = """MIT License
@@ -446,3 +453,23 @@ def test_recipe_says_whose_it_is_and_under_what(recipe):
         assert source.url or source.file == "starter.jsonl"
         if "openai" in source.terms.lower() or "ChatGPT" in source.terms:
             assert "forbid" in source.terms
+
+
+def test_starter_recipe_reads_every_line_of_its_file():
+    ((name, source),) = sources_of("starter").items()
+    lines = (RECIPES / "starter.jsonl").read_text().splitlines()
+
+    rows = list(read_source(name, source, RECIPES))
+
+    told = [(row["instruction"], row["input"], row["response"]) for row in map(json.loads, lines)]
+    assert [(row.instruction, row.input, row.response) for row in rows] == told
+
+
+def test_mbpp_recipe_reads_the_published_training_rows(published, monkeypatch):
+    monkeypatch.setenv("CODELADDER_DATA", str(published))
+    ((name, source),) = sources_of("mbpp").items()
+
+    rows = list(read_source(name, source, RECIPES))
+
+    assert len(rows) == 374  # of the paper, Austin et al. 2021, section 2.1
+    assert all(isinstance(row, Row) and row.tests for row in rows)

@@ -11,36 +11,12 @@ from jobs.data.records import Record
 from jobs.declared import UserError
 
 
-def shards(name: str, source: Source) -> int:
-    """How many parts a dataset can be read in side by side.
+def load(name: str, source: Source) -> Any:
+    """The dataset as `datasets` streams it; `num_shards` parts can be read side by side.
 
     Raises:
         UserError: it cannot be read, and what to do about it.
     """
-    return int(_loaded(name, source).num_shards)
-
-
-def stream(name: str, source: Source, shard: int) -> Iterator[Record]:
-    """The records of one shard, in order.
-
-    Raises:
-        UserError: it cannot be read, and what to do about it.
-    """
-    dataset = _loaded(name, source)
-    part = dataset.shard(num_shards=dataset.num_shards, index=shard)
-    try:
-        for number, values in enumerate(part, 1):
-            yield Record(number, values)
-    except Exception as error:  # whatever a network, a cache or a parser of `datasets` raises
-        raise explained(error, name, source) from error
-
-
-def columns(name: str, source: Source) -> tuple[str, ...]:
-    """The columns a dataset declares; none where it has no schema before it is read."""
-    return tuple(_loaded(name, source).column_names or ())
-
-
-def _loaded(name: str, source: Source) -> Any:
     from datasets import load_dataset  # a second to import, and only the hub needs it
 
     try:
@@ -53,7 +29,21 @@ def _loaded(name: str, source: Source) -> Any:
             revision=source.revision or None,
             streaming=True,
         )
-    except Exception as error:  # see above
+    except Exception as error:  # whatever a network, a cache or a parser of `datasets` raises
+        raise explained(error, name, source) from error
+
+
+def stream(dataset: Any, shard: int, name: str, source: Source) -> Iterator[Record]:
+    """The records of one shard, in order, counted from 1.
+
+    Raises:
+        UserError: it cannot be read, and what to do about it.
+    """
+    part = dataset.shard(num_shards=dataset.num_shards, index=shard)
+    try:
+        for number, values in enumerate(part, 1):
+            yield Record(number, values)
+    except Exception as error:  # as above
         raise explained(error, name, source) from error
 
 

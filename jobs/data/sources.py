@@ -61,7 +61,7 @@ def parts(name: str, source: Source, folder: Path) -> list[Part]:
     source.require_pin(name)
     match source.kind:
         case "hub":
-            count = hub.shards(name, source)
+            count = hub.load(name, source).num_shards
             return [Part(name=name, source=source, index=index) for index in range(count)]
         case "checkout" | "tree":
             path = _folder(source, folder)
@@ -106,8 +106,9 @@ def _records(part: Part, form: Form) -> Iterator[tuple[str, Record | Fault]]:
         yield from folders.stream(files, source, part.index)
         return
     if source.kind == "hub":
-        declared: tuple[str, ...] = hub.columns(part.name, source)
-        found: Iterator[Record | Fault] = hub.stream(part.name, source, part.index)
+        dataset = hub.load(part.name, source)
+        declared = tuple(dataset.column_names or ())
+        found: Iterator[Record | Fault] = hub.stream(dataset, part.index, part.name, source)
     else:
         declared = records.columns_of(Path(part.path))
         found = records.stream(Path(part.path), (*wanted, *form.also))
@@ -216,8 +217,9 @@ def _places(name: str, folder: Path) -> list[Path]:
     """Where a file or folder of this name may be, the likeliest first."""
     data = os.environ.get("CODELADDER_DATA")
     if not data or Path(name).is_absolute():
-        return [folder / name]
-    return [folder / name, Path(data) / name, *sorted(Path(data).rglob(glob.escape(name)))]
+        return [(folder / name).absolute()]
+    below = sorted(Path(data).rglob(glob.escape(name)))
+    return [path.absolute() for path in (folder / name, Path(data) / name, *below)]
 
 
 def _another(path: Path, found: str, expected: str) -> str:
