@@ -73,6 +73,13 @@ def _prepare(asked: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _new(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.new_dataset import new_dataset
+
+    new_dataset(asked.file, asked.name, console)
+    return 0
+
+
 def _import(asked: argparse.Namespace, console: Console) -> int:
     from jobs.importing import import_answers
 
@@ -91,6 +98,7 @@ _COMMANDS = {
     "run": _run,
     "results": _results,
     "prepare": _prepare,
+    "new": _new,
     "import": _import,
     "serve": _serve,
 }
@@ -122,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = add("prepare", "Prepare one dataset and say what is in it.")
     prepare.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")
+
+    new = add("new", "Make a recipe of a file of your own: look, propose, show, write.")
+    kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")
+    text = "Look at a file of rows to train on, show three as a model sees them, write a recipe."
+    dataset = kinds.add_parser("dataset", help=text, description=text)
+    dataset.add_argument("file", type=Path, help=".jsonl, .json, .csv or .parquet; also .gz, .zst")
+    dataset.add_argument("--name", default="", help="of the recipe; the file's own without it")
 
     importing = add("import", "Judge and record answers that were made elsewhere.")
     importing.add_argument(
