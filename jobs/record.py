@@ -111,7 +111,7 @@ class Recorder:
             model=run.model_name,
             method=training.method_name if training else None,
             dataset=training.dataset.name if training else None,
-            dataset_digest=(training.dataset.digest or None) if training else None,
+            dataset_digest=training.dataset.digest if training else None,
             seed=run.seed,
             base_run=run.base_id,
             state=state,
