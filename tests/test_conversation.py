@@ -105,6 +105,7 @@ CROSSING = {
     ),
     "an object compared by identity": (NODE, "a = f(1)\na.left = f(2)\nassert a.left == a.left"),
     "an object that is iterated": (NODE, "assert list(f(4)) == [4]"),
+    "what an object holds": (NODE, "assert 4 in f(4) and 5 not in f(4)"),
     "an instance of the program's class": (NODE, "assert isinstance(f(1), Node)"),
     "an exception that is expected": (
         "def f(x): raise ValueError('no')",

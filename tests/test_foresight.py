@@ -29,6 +29,17 @@ CALLS = {
         [("f", (1,), {}), ("f", (2,), {})],
         True,
     ),
+    "one check of two functions": (
+        "def check(candidate):\n    assert candidate(1) == 1\ncheck(f)\ncheck(g)",
+        [("f", (1,), {}), ("g", (1,), {})],
+        True,
+    ),
+    "a message that needs a call": ("assert f(1) == 1, f(2)", [("f", (1,), {})], False),
+    "a check that stays unused": (
+        "def check(candidate):\n    assert candidate(1) == f(2)\nassert f(1) == 1",
+        [("f", (1,), {})],
+        False,
+    ),
     "an argument that depends on a result": ("assert f(f(1)) == 1", [], False),
     "what follows such a call": ("assert f(f(1)) == 1\nassert f(2) == 2", [], False),
     "a variable": ("x = 1\nassert f(x) == 1", [], False),

@@ -114,6 +114,13 @@ def test_a_failed_assert_is_quoted():
     assert judged.detail == "AssertionError (test: assert f() == 2); returned 1"
 
 
+def test_calls_keep_their_order_where_a_test_calls_a_function_of_an_earlier_one():
+    program = "calls = []\ndef f(x):\n    calls.append(x)\n    return len(calls)"
+    tests = "def first(): return f(1)", "assert first() == 1\nassert f(2) == 2"
+
+    assert verdict(program, *(Script(source=test) for test in tests)).outcome is Outcome.PASSED
+
+
 def test_set_up_runs_after_the_program_and_before_the_asserts():
     program = "class Node:\n    pass"
 

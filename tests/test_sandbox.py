@@ -200,6 +200,8 @@ programs = (
     "import os\ndef f(): return os.getuid() != 0 and 1",
     "open('left', 'w').close()\ndef f(): return 1",
     "import os\ndef f(): return 1 + os.path.exists('left')",
+    "import os\nos.makedirs('a/b')\nos.chmod('a', 0)\ndef f(): return 1",
+    "import os\ndef f(): return 1 + len(os.listdir())",
     "def f():\n    while True: pass",
     "import socket\ndef f(): return socket.socket() and 1",
 )
@@ -219,4 +221,4 @@ with Worker("none") as worker:
     if "SandboxUnavailable" in done.stderr or "No module" in done.stderr:
         pytest.skip(done.stderr.splitlines()[-1])
 
-    assert done.stdout.split() == ["passed"] * 4 + ["timed_out", "failed"], done.stderr
+    assert done.stdout.split() == ["passed"] * 6 + ["timed_out", "failed"], done.stderr
