@@ -58,6 +58,14 @@ def test_tests_may_be_a_list_or_its_json_text():
         assert (draft.tests, draft.entry_point) == (tests, "f")
 
 
+def test_a_row_may_have_no_tests():
+    mapping = FieldMap(instruction="q", response="a", tests="t")
+
+    for record in ({"q": "Q", "a": "A"}, {"q": "Q", "a": "A", "t": None}):
+        ((draft,), _) = made(record, fields=mapping)
+        assert draft.tests == []
+
+
 def test_tests_that_are_no_list_refuse_the_row():
     mapping = FieldMap(instruction="q", response="a", tests="t")
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -115,6 +115,7 @@ def test_json_lines_in_a_file_named_json_are_read_as_lines(tmp_path):
     assert len(rows_in(read(path))) == 3
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.text(), st.recursive(st.text() | st.integers(), st.lists)), max_size=6
@@ -123,7 +124,7 @@ def test_json_lines_in_a_file_named_json_are_read_as_lines(tmp_path):
     st.integers(1, 9),
 )
 def test_a_json_list_is_streamed_as_json_reads_it(tmp_path_factory, values, indent, chunk):
-    path = tmp_path_factory.mktemp("list") / "values.json"
+    path = tmp_path_factory.getbasetemp() / "streamed.json"
     path.write_text(json.dumps(values, indent=indent or None, ensure_ascii=indent % 2 == 0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "_CHUNK", chunk)

@@ -52,18 +52,23 @@ class Form:
     """Columns it reads where they are there."""
 
 
+def given(values: Values, path: str) -> Any:
+    """What is at `a.b` of nested objects, or None; a column with dots in its name comes first."""
+    if path in values:
+        return values[path]
+    found: Any = values
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
 def value(values: Values, path: str) -> Any:
-    """What is at `a.b` of nested objects; a column whose name has dots in it comes first.
+    """What is at a path.
 
     Raises:
         UnfitError: `missing_field`.
     """
-    if path in values:
-        found = values[path]
-    else:
-        found = values
-        for key in path.split("."):
-            found = found.get(key) if isinstance(found, Mapping) else None
+    found = given(values, path)
     if found is None:
         raise UnfitError("missing_field", f"{path}, of {', '.join(sorted(map(str, values)))}")
     return found
@@ -99,9 +104,4 @@ def optional(values: Values, path: str) -> str:
     Raises:
         UnfitError: `not_text`.
     """
-    try:
-        return text(values, path)
-    except UnfitError as unfit:
-        if unfit.reason == "missing_field":
-            return ""
-        raise
+    return "" if given(values, path) is None else text(values, path)

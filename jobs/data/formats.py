@@ -8,7 +8,7 @@ from typing import Any
 from eval_sandbox.benchmarks import InputError, read_problems
 from eval_sandbox.problem import Call, Dialogue, Problem, Script, Test, Trials
 from jobs.data.competitions import CODE_CONTESTS, LEETCODE
-from jobs.data.draft import Draft, Drafts, Form, UnfitError, Values, items, optional, text, value
+from jobs.data.draft import Draft, Drafts, Form, UnfitError, Values, given, items, optional, text
 from jobs.data.exercises import EXERCISM, INTERACTIVE_CODING
 from jobs.data.functions import FUNCTIONS, STACK
 from jobs.data.origin import Source
@@ -34,7 +34,7 @@ def _fields(values: Values, source: Source) -> Drafts:
         asked=bool(columns.instruction),
         input=optional(values, columns.input) if columns.input else "",
         response=text(values, columns.response),
-        tests=_listed_tests(value(values, columns.tests)) if columns.tests else [],
+        tests=_listed_tests(given(values, columns.tests)) if columns.tests else [],
         entry_point=optional(values, columns.entry_point) if columns.entry_point else "",
         preamble=optional(values, columns.preamble) if columns.preamble else "",
     )

@@ -114,8 +114,9 @@ def _records(part: Part, form: Form) -> Iterator[tuple[str, Record | Fault]]:
         found = records.stream(Path(part.path), (*wanted, *form.also))
     if declared:
         records.require(_shown(part), declared, wanted)
+    shown = _shown(part)
     for record in found:
-        yield f"{_shown(part)}:{record.number}", record
+        yield f"{shown}:{record.number}", record
 
 
 def _columns(form: Form, source: Source) -> tuple[str, ...]:
