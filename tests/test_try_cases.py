@@ -9,8 +9,14 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from test_serve import PATIENCE, Scripted, ledger, served
 
+from eval_sandbox.contract import Judging
+from eval_sandbox.judge import Worker
+from eval_sandbox.problem import Completion
 from jobs.cases import read_cases
+from jobs.data.execution import Cases, run_own
+from jobs.data.row import Row
 from jobs.judge_desk import MOST_BYTES, WAITING, JudgeDesk
+from jobs.recipes import PinnedFile, sha256_of
 from leaderboard.own_cases import CasesError, problems_in, read_tests
 
 __all__ = ["ledger"]
@@ -136,7 +142,7 @@ def test_judging_needs_the_token_and_a_name_of_this_machine(tmp_path, ledger):
         assert httpx.post(**ask, headers=bearer).json()["outcome"] == "passed"
 
 
-def test_one_file_of_cases_is_a_benchmark_and_is_judged_here(judge, tmp_path):
+def test_one_file_of_cases_is_a_benchmark_a_filter_and_is_judged_here(judge, tmp_path):
     record = {
         "task_id": "mine/1",
         "instruction": "Add two things.",
@@ -147,13 +153,39 @@ def test_one_file_of_cases_is_a_benchmark_and_is_judged_here(judge, tmp_path):
     }
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps(record) + "\n")
+    wrong = ADD.replace("+", "*")
 
     (problem,) = read_cases("custom", path)
+    with Worker() as worker:
+        as_benchmark = [
+            worker.judge(problem, answer, Judging()).outcome.value
+            for answer in map(whole, (ADD, wrong))
+        ]
     (line,) = map(json.loads, path.read_text().splitlines())
     body = {key: line[key] for key in ("signature", "entry_point", "tests")}
+    tried = [judge(program=p, **body).json()["outcome"] for p in (ADD, wrong)]
+    pinned = PinnedFile(file="mine.jsonl", sha256=sha256_of(path))
+    filtered = run_own([row(ADD), row(wrong)], Cases.read(pinned, tmp_path), Judging())
 
-    assert judge(program=problem.reference, **body).json()["outcome"] == "passed"
-    assert judge(program=ADD.replace("+", "*"), **body).json()["outcome"] == "failed"
+    assert as_benchmark == tried == ["passed", "failed"]
+    assert (filtered.passed, list(filtered.failed)) == ((0,), [1])
+
+
+def whole(program):
+    return Completion(task_id="mine/1", text=program, whole=True)
+
+
+def row(program):
+    place = {"source": "s", "place": "s:1", "licence": "MIT"}
+    return Row(instruction="Add two things.", response=program, **place)
+
+
+def test_a_host_that_cannot_isolate_says_so_and_judges_nothing(judge, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    reply = judge(program=ADD, entry_point="add", tests=CASES)
+
+    assert reply.status_code == 503
+    assert "bwrap is not installed" in reply.json()["error"]["message"]
 
 
 @pytest.fixture
