@@ -175,10 +175,10 @@ class Index:
         functions = functions_of(tree) if tree is not None and self.nominator else []
         if self.nominator is None or not functions:
             return []
-        said = _said(row)
-        shared = self.overlap.find(said) if "ngram8" in self.spec.nominate else []
+        shared = self.overlap.find(_said(row)) if "ngram8" in self.spec.nominate else []
         return self.nominator.nominate(
-            said,
+            f"{row.instruction}\n{row.input}",
+            row.response,
             functions,
             [found.owner for found in shared if found.method == "ngram8"],
             by=self.spec.nominate,

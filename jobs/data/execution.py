@@ -5,8 +5,7 @@ An infrastructure failure is no verdict: it drops no row and is counted.
 
 import ast
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,6 +24,7 @@ from jobs.data.nominations import Nomination
 from jobs.data.row import Row
 from jobs.data.syntax import functions_of
 from jobs.declared import Declared, UserError
+from jobs.recipes import PinnedFile, find_file
 
 _BESIDE = """\
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Execution(Declared):
     """`require`: a row whose tests fail is left out. `keep`: nothing is run."""
     without_tests: Literal["keep", "drop"] = "keep"
     """What becomes of rows that have no tests."""
-    cases: str = ""
+    cases: PinnedFile | None = None
     """A file of test cases in the custom form; a row that defines the function of one of its
     problems, or names it as its entry point, must pass that problem's tests besides its own."""
     cpu_seconds: float = Field(default=2.0, gt=0)
@@ -61,9 +61,6 @@ class Execution(Declared):
         return Judging(limits=limits)
 
 
-Pair = tuple[Row, Nomination]
-
-
 class Cases:
     """A user's own test cases, by the function that they call."""
 
@@ -74,16 +71,21 @@ class Cases:
                 self._by_name.setdefault(problem.entry_point, []).append(problem)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """The problems of a file in the custom form.
+    def read(cls, pinned: PinnedFile | None, folder: Path) -> Self:
+        """The problems of a file in the custom form; none where there is no file.
 
         Raises:
-            UserError: with every mistake of the file.
+            UserError: it is not there or not what is pinned; or with every mistake in it.
         """
+        if pinned is None:
+            return cls(())
         try:
-            return cls(read_problems("custom", path))
+            return cls(read_problems("custom", find_file(pinned, folder)))
         except InputError as error:
             raise UserError(str(error)) from None
+
+    def __bool__(self) -> bool:
+        return bool(self._by_name)
 
     def of(self, row: Row) -> list[Problem]:
         """Those whose function the row is for: its entry point, or one that it defines."""
@@ -168,108 +170,6 @@ def _defines(statement: ast.stmt) -> bool:
                 isinstance(part, ast.Name) and part.id == "input" for part in ast.walk(value)
             )
     return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnTests:
-    """What rows showed of their own tests and of a user's cases, by their positions."""
-
-    failed: dict[int, str]
-    """What went wrong, for people."""
-    passed: tuple[int, ...]
-    untested: tuple[int, ...]
-    sandbox_errors: int
-    """Programs without a verdict; their rows are in none of the above, and kept."""
-
-    @property
-    def with_tests(self) -> int:
-        """Rows that had tests."""
-        return len(self.failed) + len(self.passed) + self.sandbox_errors
-
-
-def run_own(
-    rows: Sequence[Row], cases: Cases, judging: Judging, crew: Crew | None = None
-) -> OwnTests:
-    """Run every row that has tests, its own or a user's; all of them must pass.
-
-    A row whose tests cannot be read has failed: nobody knows whether it would pass.
-    """
-    failed: dict[int, str] = {}
-    asked: list[tuple[int, Asked]] = []
-    for position, row in enumerate(rows):
-        try:
-            problems = [problem for problem in (problem_of(row),) if problem]
-        except InputError as error:
-            failed[position] = f"tests not readable: {error}"
-            continue
-        asked += [(position, (p, answer(row, p))) for p in (*problems, *cases.of(row))]
-    results = run([one for _, one in asked], {}, judging, crew)
-    unknown: set[int] = set()
-    for (position, _), ran in zip(asked, results, strict=True):
-        if ran.ending is Ending.NOT:
-            failed.setdefault(position, ran.found)
-        elif ran.ending is Ending.SANDBOX_ERROR:
-            unknown.add(position)
-    unknown -= failed.keys()
-    tested = dict.fromkeys(position for position, _ in asked)
-    return OwnTests(
-        failed=failed,
-        passed=tuple(p for p in tested if p not in failed and p not in unknown),
-        untested=tuple(p for p in range(len(rows)) if p not in tested and p not in failed),
-        sandbox_errors=len(unknown),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Nominations that are run, the likeliest first."""
-
-    pairs: tuple[tuple[int, Nomination], ...]
-    """Number of the row, and what it may solve."""
-    not_tried: int
-
-
-def choose(nominated: Iterable[tuple[int, Nomination]], most: int) -> Chosen:
-    """The `most` strongest of all rows; equals in the order of their rows and names."""
-    ordered = sorted(
-        nominated,
-        key=lambda pair: (
-            -pair[1].strength,
-            pair[0],
-            pair[1].benchmark,
-            pair[1].task_id,
-            pair[1].function,
-        ),
-    )
-    return Chosen(tuple(ordered[:most]), max(len(ordered) - most, 0))
-
-
-def run_pairs(
-    pairs: Sequence[Pair],
-    benchmarks: Mapping[str, Sequence[Problem]],
-    judging: Judging,
-    crew: Crew | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[Ending]:
-    """Whether the function of each pair solves its problem, in their order.
-
-    A problem that also accepts a function which returns the same whatever it is asked tells
-    nothing, so nothing solves it here.
-    """
-    by_owner = {(name, p.task_id): p for name, problems in benchmarks.items() for p in problems}
-    owners = [(pair[1].benchmark, pair[1].task_id) for pair in pairs]
-    needed = {owner: by_owner[owner] for owner in dict.fromkeys(owners)}
-    asked: list[Asked] = [
-        (owner, attempt(nomination, row, needed[owner]))
-        for owner, (row, nomination) in zip(owners, pairs, strict=True)
-    ]
-    endings = [ran.ending for ran in run(asked, needed, judging, crew, progress)]
-    solved = dict.fromkeys(o for o, e in zip(owners, endings, strict=True) if e is Ending.SOLVED)
-    weak = telling_nothing({owner: needed[owner] for owner in solved}, judging, crew)
-    return [
-        Ending.NOT if ending is Ending.SOLVED and owner in weak else ending
-        for owner, ending in zip(owners, endings, strict=True)
-    ]
 
 
 def telling_nothing(

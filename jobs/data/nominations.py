@@ -25,8 +25,10 @@ By = Literal["name", "ngram8", "arity"]
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _RARE = 0.1
 """A word is rare that at most this share of a benchmark's problems has."""
-_LEAST_COSINE = 0.1
+_LEAST_COSINE = 0.15
 """Below, row and problem share next to nothing, and most rows would be paired with something."""
+_ANSWERED = 0.5
+"""What a word counts that only the response has, beside one of the question: code has many."""
 _NAME, _NGRAM = 2.0, 1.0
 """Strengths above all that shared words can reach."""
 
@@ -72,12 +74,12 @@ class _Vocabulary:
     having: Mapping[str, tuple[tuple[int, float], ...]]
     """Word -> (problem, weight over the length of the problem's vector)."""
 
-    def cosines(self, words: Iterable[str]) -> dict[int, float]:
-        """Problem -> cosine with a text of these words, where that is above the least."""
+    def cosines(self, words: Mapping[str, float]) -> dict[int, float]:
+        """Problem -> cosine with a text whose words count so much, where it is above the least."""
         reached: dict[int, float] = defaultdict(float)
         square = 0.0
-        for word in words:
-            weight = self.weights.get(word, self.unknown)
+        for word, factor in words.items():
+            weight = factor * self.weights.get(word, self.unknown)
             square += weight * weight
             for place, share in self.having.get(word, ()):
                 reached[place] += weight * share
@@ -105,7 +107,8 @@ class Nominator:
 
     def nominate(
         self,
-        text: str,
+        asked: str,
+        answered: str,
         functions: Sequence[Function],
         shared: Iterable[tuple[str, str]],
         *,
@@ -115,7 +118,8 @@ class Nominator:
         """Pairs of one row, strongest first; each function and problem once.
 
         Args:
-            text: all words of the row.
+            asked: instruction and input of the row.
+            answered: its response.
             functions: those of its code.
             shared: (benchmark, task_id) of problems that the row shares eight words with.
             by: ways that are used.
@@ -125,7 +129,7 @@ class Nominator:
         if not functions:
             return []
         best: dict[tuple[int, str], Nomination] = {}
-        cosines = self._cosines(text)
+        cosines = self._cosines(asked, answered)
         ways = {
             "name": self._named(functions, cosines),
             "ngram8": self._sharing(functions, shared, cosines),
@@ -138,8 +142,8 @@ class Nominator:
                     best[place, function.name] = self._nomination(place, function, way, strength)
         return sorted(best.values(), key=_strongest_first)
 
-    def _cosines(self, text: str) -> list[dict[int, float]]:
-        words = set(_stems(text))
+    def _cosines(self, asked: str, answered: str) -> list[dict[int, float]]:
+        words = dict.fromkeys(_stems(answered), _ANSWERED) | dict.fromkeys(_stems(asked), 1.0)
         return [vocabulary.cosines(words) for vocabulary in self._vocabularies]
 
     def _nomination(self, place: int, function: Function, by: By, strength: float) -> Nomination:
