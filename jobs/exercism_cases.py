@@ -19,7 +19,8 @@ from typing import Any
 from eval_sandbox.mistakes import InputError
 from jobs.custom_form import Converted, LeftOut, record, texts_in
 
-EXAMPLES = 3
+MOST_DECIMALS = 6
+"""A result with more is no rounded one; it is compared as the judge compares floats."""
 LONGEST_EXAMPLE = 240
 """Characters; a longer example is not shown with the question."""
 
@@ -231,9 +232,10 @@ def _arguments(case: _Case, needed: Sequence[str], optional: Sequence[str]) -> _
 
 
 def _decimals(expected: Sequence[Any]) -> int | None:
-    """Most decimals of results that are floats; None where none is one."""
+    """Most decimals of results that are floats; None where none is one, or they are not rounded."""
     floats = [repr(value).partition(".")[2] for value in expected if isinstance(value, float)]
-    return max(map(len, floats), default=None)
+    most = max(map(len, floats), default=None)
+    return most if most is not None and most <= MOST_DECIMALS else None
 
 
 def _test(function: str, case: _Case, arguments: _Arguments, digits: int | None) -> Any:
@@ -263,17 +265,16 @@ def _shown(
 def _instruction(
     exercise: _Exercise, signature: str, shown: Iterator[tuple[bool, str]], cases: Sequence[_Case]
 ) -> str:
-    examples: list[tuple[bool, str]] = []
-    for raises, line in shown:
-        kept = sum(other == raises for other, _ in examples)
-        if len(line) <= LONGEST_EXAMPLE and kept < (1 if raises else EXAMPLES - 1):
-            examples.append((raises, line))
+    short = [(raises, line) for raises, line in shown if len(line) <= LONGEST_EXAMPLE]
+    values = [line for raises, line in short if not raises]
+    errors = [line for raises, line in short if raises]
+    # The first case is often the empty one, and says little of what a result looks like.
+    examples = [*values[:1], *sorted(values[1:], key=len)[-1:], *errors[:1]]
     words = _HEADING.sub("", exercise.instructions.strip()).strip() or "\n".join(
         [f"{exercise.slug.replace('-', ' ')}:", *(f"- {_words_of(case)}" for case in cases)]
     )
     asked = f"{words}\n\nWrite a Python function `{signature.removeprefix('def ')[:-1]}`."
-    lines = "\n".join(line for _, line in sorted(examples))
-    return f"{asked} Examples:\n{lines}" if lines else asked
+    return "\n".join([f"{asked} Examples:", *examples]) if examples else asked
 
 
 def _words_of(case: _Case) -> str:

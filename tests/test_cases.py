@@ -249,6 +249,16 @@ def same_parameters(problem, solution):
     return []
 
 
+def test_floats_with_all_their_digits_may_differ_in_the_last(published):
+    problems = read_cases("exercism", published / "custom" / SPECIFICATIONS)
+    (power,) = (problem for problem in problems if problem.task_id == "rational-numbers/expreal")
+    program = "def expreal(r, x):\n    return x ** (r[0] / r[1])"
+
+    assert 8 ** (4 / 3) != 16.0
+    assert failed([power], lambda _: program) == {}
+    assert failed([power], lambda _: program.replace("r[0] /", "1.001 * r[0] /"))
+
+
 @pytest.fixture(params=["one file", "packed", "archive"])
 def leap(request, tmp_path):
     """The exercise in each shape that Exercism's data comes in."""
