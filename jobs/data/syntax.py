@@ -211,7 +211,7 @@ class _Writer:
     def _named(self, name: str) -> str:
         if name in self.own:
             return self.local.setdefault(name, f"v{len(self.local)}")
-        if name in self.functions:
+        if name in self.functions or name in self.called:
             self.called.setdefault(name)
             return f"f{list(self.called).index(name)}"
         if name in self.imported:
