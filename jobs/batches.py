@@ -1,38 +1,23 @@
-"""From rows of text to batches of tokens, in an order that only the seed and the data decide.
+"""From rows of tokens to batches, in an order that only the seed and the data decide.
 
 Rows are padded on the right and attention is causal, so no real token ever sees padding, no mask is
 needed, and rows cannot leak into each other, whatever the architecture.
 """
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from jobs.tokens import Row
+
 # B batch, T tokens
 
 NO_LOSS = -100
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A prompt and its response, as tokens."""
-
-    tokens: tuple[int, ...]
-    prompt_length: int
-    """Tokens without loss at the start; the rest is the response and the end-of-text token."""
-
-    @property
-    def response_length(self) -> int:
-        """Tokens with loss."""
-        return len(self.tokens) - self.prompt_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +50,6 @@ def order_of(
     return Order(rows=rows, batch_size=batch_size, seed=seed, total=total)
 
 
-def read_rows(path: Path) -> list[tuple[str, str]]:
-    """Prompts and responses from JSON lines."""
-    with path.open() as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    return [(row["prompt"], row["response"]) for row in rows]
-
-
-def tokenise(rows: Sequence[tuple[str, str]], tokenizer: Any, longest: int) -> list[Row]:
-    """Rows as tokens, those of more than `longest` tokens left out.
-
-    The tokens of the prompt are those that asking will use. Text is cut into tokens as a whole, so
-    that a tokenizer which marks the start of a text does not mark the start of the response; only
-    where a token would straddle the border are the two cut apart.
-
-    Raises:
-        ValueError: the tokenizer has no end-of-text token, so a model could not learn to stop.
-    """
-    end = tokenizer.eos_token_id
-    if end is None:
-        raise ValueError("the tokenizer names no end-of-text token (eos_token)")
-    if not rows:
-        return []
-    prompts = tokenizer([prompt for prompt, _ in rows])["input_ids"]
-    wholes = tokenizer([prompt + response for prompt, response in rows])["input_ids"]
-    found = []
-    for (_, response), prompt, whole in zip(rows, prompts, wholes, strict=True):
-        if whole[: len(prompt)] != prompt:
-            whole = prompt + tokenizer(response, add_special_tokens=False)["input_ids"]
-        if whole[-1] != end:
-            whole = [*whole, end]
-        found.append(Row(tuple(whole), len(prompt)))
-    return [row for row in found if len(row.tokens) <= longest]
-
-
 def share(batch: Sequence[Row], rank: int, ranks: int) -> list[Row]:
     """One worker's part of a batch, longest first; shares differ by at most one row."""
     return sorted(batch, key=lambda row: -len(row.tokens))[rank::ranks]
@@ -118,7 +69,7 @@ def collate(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor]:
     tokens_BT = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets_BT = torch.full((len(rows), longest), NO_LOSS)
     for i, row in enumerate(rows):
-        whole = torch.tensor(row.tokens)
+        whole = torch.from_numpy(row.tokens)
         tokens_BT[i, : len(whole)] = whole
         first = max(row.prompt_length, 1)  # nothing predicts the first token of a text
         targets_BT[i, first - 1 : len(whole) - 1] = whole[first:]

@@ -18,6 +18,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 from jobs.answers import Finish
 from jobs.loaded import EngineError, Loaded
+from jobs.prompts import Question
+from jobs.tokens import asked_tokens
 
 CONTEXT = 4
 """Prompt tokens decoded before an answer: some tokenizers drop the space of a text's first word."""
@@ -60,14 +62,16 @@ class PromptTooLongError(EngineError):
     """A question leaves a model no room to answer: a limit of the model, not a failure of ours."""
 
 
-def read_prompt(loaded: Loaded, task_id: str, text: str, max_new_tokens: int) -> Prompt:
-    """Tokens of a question.
+def read_prompt(loaded: Loaded, question: Question, max_new_tokens: int) -> Prompt:
+    """Tokens of a question, the ones that training has for the same text.
 
     Raises:
         EngineError: the question is empty.
         PromptTooLongError: it leaves no room for an answer.
     """
-    tokens = tuple(loaded.tokenizer(text)["input_ids"])
+    task_id = question.task_id
+    (found,) = asked_tokens(loaded.tokenizer, [question.text], templated=question.templated)
+    tokens = tuple(found)
     positions = loaded.positions
     room = max_new_tokens if positions is None else min(max_new_tokens, positions - len(tokens))
     if not tokens:

@@ -61,7 +61,7 @@ def generate(
         loaded: see `load_model`.
         questions: each `task_id` once.
         asking: how many answers, drawn how.
-        stop: an answer ends before the first of these strings.
+        stop: an answer ends before the first of these strings, and of those that questions name.
         seed: of the draws; greedy answers do not depend on it.
         progress: is told how many answers are finished, whenever one is.
 
@@ -72,7 +72,7 @@ def generate(
     rows = [Row(prompt, position) for prompt in prompts for position in range(asking.completions)]
     unanswered = len(questions) * asking.completions - len(rows)
     sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
-    stops = Stops(loaded, stop)
+    stops = Stops(loaded, _all_stops(stop, questions))
     done: dict[tuple[str, int], Row] = {}
     for batch in batches(rows, loaded.budget):
         for row in _answered(loaded, batch, sampling, stops):
@@ -95,8 +95,9 @@ def stream(
     What may turn out to begin a stop string is held back until that is known. Closing the iterator
     ends the work.
     """
-    row = Row(read_prompt(loaded, question.task_id, question.text, asking.max_new_tokens), 0)
+    row = Row(read_prompt(loaded, question, asking.max_new_tokens), 0)
     sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
+    stop = _all_stops(stop, [question])
     decoding = Decoding(loaded, [row], sampling, Stops(loaded, stop))
     told = 0
     while row.finish is None:
@@ -170,9 +171,14 @@ def _settled(text: str, stop: Sequence[str]) -> str:
     return settled[: len(settled) - max(begun, default=0)]
 
 
+def _all_stops(stop: Sequence[str], questions: Sequence[Question]) -> tuple[str, ...]:
+    named = dict.fromkeys(question.stop for question in questions if question.stop)
+    return (*stop, *named)
+
+
 def _fitting(loaded: Loaded, question: Question, asking: Asking) -> Prompt | None:
     try:
-        return read_prompt(loaded, question.task_id, question.text, asking.max_new_tokens)
+        return read_prompt(loaded, question, asking.max_new_tokens)
     except PromptTooLongError:
         return None
 

@@ -1,18 +1,71 @@
-"""The only place where text for a model is put together, in training and in asking alike."""
+"""The only place where text for a model is put together, in training and in asking alike.
+
+`text_of` makes what is trained on, `question` what is asked; both call `_text`, so what a model is
+asked is what its training text of the same content begins with.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Literal
 
 from eval_sandbox.problem import Problem
+from jobs.declared import UserError
+
+if TYPE_CHECKING:
+    from jobs.data.row import Row
+
+PromptForm = Literal["alpaca", "chat", "plain"]
+"""How rows are put to a model that learns: see `text_of`."""
+TooLong = Literal["drop", "cut", "split"]
+"""What becomes of a row of more tokens than a training takes.
+
+`drop`: it is left out. `cut`: the end of its response is cut off, and no end-of-text token follows,
+since the text did not end there; a row whose prompt alone is too long is left out. `split`: plain
+code becomes rows of consecutive tokens, each but the first beginning with the last token of the one
+before, so that every token is learnt once; a row with a prompt is left out. All are counted.
+"""
+AskedForm = Literal["alpaca", "alpaca-signature", "chat", "chat-signature", "completion"]
+"""How a problem is put to a model that answers: see `question`."""
 
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes "
     "the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 )
+"""Letter for letter `templates/alpaca.json` of github.com/tloen/alpaca-lora. Its one difference
+from `PROMPT_DICT` in `train.py` of github.com/tatsu-lab/stanford_alpaca is the last line break."""
 ALPACA_WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further "
     "context. Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
 )
+TODAY = "26 Jul 2024"
+"""What a chat template that asks for the date is told: the one that Llama 3's falls back to.
+The same row and the same problem give the same text on every day."""
+_CALENDAR = "{% macro strftime_now(format) %}" + TODAY + "{% endmacro %}{{ '' }}"
+_ASKED, _ANSWERED = "4c6f7665", "57686174"
+"""Words that no template has in it, to find out what it puts around a message."""
+
+
+class PromptError(UserError):
+    """A tokenizer cannot put text in the form `chat`.
+
+    It has no chat template, or one that fails on a question and its answer, leaves one of them out,
+    or words the question otherwise once it is answered.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is trained on."""
+
+    prompt: str
+    """Carries no loss; empty for plain code."""
+    response: str
+    closing: str = ""
+    """What a chat template says after a response: learnt, so that a model ends its turn."""
+    templated: bool = False
+    """True: special tokens stand in the prompt as text, so none may be added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +77,11 @@ class Question:
     whole: bool
     """True: the answer is a whole program. False: it continues the problem's prompt, whose code
     ends the text (the prefilled signature)."""
+    templated: bool = False
+    """True: special tokens stand in the text, so none may be added to it."""
+    stop: str = ""
+    """One more string that an answer ends before: what a chat template closes an answer with,
+    where that is ordinary text. Where it is a special token, see `end_of_turn`."""
 
 
 def alpaca(instruction: str, given: str = "") -> str:
@@ -32,20 +90,101 @@ def alpaca(instruction: str, given: str = "") -> str:
     return template.format(instruction=instruction, input=given)
 
 
-def question(problem: Problem, prompt: str) -> Question:
-    """Ask a problem in one of the forms a benchmark recipe may name.
+def text_of(row: "Row", form: PromptForm, tokenizer: Any = None) -> Text:
+    """A row in the form that it is trained on.
+
+    `alpaca`: instruction and input in the Alpaca prompt. `chat`: both as the user's turn, in the
+    chat template of the tokenizer. `plain`: the response as raw text and nothing before it, so that
+    a base model goes on learning to write code; an instruction is ignored, not made a comment. A
+    row of neither instruction nor input is plain code in every form. A response that ends with the
+    text of the end-of-text token, as some published rows do, is not ended twice.
+
+    Args:
+        row: instruction, input and response.
+        form: see above.
+        tokenizer: of the model; only `chat` cannot do without.
+
+    Raises:
+        PromptError: the form is a chat, and this tokenizer has none.
+    """
+    end = getattr(tokenizer, "eos_token", None) or ""
+    response = row.response.removesuffix(end)
+    if form == "plain" or not (row.instruction or row.input):
+        return Text("", response)
+    return _text(row.instruction, row.input, response, form, tokenizer)
+
+
+def question(problem: Problem, prompt: str, tokenizer: Any = None) -> Question:
+    """Ask a problem in one of the forms a benchmark recipe may name (`AskedForm`).
 
     `alpaca`: instruction in, whole program out. `alpaca-signature`: the same with the problem's
     prompt (a signature, say) already in the response, and no newline after it, because a byte-pair
-    tokenizer merges the newline with the indentation that follows. `completion`: the problem's
-    prompt as published and nothing around it, for base models.
+    tokenizer merges the newline with the indentation that follows. `chat` and `chat-signature`:
+    the same with the instruction as the user's turn. `completion`: the problem's prompt as
+    published and nothing around it, for base models.
+
+    Args:
+        problem: what is asked.
+        prompt: see above.
+        tokenizer: of the model that is asked, see `tokenizer_for`; only chats cannot do without.
+
+    Raises:
+        PromptError: the form is a chat, and this tokenizer has none.
     """
     if prompt == "completion" and problem.prompt:
         return Question(problem.task_id, problem.prompt, whole=False)
-    asked = alpaca(_instruction(problem))
-    if prompt == "alpaca-signature" and problem.prompt:
-        return Question(problem.task_id, asked + problem.prompt.rstrip("\n"), whole=False)
-    return Question(problem.task_id, asked, whole=True)
+    form: PromptForm = "chat" if prompt.startswith("chat") else "alpaca"
+    signature = problem.prompt.rstrip("\n") if prompt.endswith("-signature") else ""
+    text = _text(_instruction(problem), "", signature, form, tokenizer)
+    begun = text.response if signature else ""
+    return Question(
+        problem.task_id,
+        text.prompt + begun,
+        whole=not signature,
+        templated=text.templated,
+        stop="" if form != "chat" or end_of_turn(tokenizer) is not None else text.closing,
+    )
+
+
+def tokenizer_for(prompt: str, location: str, revision: str | None) -> Any:
+    """The tokenizer that a form of training or asking needs, or None where it needs none.
+
+    Args:
+        prompt: a `PromptForm` or an `AskedForm`.
+        location: a folder, or a repository on the hub.
+        revision: a commit of that repository; None for a folder.
+
+    Raises:
+        PromptError: the form is a chat, and this tokenizer has none.
+    """
+    if not prompt.startswith("chat"):
+        return None
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        location, revision=revision or None, trust_remote_code=False
+    )
+    _chat(tokenizer)
+    return tokenizer
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The special token that a tokenizer's chat template closes an answer with.
+
+    None where there is no usable template, or where it closes with ordinary text.
+    """
+    if tokenizer.chat_template is None:
+        return None
+    try:
+        return _chat(tokenizer).end
+    except PromptError:
+        return None
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Text and number of the tokens that are no text: ends, starts, roles."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {token.content: number for number, token in added if token.special}
 
 
 def mbpp_instruction(text: str, tests: str) -> str:
@@ -56,3 +195,100 @@ def mbpp_instruction(text: str, tests: str) -> str:
 def _instruction(problem: Problem) -> str:
     visible = problem.extra.get("tests", "")
     return mbpp_instruction(problem.instruction, visible) if visible else problem.instruction
+
+
+def _text(instruction: str, given: str, response: str, form: PromptForm, tokenizer: Any) -> Text:
+    if form != "chat":
+        return Text(alpaca(instruction, given), response)
+    chat = _chat(tokenizer)
+    # Both in one turn, as data/README.md of github.com/hiyouga/LLaMA-Factory joins them.
+    said = f"{instruction}\n{given}" if instruction and given else instruction or given
+    return Text(chat.prompt(said), chat.lead + response, chat.closing, templated=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """What a chat template puts around an answer."""
+
+    tokenizer: Any
+    template: str
+    taken: str
+    """End of its generation prompt that an answered question does not have: the opened thoughts of
+    DeepSeek-R1, say."""
+    opening: str
+    """What stands between its generation prompt and an answer: the empty thoughts of Qwen3, say.
+    Part of the prompt, so a thinking model is asked to answer at once."""
+    lead: str
+    """White space in that place, which a tokenizer may merge with the answer's first word."""
+    closing: str
+    end: int | None
+    """The special token that the closing begins with."""
+
+    def prompt(self, said: str) -> str:
+        """All that stands before an answer to what the user said."""
+        turns = [{"role": "user", "content": said}]
+        asked = _render(self.tokenizer, self.template, turns)
+        return asked.removesuffix(self.taken) + self.opening
+
+
+def _chat(tokenizer: Any) -> _Chat:
+    assert tokenizer is not None, "the form `chat` needs the model's tokenizer"
+    name = tokenizer.name_or_path or "this model"
+    if tokenizer.chat_template is None:
+        raise PromptError(
+            f"{name}: its tokenizer has no chat template, so it has no prompt form `chat`. Use "
+            "`alpaca` for a base model, or name its instruct version"
+        )
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise PromptError(f"{name}: its tokenizer has no default chat template: {error}") from None
+    return _framed(tokenizer, name, template)
+
+
+@lru_cache(maxsize=8)
+def _framed(tokenizer: Any, name: str, template: str) -> _Chat:
+    if "strftime_now" in template:
+        template = _CALENDAR + template
+    turns = [{"role": "user", "content": _ASKED}]
+    asked = _render(tokenizer, template, turns)
+    answer = {"role": "assistant", "content": _ANSWERED}
+    before, answered, closing = _render(tokenizer, template, [*turns, answer]).partition(_ANSWERED)
+    shared = _shared(asked, before)
+    if not answered or _ASKED not in shared:
+        raise PromptError(
+            f"{name}: its chat template words a question otherwise once it is answered, so what is "
+            "trained on would not be what is asked. Use the prompt form `alpaca`"
+        )
+    opening = before[len(shared) :]
+    blank = opening.isspace()
+    ends = {text: n for text, n in special_tokens(tokenizer).items() if closing.startswith(text)}
+    return _Chat(
+        tokenizer,
+        template,
+        taken=asked[len(shared) :],
+        opening="" if blank else opening,
+        lead=opening if blank else "",
+        closing=closing.rstrip(),
+        end=ends[max(ends, key=len)] if ends else None,
+    )
+
+
+def _shared(one: str, other: str) -> str:
+    """What both begin with."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(letter for letter, _ in same)
+
+
+def _render(tokenizer: Any, template: str, turns: list[dict[str, str]]) -> str:
+    from jinja2 import TemplateError
+
+    asks = turns[-1]["role"] == "user"
+    try:
+        text: str = tokenizer.apply_chat_template(
+            turns, chat_template=template, add_generation_prompt=asks, tokenize=False
+        )
+    except TemplateError as error:
+        name = tokenizer.name_or_path or "this model"
+        raise PromptError(f"{name}: its chat template fails: {error}") from None
+    return text

@@ -16,14 +16,16 @@ from zlib import crc32
 from cluster.gang import Gang, HopelessError, run_gang
 from cluster.mailbox import Mailbox
 from jobs.experiment import LoRA, Parallelism
+from jobs.prompts import PromptError, PromptForm, TooLong
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jobs.batches import Order, Row
+    from jobs.batches import Order
     from jobs.checkpoint import Step
     from jobs.spread import Spread
     from jobs.strategy import Engine
+    from jobs.tokens import Row, Rows, Tokenised
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed", "ray")
 MESSAGE_SECONDS = 0.5
@@ -58,7 +60,11 @@ class TrainOrder:
     revision: str | None
     """A commit of that repository; None for a folder."""
     rows: Path
-    """JSON lines with `prompt` and `response`, the prompt as it will be asked."""
+    """A folder of Parquet files of `jobs.data.row.Row`, taken in the order of their names."""
+    form: PromptForm = "alpaca"
+    """How a row is put to the model: see `jobs.prompts.text_of`."""
+    too_long: TooLong = "drop"
+    """What becomes of rows of more than `max_length` tokens: see `jobs.prompts.TooLong`."""
     method: LoRA
     parallelism: Parallelism
     seed: int
@@ -98,8 +104,13 @@ class Facts:
     seconds: float
     """Of the steps; start and checkpoints not counted."""
     rows: int
+    """Trained on, each window of a split text counted."""
     rows_left_out: int
     """Longer than `max_length`."""
+    rows_cut: int = 0
+    """Longer than `max_length`, so their response lost its end."""
+    windows: int = 0
+    """Rows that are a part of a text longer than `max_length`."""
     trainable_parameters: int
     device: str
     versions: dict[str, str]
@@ -165,7 +176,7 @@ def train_worker(work: _Work) -> None:
     context = ray.train.get_context()
     rank, ranks = context.get_world_rank(), context.get_world_size()
     spread = Spread.of(order.method, ranks)
-    rows, left_out = _rows(order)
+    found = _rows(order)
     base = lora.load_base(order.location, order.revision, order.method.precision)
     base.config.use_cache = False
     model = lora.adapted(base, order.method, order.seed)
@@ -174,10 +185,10 @@ def train_worker(work: _Work) -> None:
     engine = prepare(model, order.method, order.parallelism, spread)
     checkpoint.restore_optimizer(engine, saved)
     steps = list(saved.steps)
-    _Training(order, rows, engine, model, spread, rank).run(steps, work.mailbox)
+    _Training(order, found.rows, engine, model, spread, rank).run(steps, work.mailbox)
     weights = engine.weights()
     if rank == 0:
-        facts = _facts(order, engine, steps, rows=len(rows), left_out=left_out)
+        facts = _facts(order, engine, steps, found)
         _finish(order, model, weights, steps, facts)
 
 
@@ -186,7 +197,7 @@ class _Training:
     """One worker's loop."""
 
     order: TrainOrder
-    rows: "list[Row]"
+    rows: "Rows"
     engine: "Engine"
     model: Any
     spread: "Spread"
@@ -287,34 +298,39 @@ def _plan(order: TrainOrder, rows: int) -> "Order":
     )
 
 
-def _rows(order: TrainOrder) -> "tuple[list[Row], int]":
-    """Rows as tokens, and how many were left out for their length."""
+def _rows(order: TrainOrder) -> "Tokenised":
+    """Rows as tokens, and what became of those that were too long."""
     from transformers import AutoTokenizer
 
-    from jobs.batches import read_rows, tokenise
+    from jobs.data.row import stream
+    from jobs.tokens import tokenise
 
     tokenizer = AutoTokenizer.from_pretrained(order.location, revision=order.revision or "main")
-    texts = read_rows(order.rows)
-    rows = tokenise(texts, tokenizer, order.method.max_length)
-    if not rows:
+    longest = order.method.max_length
+    files = sorted(order.rows.glob("*.parquet"))
+    try:
+        found = tokenise(stream(files), tokenizer, longest, order.form, order.too_long)
+    except PromptError as error:
+        raise TrainingError(f"run {order.run_id}: {error}") from None
+    if not found.rows:
         raise TrainingError(
-            f"run {order.run_id}: none of the {len(texts)} rows has at most "
-            f"{order.method.max_length} tokens (max_length)"
+            f"run {order.run_id}: none of the {found.dropped} rows in {order.rows} has at most "
+            f"{longest} tokens (max_length)"
         )
-    return rows, len(texts) - len(rows)
+    return found
 
 
-def _facts(
-    order: TrainOrder, engine: "Engine", steps: "list[Step]", *, rows: int, left_out: int
-) -> Facts:
+def _facts(order: TrainOrder, engine: "Engine", steps: "list[Step]", found: "Tokenised") -> Facts:
     return Facts(
         engine=engine.name,
         zero_stage=engine.stage,
         ranks=order.parallelism.workers,
         tokens=sum(step.tokens for step in steps),
         seconds=sum(step.seconds for step in steps),
-        rows=rows,
-        rows_left_out=left_out,
+        rows=len(found.rows),
+        rows_left_out=found.dropped,
+        rows_cut=found.cut,
+        windows=found.windows,
         trainable_parameters=sum(
             getattr(parameter, "ds_numel", parameter.numel())  # ZeRO-3 leaves an empty tensor
             for parameter in engine.model.parameters()

@@ -1,53 +1,21 @@
-"""Rows as tokens, and how they fall to steps, workers and micro batches."""
+"""How rows of tokens fall to steps, workers and micro batches."""
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
-from jobs.batches import NO_LOSS, Row, collate, micro_batches, order_of, share, tokenise
+from jobs.batches import NO_LOSS, collate, micro_batches, order_of, share
 from jobs.experiment import LoRA
 from jobs.spread import Spread
+from jobs.tokens import Row
 
 CPU = torch.device("cpu")
 
 
-class Letters:
-    """A tokenizer whose tokens are letters, but `:x` is one token, and texts start with 1."""
-
-    eos_token_id = 0
-
-    def __call__(self, text, add_special_tokens=True):
-        if isinstance(text, list):
-            return {"input_ids": [self(one)["input_ids"] for one in text]}
-        tokens = [ord(c) for c in text.replace(":x", "\u2030")]
-        return {"input_ids": [1, *tokens] if add_special_tokens else tokens}
-
-
-def test_a_row_ends_its_text_and_keeps_the_tokens_of_the_prompt():
-    (row,) = tokenise([("ab", "cd")], Letters(), 10)
-
-    assert row == Row((1, 97, 98, 99, 100, 0), prompt_length=3)
-
-
-def test_a_token_never_straddles_prompt_and_response():
-    (row,) = tokenise([("a:", "xy")], Letters(), 10)
-
-    assert row.tokens == (1, ord("a"), ord(":"), ord("x"), ord("y"), 0)
-
-
-def test_longer_rows_are_left_out():
-    rows = tokenise([("a", "b"), ("a", "b" * 9), ("a", "c")], Letters(), 4)
-
-    assert [row.tokens[2] for row in rows] == [98, 99]
-
-
-def test_a_tokenizer_that_cannot_end_a_text_is_refused():
-    letters = Letters()
-    letters.eos_token_id = None
-
-    with pytest.raises(ValueError, match="eos_token"):
-        tokenise([("a", "b")], letters, 10)
+def row(tokens, prompt_length=1):
+    return Row(np.array(tokens, dtype=np.int32), prompt_length)
 
 
 def test_every_epoch_takes_every_row_once():
@@ -74,17 +42,17 @@ def test_the_seed_decides_the_order():
 
 @pytest.mark.parametrize("rows, ranks", [(16, 2), (5, 2), (1, 2), (7, 3)])
 def test_shares_are_the_batch(rows, ranks):
-    batch = [Row(tuple(range(i + 2)), 1) for i in range(rows)]
+    batch = [row(range(i + 2)) for i in range(rows)]
 
     shares = [share(batch, rank, ranks) for rank in range(ranks)]
 
-    assert Counter(row for part in shares for row in part) == Counter(batch)
+    assert Counter(id(one) for part in shares for one in part) == Counter(map(id, batch))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_every_worker_makes_the_same_number_of_micro_batches():
     spread = Spread.of(LoRA(kind="lora", steps=1, batch_size=7, micro_batch_size=2), ranks=2)
-    batch = [Row((1, 2), 1)] * 7
+    batch = [row([1, 2])] * 7
 
     parts = [
         [len(p) for p in micro_batches(share(batch, r, 2), spread.micro_batch_size, 2)]
@@ -96,10 +64,19 @@ def test_every_worker_makes_the_same_number_of_micro_batches():
 
 
 def test_targets_are_the_next_tokens_of_responses_only():
-    tokens, targets = collate([Row((5, 6, 7, 8), 2), Row((5, 9), 1)], CPU)
+    tokens, targets = collate([row([5, 6, 7, 8], 2), row([5, 9])], CPU)
 
     assert tokens.tolist() == [[5, 6, 7, 8], [5, 9, 0, 0]]
     assert targets.tolist() == [
         [NO_LOSS, 7, 8, NO_LOSS],
         [9, NO_LOSS, NO_LOSS, NO_LOSS],
     ]
+
+
+def test_the_first_token_of_a_text_without_a_prompt_is_no_target():
+    first = row([5, 6, 7], prompt_length=0)
+
+    _, targets = collate([first], CPU)
+
+    assert targets.tolist() == [[6, 7, NO_LOSS]]
+    assert first.response_length == 2

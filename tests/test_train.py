@@ -14,8 +14,10 @@ import pytest
 
 from cluster.mailbox import Mailbox
 from cluster.session import connect
+from jobs.data.row import Row, read_rows, write_rows
 from jobs.experiment import LoRA, Parallelism
-from jobs.train import DivergedError, Progress, TrainOrder, learning_rate, train
+from jobs.prompts import alpaca
+from jobs.train import DivergedError, Progress, TrainingError, TrainOrder, learning_rate, train
 
 SINGLE = Parallelism()
 DDP = Parallelism(strategy="ddp", workers=2)
@@ -61,12 +63,20 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    lines = [
-        {"prompt": f"Add {n} to it:\n", "response": "x" * (n % 7) + f" + {n}"} for n in range(23)
+    folder = tmp_path_factory.mktemp("rows")
+    rows = [
+        Row(
+            instruction=f"Add {n} to it.",
+            response="x" * (n % 7) + f" + {n}",
+            source="s",
+            place=f"rows.jsonl:{n + 1}",
+            licence="MIT",
+        )
+        for n in range(23)
     ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+    write_rows(rows[:9], folder / "00000.parquet")
+    write_rows(rows[9:], folder / "00001.parquet")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +136,15 @@ def plain_torch(order, steps):
     )
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, weight_decay=0)
-    texts = [json.loads(line) for line in order.rows.read_text().splitlines()]
+    rows = [row for path in sorted(order.rows.iterdir()) for row in read_rows(path)]
+    texts = [(alpaca(row.instruction), row.response) for row in rows]
     plan = order_of(len(texts), batch_size=5, seed=order.seed, steps=steps, epochs=None)
     found = []
     for step in range(steps):
         sums, count = [], 0
         for i in plan.batch(step):
-            prompt = tokenizer(texts[i]["prompt"])["input_ids"]
-            whole = tokenizer(texts[i]["prompt"] + texts[i]["response"])["input_ids"] + [256]
+            prompt = tokenizer(texts[i][0])["input_ids"]
+            whole = tokenizer("".join(texts[i]))["input_ids"] + [256]
             logits = model(input_ids=torch.tensor([whole])).logits[0]
             answer = torch.tensor(whole[len(prompt) :])
             sums.append(cross_entropy(logits[len(prompt) - 1 : -1], answer, reduction="sum"))
@@ -198,6 +209,24 @@ def test_two_workers_follow_one(order, mailbox):
 
     assert losses(spread) == pytest.approx(plain_torch(order, 6), abs=1e-4)
     assert (facts.engine, facts.ranks) == ("DistributedDataParallel", 2)
+
+
+def test_a_form_that_the_model_has_not_ends_the_training_before_it_begins(order, mailbox):
+    with pytest.raises(TrainingError, match="no chat template"):
+        train(replace(order, form="chat"), mailbox, gpus=False)
+
+
+@QUIET
+def test_what_became_of_long_rows_is_told(order, mailbox):
+    method = order.method.model_copy(update={"steps": 1, "max_length": 8})
+    order = replace(order, method=method, form="plain")  # 23 texts of 5 to 12 tokens
+
+    facts = train(replace(order, too_long="split"), mailbox, gpus=False)
+
+    lengths = [n % 7 + len(f" + {n}") + 1 for n in range(23)]
+    long = sum(length > 8 for length in lengths)
+    assert (facts.rows, facts.rows_left_out, facts.rows_cut) == (23 + long, 0, 0)
+    assert facts.windows == 2 * long > 0
 
 
 def test_a_loss_that_is_no_number_names_its_step(order, mailbox):
