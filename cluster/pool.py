@@ -1,6 +1,7 @@
 """Many items through a few workers that keep what they have set up, on the cluster's processors."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -8,6 +9,7 @@ import ray
 
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
+RESTARTS = 3
 
 
 class Worker(Protocol[Item, Result]):
@@ -27,8 +29,9 @@ def scatter(
     """Have `items` worked on by up to `at_most` actors of one processor each.
 
     An actor gets its next item when it has given back the last, so memory is bounded by actors
-    and not by items; when there is none, the actor ends and its processor is free. An actor that
-    dies, alone or with its node, is started again up to three times, and its item worked on again.
+    and not by items; when there is none, the actor ends and its processor is free. Where an actor
+    dies, alone or with its node, another takes its place and works on its item again, up to three
+    times an item.
 
     Args:
         worker: class of the actors.
@@ -39,25 +42,75 @@ def scatter(
     Yields:
         (position of the item, result), in order of completion.
     """
-    actor = ray.remote(worker).options(num_cpus=1, max_restarts=3, max_task_retries=3)
     shared = [ray.put(value) for value in rest]
+    crew = _Crew(worker, shared)
     waiting = iter(enumerate(items))
-    crew = [actor.remote(*shared) for _ in items[: max(at_most, 1)]]
-    running: dict[Any, tuple[int, Any]] = {}
     try:
-        for member, (place, item) in zip(crew, islice(waiting, len(crew)), strict=True):
-            running[member.work.remote(item)] = place, member
-        while running:
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            place, member = running.pop(done)
+        for place, item in islice(waiting, max(at_most, 1)):
+            crew.start(crew.hire(), place, item)
+        while crew.running:
+            place, member, result = crew.next()
             following = next(waiting, None)
-            if following is not None:
-                running[member.work.remote(following[1])] = following[0], member
-            result = ray.get(done)
             if following is None:
-                crew.remove(member)
-                ray.kill(member)
+                crew.dismiss(member)
+            else:
+                crew.start(member, *following)
             yield place, result
     finally:
-        for member in crew:
+        crew.close()
+
+
+@dataclass(slots=True)
+class _Order:
+    member: Any
+    place: int
+    item: Any
+    left: int
+    """Times that it may still be given to another member."""
+
+
+class _Crew:
+    """Actors and what each works on.
+
+    Ray could start a dead actor again by itself, but warns of it where the constructor takes what
+    lies in its object store; here another one takes its place.
+    """
+
+    def __init__(self, worker: Callable[..., Any], shared: Sequence[Any]) -> None:
+        self._actor = ray.remote(worker).options(num_cpus=1)
+        self._shared = shared
+        self._members: list[Any] = []
+        self.running: dict[Any, _Order] = {}
+
+    def hire(self) -> Any:
+        """A new member."""
+        member = self._actor.remote(*self._shared)
+        self._members.append(member)
+        return member
+
+    def start(self, member: Any, place: int, item: Any, left: int = RESTARTS) -> None:
+        """Give a member its next item."""
+        self.running[member.work.remote(item)] = _Order(member, place, item, left)
+
+    def next(self) -> tuple[int, Any, Any]:
+        """Wait for a result: its item's place, who is free now, and what it is."""
+        while True:
+            (done,), _ = ray.wait(list(self.running), num_returns=1)
+            order = self.running.pop(done)
+            try:
+                return order.place, order.member, ray.get(done)
+            except ray.exceptions.RayActorError:
+                if not order.left:
+                    raise
+                self._members.remove(order.member)
+                self.start(self.hire(), order.place, order.item, order.left - 1)
+
+    def dismiss(self, member: Any) -> None:
+        """End a member, so that its processor is free."""
+        self._members.remove(member)
+        ray.kill(member)
+
+    def close(self) -> None:
+        """End all members."""
+        for member in self._members:
             ray.kill(member)

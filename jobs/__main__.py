@@ -67,9 +67,9 @@ def _results(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _prepare(asked: argparse.Namespace, console: Console) -> int:
-    from jobs.prepare import prepare_recipe
+    from jobs.prepared import prepare_recipe
 
-    prepare_recipe(asked.recipe, console)
+    prepare_recipe(asked.recipe, asked.experiment, console)
     return 0
 
 
@@ -128,8 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
     form.add_argument("--csv", action="store_true", help="the same as CSV")
 
-    prepare = add("prepare", "Prepare one dataset and say what is in it.")
+    prepare = add("prepare", "Prepare one dataset and say what became of its rows.")
     prepare.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")
+    prepare.add_argument(
+        "--experiment",
+        type=Path,
+        help="keep the benchmarks of this experiment out of it, as its runs do; otherwise all that "
+        "are here",
+    )
 
     new = add("new", "Make a recipe of a file of your own: look, propose, show, write.")
     kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")

@@ -12,13 +12,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eval_sandbox.problem import Problem
+from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
-from jobs.recipes import (
-    ROOT,
-    BenchmarkRecipe,
-    DatasetRecipe,
-    sha256_of,
-)
+from jobs.recipes import ROOT, BenchmarkRecipe, sha256_of
 
 RECIPE_VERSION = 1
 """Raised by hand when the same spec would lead to other weights."""
@@ -193,14 +189,34 @@ class ExperimentFile(Declared):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """All problems of a benchmark's file, whatever part of them an experiment asks."""
+
+    name: str
+    recipe: BenchmarkRecipe
+    problems: tuple[Problem, ...]
+    """Empty where the file is not on this machine and only a plan is made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A dataset of an experiment, its file found and checked."""
+    """A dataset of an experiment, and the benchmarks that are kept out of it."""
 
     name: str
     recipe: DatasetRecipe
-    path: Path
-    digest: str = ""
-    """12 hex digits of what it is prepared as; empty: not known."""
+    against: tuple[Questions, ...] = ()
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """Everything that shapes its rows but names: what the id of a run hashes."""
+        pins = sorted([q.recipe.source.sha256, q.recipe.split] for q in self.against)
+        return self.recipe.shaping() | ({"benchmarks": pins} if pins else {})
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that name the prepared rows, and the report, which tells names too."""
+        names = [list(self.recipe.sources), sorted(q.name for q in self.against)]
+        return short_hash([self.shaping, names])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,11 +340,10 @@ def identity(model: ModelSpec) -> str:
 
 
 def _training_spec(training: Training, model: ModelSpec, seed: int) -> dict[str, Any]:
-    recipe = training.dataset.recipe
     unshaping = {"checkpoint_every"}
     return {
         "recipe_version": RECIPE_VERSION,
-        "data": {"sha256": recipe.source.sha256, "format": recipe.format, "split": recipe.split},
+        "data": training.dataset.shaping | training.dataset.recipe.text(),
         "method": {"kind": training.method.kind}
         | training.method.model_dump(mode="json", exclude_defaults=True, exclude=unshaping),
         "parallelism": model.parallelism.model_dump(exclude_defaults=True),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.data.folder import DataFolder
 from jobs.declared import UserError
 from jobs.recipes import ROOT
 
@@ -30,9 +31,9 @@ class Home:
             ) from None
         return cls(folder)
 
-    def rows(self, digest: str) -> Path:
-        """The prepared rows of a dataset; runs on the same data share them."""
-        return self.folder / "data" / digest / "rows.jsonl"
+    def data(self, digest: str) -> DataFolder:
+        """A prepared dataset; runs on the same data share it."""
+        return DataFolder(self.folder / "data" / digest)
 
     def run(self, run_id: str) -> Path:
         """The folder of one run: checkpoint/, completions/ and verdicts/."""

@@ -11,13 +11,14 @@ from rich.console import Console
 from database import schema
 from database.session import open_ledger
 from database.writing import write
-from eval_sandbox.benchmarks import InputError, read_problems
+from eval_sandbox.benchmarks import InputError
 from eval_sandbox.completions import Given, read_completions
 from eval_sandbox.judge import judge_all
 from eval_sandbox.problem import Problem
 from eval_sandbox.sandbox import check_host
 from eval_sandbox.verdict import Verdict
 from jobs.answers import Answer
+from jobs.cases import read_cases
 from jobs.declared import UserError
 from jobs.experiment import Asking, Benchmark, short_hash
 from jobs.judge import require_verdicts
@@ -43,7 +44,7 @@ def import_answers(file: Path, benchmark: str, name: str, console: Console) -> i
     """
     recipe = read_recipe(BenchmarkRecipe, BENCH, benchmark)
     try:
-        problems = read_problems(recipe.benchmark, find_file(recipe, BENCH), recipe.split)
+        problems = read_cases(recipe.benchmark, find_file(recipe.source, BENCH), recipe.split)
         given = read_completions(file, problems)
     except InputError as error:
         raise UserError(str(error)) from None

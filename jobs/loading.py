@@ -1,22 +1,21 @@
 """An experiment file becomes a checked experiment, or the list of all that is wrong with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from eval_sandbox.benchmarks import InputError
-from eval_sandbox.problem import Problem
 from jobs.cases import read_cases
+from jobs.data.recipe import DatasetRecipe
+from jobs.data.sources import parts
 from jobs.declared import UserError, nearest, read_yaml, report
-from jobs.experiment import Benchmark, Dataset, Experiment, ExperimentFile
+from jobs.experiment import Benchmark, Dataset, Experiment, ExperimentFile, Questions
 from jobs.recipes import (
     BENCH,
     ROOT,
     TRAIN,
     BenchmarkRecipe,
-    DatasetRecipe,
     MissingFileError,
-    Recipe,
     find_file,
     read_recipe,
 )
@@ -43,8 +42,15 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         mistakes += [m for name, spec in models.items() for m in _model_mistakes(name, spec)]
     missing: list[str] = []
     absent = mistakes if need_files else missing
-    datasets = _collect(_names(raw, "datasets"), "datasets", _dataset, mistakes, absent)
-    benchmarks = _collect(_names(raw, "benchmarks"), "benchmarks", _benchmark, mistakes, absent)
+    questions = _collect(_names(raw, "benchmarks"), "benchmarks", read_questions, mistakes, absent)
+    recipes = _collect(_names(raw, "datasets"), "datasets", _dataset, mistakes, absent)
+    datasets = _collect(
+        list(recipes),
+        "datasets",
+        lambda name, missing: dataset_of(name, recipes[name], list(questions.values()), missing),
+        mistakes,
+        absent,
+    )
     if file is None or mistakes:
         raise report(path, mistakes)
     experiment = Experiment(
@@ -56,11 +62,11 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         benchmarks=tuple(
             Benchmark(
                 name=name,
-                recipe=recipe,
+                recipe=known.recipe,
                 asking=file.benchmarks[name],
-                problems=problems[: file.benchmarks[name].problems],
+                problems=known.problems[: file.benchmarks[name].problems],
             )
-            for name, (recipe, problems) in benchmarks.items()
+            for name, known in questions.items()
         ),
     )
     if twins := _twins(experiment):
@@ -113,22 +119,48 @@ def _collect(
     return found
 
 
-def _dataset(name: str, missing: list[str]) -> Dataset:
-    recipe = read_recipe(DatasetRecipe, TRAIN, name)
-    path = _file(recipe, TRAIN, missing) or Path(recipe.source.file)
-    return Dataset(name=name, recipe=recipe, path=path)
+def dataset_of(
+    name: str, recipe: DatasetRecipe, asked: Sequence[Questions], missing: list[str]
+) -> Dataset:
+    """A dataset, and what it is compared with: the benchmarks `asked`, or those its recipe names.
+
+    Raises:
+        UserError: the recipe names a benchmark that there is not.
+    """
+    contamination = recipe.contamination
+    if not contamination.methods:
+        return Dataset(name=name, recipe=recipe)
+    if contamination.against != "experiment":
+        known = {questions.name: questions for questions in asked}
+        asked = [known.get(n) or read_questions(n, missing) for n in contamination.against]
+    return Dataset(name=name, recipe=recipe, against=tuple(asked))
 
 
-def _benchmark(name: str, missing: list[str]) -> tuple[BenchmarkRecipe, tuple[Problem, ...]]:
+def read_questions(name: str, missing: list[str]) -> Questions:
+    """A benchmark of datasets/bench with its problems; a file that is nowhere goes to `missing`.
+
+    Raises:
+        UserError: there is no such recipe, or something is wrong in it.
+        InputError: something is wrong in its file.
+    """
     recipe = read_recipe(BenchmarkRecipe, BENCH, name)
     recipe.judge_by()
-    path = _file(recipe, BENCH, missing)
-    return recipe, read_cases(recipe.benchmark, path, recipe.split) if path else ()
-
-
-def _file(recipe: Recipe, folder: Path, missing: list[str]) -> Path | None:
     try:
-        return find_file(recipe, folder)
+        path = find_file(recipe.source, BENCH)
     except MissingFileError as error:
         missing.append(str(error))
-        return None
+        return Questions(name=name, recipe=recipe, problems=())
+    problems = read_cases(recipe.benchmark, path, recipe.split)
+    return Questions(name=name, recipe=recipe, problems=problems)
+
+
+def _dataset(name: str, missing: list[str]) -> DatasetRecipe:
+    recipe = read_recipe(DatasetRecipe, TRAIN, name)
+    for source, declared in recipe.sources.items():
+        try:
+            declared.require_pin(source)
+            if declared.kind != "hub":  # what the hub has is asked when it is needed
+                parts(source, declared, TRAIN)
+        except MissingFileError as error:
+            missing.append(str(error))
+    return recipe

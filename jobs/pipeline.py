@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from cluster.slots import Slots
 from eval_sandbox.problem import Completion
 from jobs.answers import Answer, read_answers
-from jobs.experiment import Benchmark, Run, short_hash
+from jobs.data.crew import OnCluster
+from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
 from jobs.generate import AskOrder, ask
 from jobs.home import Home
 from jobs.judge import JudgeOrder, judge, read_verdicts
 from jobs.prepare import prepare
+from jobs.prepared import read_report
 from jobs.progress import Board
 from jobs.prompts import question
 from jobs.record import Recorder
@@ -126,6 +128,32 @@ def execute_all(works: Sequence[Work], place: Workplace) -> list[Failure]:
     return failures
 
 
+def prepare_stage(works: Sequence[Work], place: Workplace) -> None:
+    """Prepare the data of all trainings to come, each dataset once.
+
+    Raises:
+        UserError: a source is missing or damaged, or no row is left of a dataset.
+    """
+    crew = OnCluster(place.processors.total)
+    for dataset, models in _to_prepare(works, place.home):
+        started = time.monotonic()
+        folder = prepare(dataset, place.home, crew, place.board.part)
+        place.recorder.prepared(read_report(folder, dataset.recipe, models, crew))
+        worked = time.monotonic() - started
+        place.spent.append(Spent(stage="preparing", label=dataset.name, waited=0.0, worked=worked))
+        place.board.say(f"  {dataset.name}: prepared in {worked:.0f} s")
+
+
+def _to_prepare(works: Sequence[Work], home: Home) -> list[tuple[Dataset, dict[str, ModelSpec]]]:
+    """Datasets that something is trained on, each with the models that are."""
+    found: dict[str, tuple[Dataset, dict[str, ModelSpec]]] = {}
+    for run in (work.run for work in works):
+        if run.training and not (home.run(run.id) / "checkpoint").exists():
+            dataset = run.training.dataset
+            found.setdefault(dataset.digest, (dataset, {}))[1][run.model_name] = run.model
+    return list(found.values())
+
+
 def train_stage(run: Run, place: Workplace, priority: int) -> Path:
     """The adapter of a tuned run, trained now or found on disk."""
     assert run.training is not None
@@ -133,7 +161,9 @@ def train_stage(run: Run, place: Workplace, priority: int) -> Path:
         run_id=run.id,
         location=run.model.location,
         revision=run.model.revision or None,
-        rows=prepare(run.training.dataset, place.home),
+        rows=place.home.data(run.training.dataset.digest).rows,
+        form=run.training.dataset.recipe.prompt,
+        too_long=run.training.dataset.recipe.too_long,
         method=run.training.method,
         parallelism=run.model.parallelism,
         seed=run.seed,

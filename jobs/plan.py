@@ -12,9 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from jobs.data.sources import parts
 from jobs.declared import UserError
-from jobs.experiment import Experiment, LoRA, ModelSpec, Run, Training
+from jobs.experiment import Dataset, Experiment, LoRA, ModelSpec, Run, Training
 from jobs.loading import load
+from jobs.recipes import TRAIN, MissingFileError
 
 GPU_RATE = 2e14
 """Floating-point operations a second that a training sustains on one current GPU in bf16."""
@@ -25,6 +27,8 @@ DECODING_SHARE = 0.1
 SMALL = 1e8
 """Models below so many parameters are planned for a processor, not a GPU."""
 CHARACTERS_PER_TOKEN = 3.0
+ROW_TOKENS = 256
+"""Of an ordinary row, where a method counts steps."""
 GIB = 2**30
 MOST_HEADER_BYTES = 100_000_000
 """The limit of the safetensors format."""
@@ -111,15 +115,26 @@ def need(run: Run, experiment: Experiment) -> Need:
 
 
 def training_tokens(training: Training) -> float:
-    """Tokens that a training passes through the model, from the size of its data."""
-    method, path = training.method, training.dataset.path
-    if not path.is_file():
-        return 0.0
-    with path.open("rb") as file:
-        rows = max(sum(1 for _ in file), 1)
-    row = min(path.stat().st_size / rows / CHARACTERS_PER_TOKEN, method.max_length)
-    passes = method.steps * method.batch_size if method.steps else (method.epochs or 0) * rows
-    return row * passes
+    """Tokens that a training passes through the model: of so many steps, or of so many epochs of
+    all that its files hold."""
+    method = training.method
+    if method.steps:
+        return float(method.steps * method.batch_size * min(ROW_TOKENS, method.max_length))
+    return float(method.epochs or 0) * _source_bytes(training.dataset) / CHARACTERS_PER_TOKEN
+
+
+def _source_bytes(dataset: Dataset) -> int:
+    """Bytes of the sources that are files of this machine."""
+    sources = dataset.recipe.sources.items()
+    files = [(name, source) for name, source in sources if source.kind in ("file", "files")]
+    try:
+        return sum(
+            Path(part.path).stat().st_size
+            for name, source in files
+            for part in parts(name, source, TRAIN)
+        )
+    except MissingFileError:
+        return 0
 
 
 def _training_gib(run: Run, count: float) -> float:

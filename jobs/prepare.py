@@ -1,89 +1,202 @@
-"""A dataset recipe and its file become rows of text to train on: a prompt and its response."""
+"""A dataset's recipe becomes rows to train on, stage by stage; what is done is not done again."""
 
+import fcntl
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from rich.console import Console
-
-from eval_sandbox.benchmarks import InputError, read_problems
+from eval_sandbox.problem import Problem
+from jobs.cards import dataset_card
+from jobs.data import blending
+from jobs.data.contamination import Index
+from jobs.data.crew import Crew
+from jobs.data.deciding import Decisions, decide
+from jobs.data.duplicates import find_duplicates
+from jobs.data.execution import Cases
+from jobs.data.folder import DataFolder
+from jobs.data.reading import read
+from jobs.data.report import Execution, Report
+from jobs.data.sifting import Shard, Sieve, sift_shard
+from jobs.data.sources import Part, parts
+from jobs.data.summary import duplicate_pairs, summarise
+from jobs.data.tally import Tally, total
+from jobs.data.trying import Tried, Trier, choose, convincing, executed, try_shard
 from jobs.declared import UserError
-from jobs.experiment import RECIPE_VERSION, Dataset, short_hash
-from jobs.home import Home, written
-from jobs.prompts import alpaca, mbpp_instruction
-from jobs.recipes import TRAIN, DatasetRecipe, find_file, read_recipe
+from jobs.experiment import Dataset
+from jobs.home import Home
+from jobs.recipes import TRAIN
+
+Told = Callable[[str, int, int], None]
+"""Hears of progress: what is done, how much of it, of how much."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def prepare(dataset: Dataset, home: Home) -> Path:
-    """Write a dataset's rows once for every run that trains on them.
+def prepare(dataset: Dataset, home: Home, crew: Crew, told: Told) -> DataFolder:
+    """Prepare a dataset once for all runs that train on it.
 
-    Returns:
-        JSON lines of `{"prompt", "response"}` in the training template.
-
-    Raises:
-        UserError: a row lacks a field or the file has no row, with file and line.
-    """
-    recipe = dataset.recipe
-    content = [recipe.source.sha256, recipe.format, recipe.split, RECIPE_VERSION]
-    path = home.rows(short_hash(content))
-    if not path.exists():
-        rows = list(_READERS[recipe.format](dataset))
-        if not rows:
-            raise UserError(f"{dataset.path}: there is no row in it")
-        with written(path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def prepare_recipe(recipe: Path, console: Console) -> None:
-    """Prepare the dataset of one recipe and say what is in it.
+    Args:
+        dataset: its recipe, and the benchmarks that are kept out of it.
+        home: where it lands, under its digest.
+        crew: who works on its shards.
+        told: hears of progress.
 
     Raises:
-        UserError: the recipe or its file is not there, or a row is not what its format says.
+        UserError: a source is missing, damaged or not what is pinned; or no row is left.
     """
-    if recipe.resolve().parent != TRAIN:
-        raise UserError(f"{recipe}: recipes of datasets lie in datasets/train/")
-    declared = read_recipe(DatasetRecipe, TRAIN, recipe.stem)
-    dataset = Dataset(name=recipe.stem, recipe=declared, path=find_file(declared, TRAIN))
-    path = prepare(dataset, Home.from_environment())
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    longest = max(len(row["prompt"]) + len(row["response"]) for row in rows)
-    console.print(
-        f"{recipe.stem}: {len(rows)} rows, the longest {longest} characters, "
-        f"licence {declared.licence}\n{path}",
-        highlight=False,
+    folder = home.data(dataset.digest)
+    with _one_at_a_time(folder):
+        if not folder.path.exists():
+            _Preparation(dataset, folder, crew, told).run()
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    dataset: Dataset
+    folder: DataFolder
+    crew: Crew
+    told: Told
+
+    def run(self) -> None:
+        """Every stage in order; the last one gives the folder its name."""
+        read_tally, shards = self._read()
+        sifted = self._sift(shards)
+        tried, execution = self._try(shards)
+        decisions = decide(shards, tried, self.dataset.recipe.contamination.drop)
+        duplicates = self._compare(shards, decisions)
+        tally = total([read_tally, sifted, decisions.tally])
+        pairs = duplicate_pairs(duplicates, shards, tally)
+        left_out = blending.left_out_numbers(duplicates, decisions.refused)
+        blended = self._blend(shards, left_out, tally)
+        self._finish(
+            summarise(self.dataset, tally, decisions, execution, pairs, duplicates, blended),
+            duplicates,
+        )
+
+    def _read(self) -> tuple[Tally, list[Shard]]:
+        sources = self.dataset.recipe.sources
+        found = [part for name, source in sources.items() for part in parts(name, source, TRAIN)]
+        folder = self._stage("read")
+        tally = total(self._each("reading", partial(read, folder), list(enumerate(found))))
+        return tally, self._shards(found)
+
+    def _shards(self, found: Sequence[Part]) -> list[Shard]:
+        sifted = self._stage("sift")
+        return [
+            Shard(
+                number=number,
+                source=found[part].name,
+                read=path,
+                sifted=sifted / f"{number:06d}.parquet",
+            )
+            for number, (part, path) in enumerate(self.folder.read_shards())
+        ]
+
+    def _sift(self, shards: Sequence[Shard]) -> Tally:
+        recipe = self.dataset.recipe
+        index = Index.build(self._problems(), recipe.contamination)
+        sieve = Sieve(recipe.filters, index, recipe.duplicates)
+        return total(self._each("filters and benchmarks", partial(sift_shard, sieve), shards))
+
+    def _try(self, shards: Sequence[Shard]) -> tuple[dict[int, Tried], Execution]:
+        recipe = self.dataset.recipe
+        cases = Cases.read(recipe.execution.cases, TRAIN)
+        trier = Trier.of(recipe.execution, cases, self._problems(), self._stage("try"))
+        chosen = choose(trier, shards, recipe.contamination)
+        tried = self._each("running rows", partial(try_shard, trier), chosen.trials)
+        trier.bench.close()
+        numbers = [trial.shard.number for trial in chosen.trials]
+        outcomes = convincing(dict(zip(numbers, tried, strict=True)), trier, self.crew)
+        return outcomes, executed(chosen, outcomes.values())
+
+    def _problems(self) -> dict[str, tuple[Problem, ...]]:
+        return {questions.name: questions.problems for questions in self.dataset.against}
+
+    def _compare(self, shards: Sequence[Shard], decisions: Decisions) -> Path:
+        return find_duplicates(
+            [shard.sketch for shard in shards],
+            self.dataset.recipe.duplicates,
+            self.folder.work,
+            self._running("duplicates"),
+            refused=decisions.refused,
+            passed=decisions.passed,
+        )
+
+    def _blend(
+        self, shards: Sequence[Shard], left_out: blending.Numbers, tally: Tally
+    ) -> dict[str, blending.Blended]:
+        shares, limited = blending.shares(shards, left_out, self.dataset.recipe.sources)
+        for source, rows in limited.items():
+            tally.count(source, "mixture", "limit or weight", rows)
+        write = partial(blending.blend, self._stage("rows"))
+        return blending.together(self._each("writing", write, shares))
+
+    def _finish(self, report: Report, duplicates: Path) -> None:
+        if not report.rows_out:
+            raise UserError(f"{self.dataset.name}: no row is left.\n{_reasons(report)}")
+        done = self.folder.work / "done"
+        shutil.rmtree(done, ignore_errors=True)
+        done.mkdir()
+        (done / "report.json").write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1))
+        (done / "README.md").write_text(dataset_card(report))
+        duplicates.rename(done / "duplicates.parquet")
+        (self.folder.work / "rows").rename(done / "rows")
+        done.rename(self.folder.path)
+        shutil.rmtree(self.folder.work)
+
+    def _stage(self, name: str) -> Path:
+        path = self.folder.work / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _each(
+        self, stage: str, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> list[Result]:
+        """The results, in the order of the items."""
+        return [result for _, result in sorted(self._running(stage)(function, items), key=_place)]
+
+    def _running(self, stage: str) -> "_Running":
+        return _Running(f"{self.dataset.name}: {stage}", self.crew, self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A crew whose progress is told."""
+
+    label: str
+    crew: Crew
+    told: Told
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result]]:
+        for done, found in enumerate(self.crew.run(function, items), 1):
+            self.told(self.label, done, len(items))
+            yield found
+
+
+def _place(found: tuple[int, object]) -> int:
+    return found[0]
+
+
+def _reasons(report: Report) -> str:
+    return "\n".join(
+        f"  {drop.source}, {drop.step}, {drop.reason}: {drop.rows} rows, such as "
+        f"{drop.examples[0] if drop.examples else '-'}"
+        for drop in report.drops
     )
 
 
-def _alpaca_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
-    mistakes = []
-    for number, line in enumerate(dataset.path.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            prompt = alpaca(row["instruction"], row.get("input") or "")
-            yield {"prompt": prompt, "response": row["response"]}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            mistakes.append(f"line {number}: {type(error).__name__} {error}")
-    if mistakes:
-        shown = "\n  ".join(mistakes[:20])
-        raise UserError(
-            f"{dataset.path}: {len(mistakes)} rows are not {{instruction, input, response}}:\n"
-            f"  {shown}"
-        )
-
-
-def _mbpp_rows(dataset: Dataset) -> Iterator[dict[str, str]]:
-    try:
-        problems = read_problems("mbpp", dataset.path, dataset.recipe.split)
-    except InputError as error:
-        raise UserError(str(error)) from None
-    for problem in problems:
-        asked = mbpp_instruction(problem.instruction, problem.extra["tests"])
-        code = problem.reference.replace("\r\n", "\n").replace("\r", "\n")
-        response = code.strip("\n") + "\n"
-        yield {"prompt": alpaca(asked), "response": response}
-
-
-_READERS = {"alpaca": _alpaca_rows, "mbpp": _mbpp_rows}
+@contextmanager
+def _one_at_a_time(folder: DataFolder) -> Iterator[None]:
+    """Others that prepare the same dataset in this home wait, and find it done."""
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with folder.path.with_name(f".{folder.path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -81,6 +81,12 @@ class Board:
                 stage.said = time.monotonic()
                 self.say(f"  {label}: {done} of {total} {unit}, {stage.left()} {note}".rstrip())
 
+    def part(self, label: str, done: int, total: int) -> None:
+        """Show how many parts of a stage are done; with the last one its line goes."""
+        self.update(label, "parts", done, total)
+        if done == total:
+            self.finish(label)
+
     def finish(self, label: str) -> None:
         """Take a stage's line away."""
         with self._lock:

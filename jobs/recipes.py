@@ -1,4 +1,4 @@
-"""Recipes of datasets and benchmarks: where the data is from, and how it is read."""
+"""Recipes in datasets/ by name, and a benchmark's; `jobs/data/recipe.py` has a dataset's."""
 
 import hashlib
 import os
@@ -8,13 +8,14 @@ from typing import Literal, TypeVar
 
 from eval_sandbox.contract import Judging, Limits
 from jobs.declared import Declared, UserError, nearest, read_yaml
+from jobs.prompts import AskedForm
 
 ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "datasets" / "train"
 BENCH = ROOT / "datasets" / "bench"
 
 
-class Source(Declared):
+class PinnedFile(Declared):
     """A file, pinned by content."""
 
     file: str
@@ -24,29 +25,11 @@ class Source(Declared):
     """Where its authors publish it: for people, never fetched here."""
 
 
-class Recipe(Declared):
-    """What every recipe says about its data."""
-
-    description: str
-    source: Source
-    licence: str
-    """SPDX identifier."""
-    attribution: str = ""
-    split: str = ""
-    """A part of the file, where its format has named parts (MBPP: train, validation, test)."""
-
-
 class MissingFileError(UserError):
     """A recipe's file is not on this machine; `plan` lists it, every other command stops."""
 
 
-R = TypeVar("R", bound=Recipe)
-
-
-class DatasetRecipe(Recipe):
-    """Rows to train on: instruction, optional input, response."""
-
-    format: Literal["alpaca", "mbpp"]
+R = TypeVar("R", bound=Declared)
 
 
 class JudgingRecipe(Declared):
@@ -59,9 +42,16 @@ class JudgingRecipe(Declared):
     memory_mib: int | None = None
 
 
-class BenchmarkRecipe(Recipe):
+class BenchmarkRecipe(Declared):
     """Problems to ask, and the parts of the contract that belong to the benchmark."""
 
+    description: str
+    source: PinnedFile
+    licence: str
+    """SPDX identifier."""
+    attribution: str = ""
+    split: str = ""
+    """A part of the file, where its format has named parts (MBPP: train, validation, test)."""
     benchmark: Literal[
         "can-ai-code",
         "custom",
@@ -73,8 +63,8 @@ class BenchmarkRecipe(Recipe):
         "mbpp",
         "mbppplus",
     ]
-    """The form that its authors publish it in: see `eval_sandbox/benchmarks.py`, `jobs/cases.py`."""
-    prompt: Literal["alpaca", "alpaca-signature", "completion"]
+    """The form that its authors publish it in: `eval_sandbox/benchmarks.py`, `jobs/cases.py`."""
+    prompt: AskedForm
     """How a model is asked: see `jobs/prompts.py`."""
     stop: tuple[str, ...] = ()
     """A completion ends before the first of these strings."""
@@ -104,14 +94,13 @@ def read_recipe(kind: type[R], folder: Path, name: str) -> R:
     return recipe
 
 
-def find_file(recipe: Recipe, folder: Path) -> Path:
+def find_file(source: PinnedFile, folder: Path) -> Path:
     """The file a recipe names, its content checked.
 
     Raises:
         MissingFileError: the file is nowhere.
         UserError: its sha256 is another one.
     """
-    source = recipe.source
     places = [folder / source.file]
     if data := os.environ.get("CODELADDER_DATA"):
         places += sorted(Path(data).rglob(source.file))

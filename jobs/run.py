@@ -15,8 +15,7 @@ from jobs.declared import UserError, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.home import Home
 from jobs.loading import load
-from jobs.pipeline import Failure, Spent, Work, Workplace, execute_all
-from jobs.prepare import prepare
+from jobs.pipeline import Failure, Spent, Work, Workplace, execute_all, prepare_stage
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.results import show_results
@@ -96,8 +95,6 @@ def _run(
     from cluster.session import connect
     from jobs.listen import listening
 
-    for dataset in experiment.datasets.values():
-        prepare(dataset, home)
     began = time.monotonic()
     recorder = Recorder(ledger, experiment)
     with connect(home.folder) as cluster, Board(console) as board:
@@ -121,6 +118,7 @@ def _run(
         )
         waited = time.monotonic() - began
         place.spent.append(Spent(stage="starting Ray", label="", waited=0.0, worked=waited))
+        prepare_stage(works, place)
         with listening(mailbox, recorder, board, works):
             failures = execute_all(works, place)
     return place.spent, failures

@@ -5,6 +5,12 @@ same recipe gives the same bytes.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+Stored = TypeVar("Stored")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +132,8 @@ class Report:
     terms: tuple[str, ...]
     benchmarks: dict[str, str]
     """Benchmarks that the rows were compared with, and the sha256 of their files."""
+
+
+def read_stored(kind: type[Stored], path: Path) -> Stored:
+    """A report, or a part of one, from a file of its `asdict` as JSON."""
+    return TypeAdapter(kind).validate_json(path.read_bytes())

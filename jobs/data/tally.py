@@ -38,6 +38,13 @@ class Tally:
         if len(shown) < EXAMPLES:
             shown.append(f"{refused.place}: {refused.found}"[:LONGEST])
 
+    def count(self, source: str, step: str, reason: str, rows: int) -> None:
+        """Count rows left out, without examples."""
+        if rows:
+            key = (source, step, reason)
+            self.refused[key] = self.refused.get(key, 0) + rows
+            self.examples.setdefault(key, [])
+
     def add(self, other: "Tally") -> None:
         """Count what another tally counted, its examples after ours."""
         for source, rows in other.seen.items():
