@@ -52,7 +52,8 @@ def _questions(place: str, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]
     for title, question in content.items():
         if str(title).startswith("."):
             continue
-        lacking = [key for key in _NEEDED if not (isinstance(question, dict) and question.get(key))]
+        said = question if isinstance(question, dict) else {}
+        lacking = [k for k, kind in _NEEDED.items() if not isinstance(said.get(k) or None, kind)]
         if lacking:
             raise InputError(
                 f"{place}: {title}: no {' and no '.join(lacking)}; a question of can-ai-code has "
@@ -66,7 +67,7 @@ def _questions(place: str, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]
         yield str(title), question
 
 
-_NEEDED = ("Signature", "Input", "Output", "Checks")
+_NEEDED = {"Signature": str, "Input": str, "Output": str, "Checks": dict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _problem(
 
 
 def _checks(title: str, checks: Any, left_out: list[LeftOut]) -> Iterator[_Check]:
-    for name, check in checks.items() if isinstance(checks, dict) else ():
+    for name, check in checks.items():
         known = isinstance(check, dict) and isinstance(check.get("assert"), str)
         if known and "eq" in check:
             yield _Check(str(name), check["assert"], (check["eq"],), alternatives=False)

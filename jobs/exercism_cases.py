@@ -156,7 +156,7 @@ def _cases(place: str, listed: Any, left_out: list[LeftOut]) -> Iterator[_Case]:
                 property_name=str(value["property"]),
                 input=given,
                 expected=value["expected"],
-                scenarios=value.get("scenarios") or (),
+                scenarios=tuple(map(str, value.get("scenarios") or ())),
                 replaces=str(value.get("reimplements", "")),
             )
 

@@ -42,13 +42,14 @@ def convert_exercism_python(path: Path) -> Converted:
         stubs, tests = _field(path, row, "stub", dict), _field(path, row, "tests", dict)
         own = {name: text for name, text in tests.items() if name.endswith("_test.py")}
         example = "\n\n".join(_field(path, row, "example", dict).values())
-        reason = _hindrance(slug, own, tests, example)
+        stub = "\n\n".join(text.strip() for text in stubs.values())
+        readable = all(map(_is_python, (stub, example, *own.values())))
+        reason = _hindrance(slug, own, tests, example) if readable else _UNREADABLE
         if reason:
             left_out.append(LeftOut(slug, reason))
             continue
         (test,) = own.values()
         asked = f"{row.get('instructions', '')}\n{row.get('append', '')}".strip()
-        stub = "\n\n".join(text.strip() for text in stubs.values())
         records.append(
             record(
                 f"exercism-python/{slug}",
@@ -60,6 +61,14 @@ def convert_exercism_python(path: Path) -> Converted:
             )
         )
     return Converted(records=tuple(records), left_out=tuple(left_out))
+
+
+def _is_python(source: Any) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, TypeError):
+        return False
+    return True
 
 
 def _field(path: Path, row: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -95,6 +104,7 @@ def _hindrance(slug: str, own: Mapping[str, str], tests: Mapping[str, str], refe
     return _clash(program, next(iter(own.values())))
 
 
+_UNREADABLE = "whose code this Python cannot read"
 _Callable = ast.FunctionDef | ast.ClassDef
 _COMPUTES = "that compute with the program's objects"
 _ORDERS = r"[^-=]>|<"
@@ -217,26 +227,24 @@ def _challenge(
         code.append(_RUN.sub("", cell))
     solution = _FUTURE.sub("", "\n\n".join(filter(str.strip, code)))
     lent = _FUTURE.sub("", "\n\n".join(given))
-    try:
-        tree, whole = ast.parse(solution), ast.parse(f"{lent}\n{solution}")
-        ast.parse(test)
-    except SyntaxError:
-        return None, "whose code this Python cannot read"
-    if reason := _clash(whole, test):
+    whole = f"{lent}\n\n{solution}".strip()
+    if not all(map(_is_python, (solution, whole, test))):
+        return None, _UNREADABLE
+    if reason := _clash(ast.parse(whole), test):
         return None, reason
     made = record(
         f"interactive-coding/{folder}",
-        _asked(list(_cells(path, row, "markdown")), tree, lent),
+        _asked(list(_cells(path, row, "markdown")), ast.parse(solution), lent),
         [_main(test)],
         entry_point=_first_defined(solution),
-        reference=f"{lent}\n\n{solution}".strip(),
+        reference=whole,
     )
     return made, ""
 
 
 def _cells(path: Path, row: Mapping[str, Any], kind: str) -> Iterator[str]:
     for notebook in _field(path, row, "notebooks", dict).values():
-        for cell in notebook.get("cells", ()):
+        for cell in notebook.get("cells", ()) if isinstance(notebook, dict) else ():
             if cell.get("cell_type") == kind:
                 source = cell.get("source", "")
                 yield source if isinstance(source, str) else "".join(source)

@@ -378,6 +378,11 @@ MISTAKES = {
         "gcd: {Signature: 'gcd(a)', Input: x, Output: y}",
         "gcd: no Checks",
     ),
+    "an output that is no text": (
+        "can-ai-code",
+        "gcd: {Signature: 'gcd(a)', Input: x, Output: 3, Checks: {a: b}}",
+        "gcd: no Output",
+    ),
     "no signature": (
         "can-ai-code",
         "gcd: {Signature: gcd, Input: x, Output: y, Checks: {a: b}}",
@@ -393,6 +398,17 @@ MISTAKES = {
 def test_a_mistake_in_a_file_is_told_with_its_place(tmp_path, form, text, told):
     with pytest.raises(InputError, match=told.replace("?", r"\?").replace("(", r"\(")):
         read_cases(form, written(tmp_path / "cases", text))
+
+
+def test_an_exercise_that_is_no_python_is_left_out_and_the_others_are_read(published, tmp_path):
+    leap, *_ = (r for r in rows_of(published / "custom" / PYTHON_TRACK) if r["slug"] == "leap")
+    broken = leap | {"slug": "old", "example": {"old.py": "print 'old'"}}
+    path = written(tmp_path / "two.jsonl", f"{json.dumps(broken)}\n{json.dumps(leap)}\n")
+
+    converted = convert("exercism-python", path)
+
+    assert [one.case for one in converted.left_out] == ["old"]
+    assert [record["task_id"] for record in converted.records] == ["exercism-python/leap"]
 
 
 RECIPES = ("exercism", "exercism-python", "interactive-coding", "humanevalplus", "mbppplus")
