@@ -1,4 +1,4 @@
-"""How much of what was planted is found, and what it costs in clean rows: `make bench-planted`.
+"""How much of what was planted is found, and what it costs in clean rows.
 
 Clean rows are functions with docstrings from the packages of this environment: the docstring's
 first paragraph asks, the function answers. Among them are hidden, from HumanEval and MBPP,

@@ -162,6 +162,14 @@ def test_decontamination_is_off_without_methods():
     assert off.nominate(row(QUESTION, REFERENCE), REFERENCE, tree) == []
 
 
+def test_code_that_is_nested_beyond_measure_is_compared_by_its_words():
+    long = "def f(a):\n    return " + " + ".join(["a"] * 700)
+    short = problem(reference="def f(a):\n    return a + a + a + a + a", entry_point="f")
+
+    assert parse(long) is not None
+    assert found(index(short), row(QUESTION, long)) >= {("substring", "P/1")}
+
+
 def test_without_benchmarks_nothing_is_found():
     empty = Index.build({}, Contamination())
 
@@ -214,6 +222,10 @@ NOMINATED = {
     ),
     "a default that may be left out": (
         row("Weigh a crate of ribbons.", "def f(a, b, c=1): pass"),
+        [("P/1", "f", "arity")],
+    ),
+    "the caller of two functions": (
+        row("Weigh a crate of ribbons.", "def f(a, b): return g(b, a)\ndef g(a, b): pass"),
         [("P/1", "f", "arity")],
     ),
     "the last of two functions": (

@@ -117,13 +117,17 @@ class _Forms:
         return cls(frozenset(outlines), {key: tuple(of) for key, of in owners.items()})
 
     def find(self, tree: ast.Module, functions: Iterable[Function]) -> Iterator[Hit]:
-        program: Program | None = None
-        for function in functions:
-            if outline(function) not in self.outlines:
-                continue
-            program = program or Program(tree)
-            for benchmark, task_id in self.owners.get(program.form(function).digest, ()):
-                yield _hit("syntax", benchmark, task_id, function.name)
+        alike = [function for function in functions if outline(function) in self.outlines]
+        if not alike:
+            return
+        try:
+            program = Program(tree)
+            digests = [(program.form(function).digest, function.name) for function in alike]
+        except RecursionError:  # a sum of many hundred terms; no reference is nested like that
+            return
+        for digest, name in digests:
+            for benchmark, task_id in self.owners.get(digest, ()):
+                yield _hit("syntax", benchmark, task_id, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ and, besides,
 - `arity`: they share rare words; of these problems the best few of each benchmark.
 """
 
+import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -128,6 +129,7 @@ class Nominator:
         functions = [function for function in functions if _reachable(function)]
         if not functions:
             return []
+        functions = _helpers_first(functions)
         best: dict[tuple[int, str], Nomination] = {}
         cosines = self._cosines(asked, answered)
         ways = {
@@ -193,8 +195,7 @@ class Nominator:
                     yield place, self._likeliest(place, fitting), min(reached[place], 1.0)
 
     def _likeliest(self, place: int, fitting: Sequence[Function]) -> Function:
-        """The function whose name shares most words with the problem; the last of equals, since
-        what a row asks for mostly stands below what it needs."""
+        """The function whose name shares most words with the problem; the last of equals."""
         words = self._candidates[place].name_words
         return max(
             enumerate(fitting),
@@ -205,6 +206,19 @@ class Nominator:
 def _reachable(function: Function) -> bool:
     """Whether a program can call it: at the top level, or a method of a class there."""
     return function.name.count(".") == (function.owner is not None)
+
+
+def _helpers_first(functions: Sequence[Function]) -> list[Function]:
+    """Functions that others call before those that none does: the answer calls what it needs."""
+    if len(functions) < 2:
+        return list(functions)
+    called = {
+        part.id
+        for function in functions
+        for part in ast.walk(function.node)
+        if isinstance(part, ast.Name) and part.id != function.node.name
+    }
+    return sorted(functions, key=lambda function: function.node.name not in called)
 
 
 def _of(cosines: Sequence[Mapping[int, float]], place: int) -> float:
