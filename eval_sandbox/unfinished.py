@@ -100,7 +100,7 @@ def _difference(command: Command, other: Any) -> str:
     differing = [name for name in command if name not in other or other[name] != command[name]]
     if differing:
         return f"it differs in: {', '.join(differing)}"
-    return f"it says more: {', '.join(other.keys() - command.keys())}"
+    return f"it says more: {', '.join(sorted(other.keys() - command.keys()))}"
 
 
 def _whole_lines(file: BinaryIO) -> Counter[Outcome]:

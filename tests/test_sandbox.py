@@ -49,7 +49,13 @@ def test_candidates_never_run_with_the_real_uid_of_root():
     assert "0" not in found.split()[1:]
 
 
-OPEN = "import os\nopen_ones = []\nfor number in range(4096):\n    try: os.fstat(number)\n    except OSError: continue\n    open_ones.append(number)\n"
+OPEN = """import os
+open_ones = []
+for number in range(4096):
+    try: os.fstat(number)
+    except OSError: continue
+    open_ones.append(number)
+"""
 
 
 @pytest.fixture
