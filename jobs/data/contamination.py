@@ -12,10 +12,11 @@ Methods, each with where it is from:
   that one problem of a benchmark has and no other, and at least half of whose words are not its
   manner of speaking (`overlap`).
 - `ngram8`: eight words, the least of GPT-3's range; flags what a person may look at.
-- `syntax`: a function of the row has the normal form (`syntax`) of the problem's reference, as
-  magicoder issue 40 found half of HumanEval in an instruction set that had passed n-grams.
-- `execution`: a function of the row passes the problem's tests (the same issue); only pairs that
-  `nominations` names are run, by `execution`.
+- `syntax`: a function of the row has the normal form (`syntax`) of the problem's reference. Ours,
+  for copies under other names, which share no words in a row.
+- `execution`: a function of the row passes the problem's tests, as ise-uiuc/magicoder issue 40
+  found 82 of HumanEval's 164 problems in an instruction set. Only pairs that `nominations` names
+  are run, by `execution`.
 
 What is not found: a question in other words with a solution that the tests refuse, or with none.
 """
