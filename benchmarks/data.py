@@ -41,8 +41,7 @@ from statistics import median
 import psutil
 import pyarrow.parquet as pq
 
-_HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(_HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import synthetic
 
@@ -54,6 +53,7 @@ ROUNDS = {10_000: 3, 100_000: 2, 1_000_000: 1}
 PEER_MOST = 100_000
 WORKERS = 2
 COPIES_ASKED = 10_000
+_HERE = Path(__file__).resolve().parent
 _PEER_PYTHON = _HERE.parent / ".venv-peers" / "bin" / "python"
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 

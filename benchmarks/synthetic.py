@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from jobs.data.row import SHARD_ROWS, Row, write_rows
@@ -135,10 +136,9 @@ def write_all(size: int, folder: Path, workers: int) -> None:
     shards = range(0, size, SHARD_ROWS)
     with ProcessPoolExecutor(workers) as pool:
         list(pool.map(partial(_write_shard, size=size, folder=folder), shards))
-    for worker in range(workers):
-        part = shards[worker * len(shards) // workers : (worker + 1) * len(shards) // workers]
-        _join(folder / "texts", part, folder / "texts" / f"{worker}.jsonl")
-    _join(folder / "records", shards, folder / "rows.jsonl")
+    records = [folder / "records" / f"{first}" for first in shards]
+    _join(records, folder / "rows.jsonl")
+    _deal(records, folder / "texts", workers, size)
 
 
 def _write_shard(first: int, size: int, folder: Path) -> None:
@@ -149,21 +149,26 @@ def _write_shard(first: int, size: int, folder: Path) -> None:
         for n, (asked, answer) in zip(numbers, drawn, strict=True)
     ]
     write_rows(rows, folder / "shards" / f"{first // SHARD_ROWS:05}.parquet")
-    with (folder / "texts" / f"{first}").open("w") as texts:
-        for row in rows:
-            text = f"{row.instruction}\n\n{row.response}"
-            texts.write(json.dumps({"id": row.place, "text": text}) + "\n")
     with (folder / "records" / f"{first}").open("w") as records:
         for asked, answer in drawn:
             records.write(json.dumps({"instruction": asked, "response": answer}) + "\n")
 
 
-def _join(folder: Path, parts: Iterable[int], path: Path) -> None:
+def _join(pieces: Iterable[Path], path: Path) -> None:
     with path.open("wb") as whole:
-        for part in parts:
-            piece = folder / f"{part}"
+        for piece in pieces:
             whole.write(piece.read_bytes())
-            piece.unlink()
+
+
+def _deal(pieces: Iterable[Path], folder: Path, workers: int, rows: int) -> None:
+    """As many texts to each worker as to the others."""
+    lines = (line for piece in pieces for line in piece.read_text().splitlines())
+    numbered = enumerate(map(json.loads, lines))
+    for worker in range(workers):
+        with (folder / f"{worker}.jsonl").open("w") as texts:
+            for number, record in islice(numbered, -(-rows // workers)):
+                text = f"{record['instruction']}\n\n{record['response']}"
+                texts.write(json.dumps({"id": f"{number}", "text": text}) + "\n")
 
 
 def _drawn(chance: random.Random) -> tuple[str, str]:
