@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -109,8 +109,8 @@ class _Preparation:
         cases = Cases.read(recipe.execution.cases, TRAIN)
         trier = Trier.of(recipe.execution, cases, self._problems(), self._stage("try"))
         chosen = choose(trier, shards, recipe.contamination)
-        tried = self._each("running rows", partial(try_shard, trier), chosen.trials)
-        trier.bench.close()
+        with closing(trier.bench):
+            tried = self._each("running rows", partial(try_shard, trier), chosen.trials)
         numbers = [trial.shard.number for trial in chosen.trials]
         outcomes = convincing(dict(zip(numbers, tried, strict=True)), trier, self.crew)
         return outcomes, executed(chosen, outcomes.values())

@@ -103,7 +103,7 @@ def find_file(source: PinnedFile, folder: Path) -> Path:
     """
     places = [folder / source.file]
     if data := os.environ.get("CODELADDER_DATA"):
-        places += sorted(Path(data).rglob(source.file))
+        places += sorted(Path(data).rglob(Path(source.file).name))
     found = [place for place in places if place.is_file()]
     for place in found:
         if sha256_of(place) == source.sha256:
@@ -120,9 +120,14 @@ def find_file(source: PinnedFile, folder: Path) -> Path:
     )
 
 
-@lru_cache(maxsize=64)
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Hex sha256 of a file's bytes; a file that has not changed is read once."""
+    state = path.stat()
+    return _sha256(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, *_state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

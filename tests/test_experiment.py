@@ -188,7 +188,7 @@ def test_a_data_file_with_other_content_is_refused(edited, monkeypatch, tmp_path
         file.write(json.dumps({"instruction": "a", "response": "b"}) + "\n")
     monkeypatch.setattr("jobs.loading.TRAIN", tmp_path / "train")
 
-    assert "is not the file the recipe pins" in mistake(edited())
+    assert "is not what the recipe pins" in mistake(edited())
 
 
 def test_plan_reads_an_experiment_whose_data_is_not_here(monkeypatch):

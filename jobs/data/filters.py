@@ -49,17 +49,17 @@ class Filters(Declared):
     """Least and most UTF-8 bytes of a response."""
     instruction_bytes: tuple[int, int] | None = (4, 50_000)
     """Least and most UTF-8 bytes of instruction and input together; plain code has none."""
-    fewest_words: int | None = Field(2, ge=1)
+    fewest_words: int | None = Field(default=2, ge=1)
     """Fewest words, numbers and names of a response."""
     generated: bool = True
     """Leave out what says that a program wrote it."""
-    longest_line: int | None = Field(1000, ge=1)
+    longest_line: int | None = Field(default=1000, ge=1)
     """Most characters in a line."""
-    mean_line: float | None = Field(100, gt=0)
+    mean_line: float | None = Field(default=100, gt=0)
     """Most characters a line on average."""
-    alphanumeric: float | None = Field(0.25, ge=0, le=1)
+    alphanumeric: float | None = Field(default=0.25, ge=0, le=1)
     """Least share of letters and digits."""
-    letters: float | None = Field(0.40, ge=0, le=1)
+    letters: float | None = Field(default=0.40, ge=0, le=1)
     """Least share of letters."""
     parses: bool = True
     """Leave out Python that does not parse."""

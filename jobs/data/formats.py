@@ -19,7 +19,11 @@ _ASKERS, _ANSWERERS = ("user", "human"), ("assistant", "gpt", "model")
 
 
 def _columns(source: Source) -> tuple[str, ...]:
-    return tuple(path.split(".")[0] for path in source.mapping.mapped().values())
+    """Columns that must be there; in Alpaca's own form a file without inputs has no `input`."""
+    mapped = source.mapping.mapped()
+    if source.fields is None:
+        del mapped["input"]
+    return tuple(path.split(".")[0] for path in mapped.values())
 
 
 def _fields(values: Values, source: Source) -> Drafts:
@@ -131,7 +135,7 @@ def _as_custom(test: Test) -> Any:
 
 
 FORMS: dict[str, Form] = {
-    "fields": Form(columns=_columns, drafts=_fields),
+    "fields": Form(columns=_columns, drafts=_fields, also=("input",)),
     "leetcode": LEETCODE,
     "code-contests": CODE_CONTESTS,
     "stack": STACK,

@@ -69,7 +69,8 @@ class _Vocabulary:
     """The rare words of one benchmark's problems."""
 
     weights: Mapping[str, float]
-    """Inverse document frequency, log(N / n) of Sparck Jones 1972."""
+    """Inverse document frequency, log((N + 1) / n): that of Sparck Jones 1972, with one text more,
+    so that the words of a benchmark of one problem count."""
     unknown: float
     """Weight of a word that no problem has."""
     having: Mapping[str, tuple[tuple[int, float], ...]]
@@ -258,7 +259,7 @@ def _arity(problem: Problem) -> tuple[int, int]:
 def _vocabulary(texts: Sequence[set[str]], first: int) -> _Vocabulary:
     frequency = Counter(word for words in texts for word in words)
     most = max(_RARE * len(texts), 1)
-    weights = {word: log(len(texts) / n) for word, n in frequency.items()}
+    weights = {word: log((len(texts) + 1) / n) for word, n in frequency.items()}
     having: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for place, words in enumerate(texts, start=first):
         rare = sorted(word for word in words if frequency[word] <= most)
