@@ -150,6 +150,7 @@ def test_no_rule_raises_or_takes_long_for(rule, expected, result):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # in a published reference
 @pytest.mark.parametrize(
     "benchmark, name", [("humanevalplus", "HumanEvalPlus"), ("mbppplus", "MbppPlus")]
 )
