@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eval_sandbox.problem import Problem
+from jobs.cases import CONVERTERS_VERSION, FORMS
 from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
 from jobs.recipes import ROOT, BenchmarkRecipe, sha256_of
@@ -233,13 +234,18 @@ class Benchmark:
         """All that shapes the answers besides the model."""
         sampling = self.asking.model_dump(exclude={"report"})
         own = self.recipe.model_dump(include={"prompt", "stop", "benchmark", "split"}, mode="json")
-        return own | sampling | {"sha256": self.recipe.source.sha256}
+        return own | sampling | self._conversion | {"sha256": self.recipe.source.sha256}
+
+    @property
+    def _conversion(self) -> dict[str, int]:
+        """Which version of ours made problems of another's test cases."""
+        return {"converted": CONVERTERS_VERSION} if self.recipe.benchmark in FORMS else {}
 
     @property
     def judging_content(self) -> dict[str, Any]:
         """All that shapes the verdict on an answer."""
         judging = self.recipe.judge_by().content()
-        return judging | {
+        return judging | self._conversion | {
             "benchmark": self.recipe.benchmark,
             "split": self.recipe.split,
             "sha256": self.recipe.source.sha256,

@@ -10,6 +10,7 @@ from jobs.data.recipe import DatasetRecipe
 from jobs.data.sources import parts
 from jobs.declared import UserError, nearest, read_yaml, report
 from jobs.experiment import Benchmark, Dataset, Experiment, ExperimentFile, Questions
+from jobs.prompts import PromptError, tokenizer_for
 from jobs.recipes import (
     BENCH,
     ROOT,
@@ -51,6 +52,10 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         mistakes,
         absent,
     )
+    if file is not None:
+        chats = any(q.recipe.prompt.startswith("chat") for q in questions.values())
+        chats = chats or any(recipe.prompt == "chat" for recipe in recipes.values())
+        mistakes += _template_mistakes(file) if chats else []
     if file is None or mistakes:
         raise report(path, mistakes)
     experiment = Experiment(
@@ -93,6 +98,18 @@ def _model_mistakes(name: str, spec: Any) -> list[str]:
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
         return [f"models.{name}.path: {path} holds no config.json with safetensors weights"]
     return []
+
+
+def _template_mistakes(file: ExperimentFile) -> list[str]:
+    """Models of this machine that cannot be asked in a chat; those of the hub tell later."""
+    mistakes = []
+    for name, model in file.models.items():
+        try:
+            if model.path:
+                tokenizer_for("chat", model.location, None)
+        except (PromptError, OSError) as error:
+            mistakes.append(f"models.{name}: {error}")
+    return mistakes
 
 
 def _names(raw: dict[str, Any], key: str) -> list[str]:

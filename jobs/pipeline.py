@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from cluster.slots import Slots
 from eval_sandbox.problem import Completion
 from jobs.answers import Answer, read_answers
+from jobs.cards import adapter_of, model_card, write_model_card
 from jobs.data.crew import OnCluster
+from jobs.data.report import Report, read_stored
 from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
 from jobs.generate import AskOrder, ask
 from jobs.home import Home
@@ -19,7 +21,7 @@ from jobs.judge import JudgeOrder, judge, read_verdicts
 from jobs.prepare import prepare
 from jobs.prepared import read_report
 from jobs.progress import Board
-from jobs.prompts import question
+from jobs.prompts import question, tokenizer_for
 from jobs.record import Recorder
 from jobs.train import TrainOrder, train
 
@@ -176,7 +178,17 @@ def train_stage(run: Run, place: Workplace, priority: int) -> Path:
         with place.stage(run, "training", place.accelerators, workers, priority):
             train(order, place.mailbox, gpus=place.gpus is not None)
     place.recorder.trained(run, order.checkpoint)
+    _write_card(run, order.checkpoint, place.home)
     return order.checkpoint
+
+
+def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
+    """Say beside the weights what they were made of; nothing where the data is no longer there."""
+    assert run.training is not None
+    data = home.data(run.training.dataset.digest)
+    if data.report.exists():
+        card = model_card(adapter_of(run, checkpoint), read_stored(Report, data.report))
+        write_model_card(checkpoint, card)
 
 
 def ask_stage(
@@ -184,13 +196,16 @@ def ask_stage(
 ) -> list[Answer]:
     """A run's answers to a benchmark, generated now or found on disk."""
     asking = short_hash(benchmark.asking_content)
+    revision = run.model.revision or None
+    prompt = benchmark.recipe.prompt
+    tokenizer = tokenizer_for(prompt, run.model.location, revision)
     order = AskOrder(
         run_id=run.id,
         benchmark=benchmark.name,
         location=run.model.location,
         revision=run.model.revision or None,
         adapter=adapter,
-        questions=tuple(question(p, benchmark.recipe.prompt) for p in benchmark.problems),
+        questions=tuple(question(p, prompt, tokenizer) for p in benchmark.problems),
         asking=benchmark.asking,
         stop=benchmark.recipe.stop,
         seed=run.seed,

@@ -14,7 +14,7 @@ from eval_sandbox.problem import Problem
 from jobs.cards import dataset_card
 from jobs.data import blending
 from jobs.data.contamination import Index
-from jobs.data.crew import Crew
+from jobs.data.crew import Alone, Crew
 from jobs.data.deciding import Decisions, decide
 from jobs.data.duplicates import find_duplicates
 from jobs.data.execution import Cases
@@ -25,7 +25,7 @@ from jobs.data.sifting import Shard, Sieve, sift_shard
 from jobs.data.sources import Part, parts
 from jobs.data.summary import duplicate_pairs, summarise
 from jobs.data.tally import Tally, total
-from jobs.data.trying import Tried, Trier, choose, convincing, executed, try_shard
+from jobs.data.trying import Tried, Trier, by_shard, choose, convincing, executed, try_rows
 from jobs.declared import UserError
 from jobs.experiment import Dataset
 from jobs.home import Home
@@ -33,6 +33,9 @@ from jobs.recipes import TRAIN
 
 Told = Callable[[str, int, int], None]
 """Hears of progress: what is done, how much of it, of how much."""
+QUICK = ("duplicates", "writing")
+FEW_SHARDS = 8
+"""Shards of which the quick stages are done here: to start actors would take longer."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -110,9 +113,8 @@ class _Preparation:
         trier = Trier.of(recipe.execution, cases, self._problems(), self._stage("try"))
         chosen = choose(trier, shards, recipe.contamination)
         with closing(trier.bench):
-            tried = self._each("running rows", partial(try_shard, trier), chosen.trials)
-        numbers = [trial.shard.number for trial in chosen.trials]
-        outcomes = convincing(dict(zip(numbers, tried, strict=True)), trier, self.crew)
+            tried = self._each("running rows", partial(try_rows, trier), chosen.trials)
+        outcomes = convincing(by_shard(chosen, tried), trier, self.crew)
         return outcomes, executed(chosen, outcomes.values())
 
     def _problems(self) -> dict[str, tuple[Problem, ...]]:
@@ -144,7 +146,7 @@ class _Preparation:
         shutil.rmtree(done, ignore_errors=True)
         done.mkdir()
         (done / "report.json").write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1))
-        (done / "README.md").write_text(dataset_card(report))
+        (done / "README.md").write_text(dataset_card(report), encoding="utf-8")
         duplicates.rename(done / "duplicates.parquet")
         (self.folder.work / "rows").rename(done / "rows")
         done.rename(self.folder.path)
@@ -162,7 +164,9 @@ class _Preparation:
         return [result for _, result in sorted(self._running(stage)(function, items), key=_place)]
 
     def _running(self, stage: str) -> "_Running":
-        return _Running(f"{self.dataset.name}: {stage}", self.crew, self.told)
+        quick = stage in QUICK and len(self.folder.sifted()) <= FEW_SHARDS
+        crew = Alone() if quick else self.crew
+        return _Running(f"{self.dataset.name}: {stage}", crew, self.told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,8 @@ def read_report(
     folder: DataFolder, recipe: DatasetRecipe, models: Mapping[str, ModelSpec], crew: Crew
 ) -> Report:
     """The report of a prepared dataset, with the lengths of its rows by the models' tokenizers."""
-    lengths = (
-        count_lengths(folder, name, model, recipe.prompt, crew) for name, model in models.items()
-    )
-    return replace(read_stored(Report, folder.report), lengths=tuple(lengths))
+    lengths = count_lengths(folder, models, recipe.prompt, crew)
+    return replace(read_stored(Report, folder.report), lengths=lengths)
 
 
 def _dataset(recipe: Path, declared: DatasetRecipe, asked: Sequence[Questions]) -> Dataset:

@@ -9,8 +9,9 @@ import pytest
 from jobs.data.draft import UnfitError
 from jobs.data.formats import FORMS, WHOLE_FILES
 from jobs.data.functions import Function, functions
-from jobs.data.licences import declared_in, identifiers, permits, recognised
+from jobs.data.licences import declared_in, recognised
 from jobs.data.origin import FieldMap, Source
+from jobs.data.terms import names, permits
 
 
 def made(values, **options):
@@ -374,7 +375,7 @@ def distributions():
             for path in package.files or []
             if "licenses" in path.parts and path.name.lower().startswith(("licen", "copying"))
         ]
-        if len(identifiers(declared)) == 1 and len(named) == 1:
+        if len(names(declared)) == 1 and len(named) == 1:
             text = package.locate_file(named[0]).read_text(errors="replace")
             yield package.name, declared, recognised(text)
 
@@ -410,7 +411,7 @@ EXPRESSIONS = {
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_licences_named_by(expression):
-    assert identifiers(expression) == EXPRESSIONS[expression]
+    assert names(expression) == EXPRESSIONS[expression]
 
 
 def test_one_of_alternatives_is_enough_and_all_of_a_sum_are_needed():

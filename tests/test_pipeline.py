@@ -105,9 +105,23 @@ def test_a_run_records_where_it_came_from(undisturbed):
     assert tuned.state == "done"
     assert len(tuned.provenance["commit"]) == 40
     assert tuned.provenance["libraries"]["torch"].startswith("2.13.0")
-    assert len(tuned.provenance["data"]["source"]["sha256"]) == 64
+    assert len(tuned.provenance["data"]["sources"]["starter"]["sha256"]) == 64
     assert tuned.provenance["seed"] == 0
     assert tuned.base_run in {row.id for row in all_of(home, Run)}
+
+
+def test_a_run_names_the_dataset_it_was_trained_on_and_its_card_tells_the_licence(undisturbed):
+    home, _ = undisturbed
+    tuned = next(row for row in all_of(home, Run) if row.kind == "tuned")
+
+    (dataset,) = all_of(home, Dataset)
+    card = ModelCard.load(home / tuned.id / "checkpoint" / "README.md")
+
+    assert tuned.dataset_digest == dataset.digest
+    assert (dataset.rows_in, dataset.rows_out) == (5200, 400)
+    assert sorted(lengths["tokenizer"] for lengths in dataset.report["lengths"]) == [tuned.model]
+    assert card.data.license == "apache-2.0"
+    assert card.data.library_name == "peft"
 
 
 def test_the_end_of_a_run_shows_scores_and_where_the_time_went(undisturbed):
@@ -178,7 +192,7 @@ def test_killed_while_training_the_same_command_finishes_with_the_same_rows(undi
 
 
 BOUNDARIES = {
-    "the rows are prepared": "data/*/rows.jsonl",
+    "the rows are prepared": "data/*/report.json",
     "the first answers are there": "*/completions/*.jsonl",
     "the first verdicts are there": "*/verdicts/*.jsonl",
     "the adapter is there": "*/checkpoint",

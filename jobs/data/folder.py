@@ -33,6 +33,10 @@ class DataFolder:
         """What the stages leave each other; gone when the dataset is done."""
         return self.path.with_name(f".{self.path.name}.work")
 
+    def sifted(self) -> list[Path]:
+        """The tallies of shards that are sifted."""
+        return list((self.work / "sift").glob("*.json"))
+
     def shards(self) -> list[Path]:
         """The files of `rows`, in order."""
         return sorted(self.rows.glob("*.parquet"))

@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from jobs.data.checkout import Files, licence_of, licences, matching
-from jobs.data.licences import permits
 from jobs.data.origin import Source
 from jobs.data.records import Fault, Record
+from jobs.data.terms import permits
 
 SLICE = 256
 """Records of one part."""

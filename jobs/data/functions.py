@@ -19,8 +19,8 @@ from typing import Any
 
 from jobs.data.code import parse
 from jobs.data.draft import Draft, Drafts, Form, UnfitError, Values, optional, text
-from jobs.data.licences import permits
 from jobs.data.origin import Source
+from jobs.data.terms import permits
 
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__"}
 _REPOSITORY = ("max_stars_repo_name", "repository_name")

@@ -1,14 +1,13 @@
-"""Licences by their SPDX names: read from an expression, or recognised in a text.
+"""Licences recognised in the text of a file.
 
 A text is recognised by sentences that only one licence has; what has none of them, or a condition
 beside them (Commons Clause), stays unknown and lets no row in. This is no legal advice.
 """
 
 import re
-from collections.abc import Container
-from itertools import pairwise
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+from jobs.data.terms import names
+
 _TAG = re.compile(r"SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+() -]+)")
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying|unlicen[cs]e)([.-].*)?", re.IGNORECASE)
 
@@ -38,39 +37,6 @@ _ISC = "permission to use, copy, modify, and"
 _FURTHER = ("commons clause", "non-commercial use only", "noncommercial use only")
 
 
-def identifiers(expression: str) -> tuple[str, ...]:
-    """The licences an SPDX expression names, sorted; none where it is no expression.
-
-    `MIT AND (Apache-2.0 WITH LLVM-exception)` names MIT and Apache-2.0.
-    """
-    words = re.findall(r"[()]|[^\s()]+", expression)
-    names, operand = [], True
-    depth = 0
-    for word in words:
-        if word in "()":
-            depth += 1 if word == "(" else -1
-            if (word == "(") != operand or depth < 0:
-                return ()
-        elif operand != (word not in ("AND", "OR", "WITH")) or not _NAME.fullmatch(word):
-            return ()
-        else:
-            names += [word] if operand else []
-            operand = not operand
-    exceptions = {after for word, after in pairwise(words) if word == "WITH"}
-    return () if operand or depth else tuple(sorted(set(names) - exceptions))
-
-
-def permits(expression: str, allowed: Container[str]) -> bool:
-    """Whether what is under an expression may be used where some licences are let in.
-
-    Of alternatives (`A OR B`, without parentheses) one is enough; else all that it names must be
-    among `allowed`, which is in lower case.
-    """
-    options = [expression] if "(" in expression else expression.split(" OR ")
-    named = [identifiers(option.strip()) for option in options]
-    return any(names and all(name.lower() in allowed for name in names) for names in named)
-
-
 def recognised(text: str) -> str:
     """The SPDX expression of a licence's text, or "" for one that is not known."""
     plain = " ".join(re.sub(r"[^\w.,/-]+", " ", text.lower()).split())
@@ -92,7 +58,7 @@ def declared_in(source: str) -> str:
     """The SPDX expression that the head of a file declares (its first 30 lines), or ""."""
     tag = _TAG.search("\n".join(source.splitlines()[:30]))
     expression = tag.group(1).strip(" -") if tag else ""
-    return expression if identifiers(expression) else ""
+    return expression if names(expression) else ""
 
 
 def is_licence_file(name: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jobs.data.licences import identifiers
+from jobs.data.terms import check, names
 from jobs.declared import Declared, UserError
 
 READERS_VERSION = 1
@@ -142,7 +142,7 @@ class Source(Declared):
     @property
     def allowed(self) -> frozenset[str]:
         """Licences that rows with one of their own may have, in lower case."""
-        return frozenset(name.lower() for name in identifiers(self.licence))
+        return frozenset(name.lower() for name in names(self.licence))
 
     def reading(self) -> dict[str, Any]:
         """All that shapes the rows that are read: pins, never names, addresses or attribution."""
@@ -227,11 +227,10 @@ def _malformed(source: Source) -> list[str]:
     ]
     if source.revision and not re.fullmatch(r"[0-9a-f]{40}", source.revision):
         wrong.append(f"revision {source.revision!r} is no commit; 40 hex digits are expected")
-    if not identifiers(source.licence):
-        wrong.append(
-            f"licence {source.licence!r} is no SPDX expression, such as 'MIT' or "
-            "'MIT AND Apache-2.0' (https://spdx.org/licenses)"
-        )
+    try:
+        check(source.licence)
+    except UserError as error:
+        wrong.append(str(error))
     if source.rating and source.rating[0] > source.rating[1]:
         wrong.append(f"rating {list(source.rating)} is empty: the lower bound comes first")
     return wrong

@@ -6,7 +6,7 @@ lists where its kinds, made for programs, say too little about data. This is no 
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from enum import IntEnum
 from functools import cache, lru_cache
 from typing import Any
@@ -105,6 +105,26 @@ def strictest(expressions: Iterable[str]) -> str:
     return str(license_expression.combine_expressions(top, licensing=_spdx())) if top else ""
 
 
+def names(expression: str) -> tuple[str, ...]:
+    """The licences that an expression names, sorted, exceptions left out; none where it is no SPDX
+    expression of known names."""
+    try:
+        check(expression)
+    except UserError:
+        return ()
+    symbols = _spdx().license_symbols(_parsed(expression), decompose=False)
+    return tuple(sorted({getattr(one, "license_symbol", one).key for one in symbols}))
+
+
+def permits(expression: str, allowed: Container[str]) -> bool:
+    """Whether what is under an expression may be used where some licences are let in.
+
+    Of alternatives (`OR`) one is enough; of licences joined by `AND` all must be among `allowed`,
+    which is in lower case.
+    """
+    return bool(names(expression)) and _permits(_parsed(expression), allowed)
+
+
 def needs_attribution(expression: str) -> bool:
     """Whether the authors of a work must be named where it, or a part, is passed on."""
     return term(expression) > Term.NOTHING
@@ -146,6 +166,14 @@ def _parsed(expression: str) -> Any:
 def _names(parsed: Any) -> list[str]:
     """The licences and exceptions an expression names, each once, in their order."""
     return list(dict.fromkeys(str(key) for key in _spdx().license_keys(parsed)))
+
+
+def _permits(parsed: Any, allowed: Container[str]) -> bool:
+    if isinstance(parsed, _spdx().OR):
+        return any(_permits(part, allowed) for part in parsed.args)
+    if isinstance(parsed, _spdx().AND):
+        return all(_permits(part, allowed) for part in parsed.args)
+    return getattr(parsed, "license_symbol", parsed).key.lower() in allowed
 
 
 def _term(parsed: Any) -> Term:

@@ -21,6 +21,8 @@ from jobs.data.row import Row, read_rows
 from jobs.data.sifting import NOMINATIONS, Shard
 from jobs.home import written
 
+TRIAL_ROWS = 512
+"""Few enough that every processor has some to run."""
 Solution = tuple[int, str, str, str]
 """Position of a row, benchmark, problem, and the function of the row that solves it."""
 
@@ -41,9 +43,13 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A shard whose rows are run."""
+    """Some rows of a shard, to be run."""
 
     shard: Shard
+    start: int
+    """Position of the first of at most `TRIAL_ROWS` rows."""
+    own: bool
+    """Whether they are run against their own tests and a user's cases."""
     pairs: tuple[tuple[int, Nomination], ...]
 
 
@@ -78,23 +84,43 @@ class Trier:
 def choose(trier: Trier, shards: Sequence[Shard], spec: Contamination) -> Trials:
     """The shards that have anything to run: tests, or some of the likeliest pairs of all."""
     pairs, nominated = _likeliest(shards, spec.most_pairs)
-    trials = (
-        Trial(shard, pairs.get(shard.number, ()))
-        for shard in shards
-        if shard.number in pairs or _has_tests(trier, shard)
-    )
+    trials = []
+    for shard in shards:
+        own, likely = _has_tests(trier, shard), pairs.get(shard.number, [])
+        for start in range(0, shard.rows if own or likely else 0, TRIAL_ROWS):
+            mine = tuple(pair for pair in likely if start <= pair[0] < start + TRIAL_ROWS)
+            if own or mine:
+                trials.append(Trial(shard, start, own, mine))
     return Trials(tuple(trials), nominated)
 
 
-def try_shard(trier: Trier, trial: Trial) -> Tried:
-    """Run the rows of one shard, unless that is done."""
-    done = trier.folder / f"{trial.shard.number:06d}.json"
+def try_rows(trier: Trier, trial: Trial) -> Tried:
+    """Run some rows of one shard, unless that is done."""
+    done = trier.folder / f"{trial.shard.number:06d}-{trial.start:04d}.json"
     if not done.exists():
         rows = read_rows(trial.shard.sifted)
-        tried = _with_pairs(trier, rows, trial.pairs, _own_tests(trier, rows))
+        numbered = list(enumerate(rows))[trial.start : trial.start + TRIAL_ROWS]
+        own = _own_tests(trier, numbered if trial.own else [])
+        tried = _with_pairs(trier, rows, trial.pairs, own)
         with written(done) as temporary:
             temporary.write_text(json.dumps(asdict(tried), ensure_ascii=False))
     return _read(done)
+
+
+def by_shard(trials: Trials, tried: Sequence[Tried]) -> dict[int, Tried]:
+    """Number of a shard -> what running its rows showed, all trials together."""
+    found: dict[int, Tried] = {}
+    for trial, outcome in zip(trials.trials, tried, strict=True):
+        before = found.get(trial.shard.number, Tried())
+        found[trial.shard.number] = Tried(
+            failed=before.failed | outcome.failed,
+            passed=before.passed + outcome.passed,
+            solved=before.solved + outcome.solved,
+            with_tests=before.with_tests + outcome.with_tests,
+            pairs=before.pairs + outcome.pairs,
+            errors=before.errors + outcome.errors,
+        )
+    return found
 
 
 def convincing(tried: Mapping[int, Tried], trier: Trier, crew: Crew) -> dict[int, Tried]:
@@ -125,7 +151,7 @@ def executed(trials: Trials, tried: Iterable[Tried]) -> report.Execution:
 
 def _likeliest(
     shards: Sequence[Shard], most: int
-) -> tuple[dict[int, tuple[tuple[int, Nomination], ...]], int]:
+) -> tuple[dict[int, list[tuple[int, Nomination]]], int]:
     """Number of a shard -> its pairs that are run; and how many there are in all."""
     tables = [
         pq.read_table(shard.nominations).append_column(
@@ -142,7 +168,7 @@ def _likeliest(
     for pair in table.take(pc.sort_indices(table, order)[:most]).to_pylist():
         shard, position = pair.pop("shard"), pair.pop("position")
         chosen.setdefault(shard, []).append((position, Nomination(**pair)))
-    return {shard: tuple(pairs) for shard, pairs in chosen.items()}, table.num_rows
+    return chosen, table.num_rows
 
 
 def _has_tests(trier: Trier, shard: Shard) -> bool:
@@ -154,10 +180,10 @@ def _has_tests(trier: Trier, shard: Shard) -> bool:
     return bool(pc.any(pc.not_equal(tests, "")).as_py())
 
 
-def _own_tests(trier: Trier, rows: Sequence[Row]) -> Tried:
+def _own_tests(trier: Trier, numbered: Sequence[tuple[int, Row]]) -> Tried:
     failed: dict[int, tuple[str, str]] = {}
     asked: list[tuple[int, Asked]] = []
-    for position, row in enumerate(rows):
+    for position, row in numbered:
         try:
             problems = _problems(trier, row)
         except InputError as error:
