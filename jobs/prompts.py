@@ -119,7 +119,9 @@ def question(problem: Problem, prompt: str, tokenizer: Any = None) -> Question:
 
     `alpaca`: instruction in, whole program out. `alpaca-signature`: the same with the problem's
     prompt (a signature, say) already in the response, and no newline after it, because a byte-pair
-    tokenizer merges the newline with the indentation that follows. `chat` and `chat-signature`:
+    tokenizer merges the newline with the indentation that follows. (One whose pieces end with
+    newlines, as Llama 3's, merges it with the colon, so there a signature's last token is not the
+    one of the training text.) `chat` and `chat-signature`:
     the same with the instruction as the user's turn. `completion`: the problem's prompt as
     published and nothing around it, for base models.
 
