@@ -8,7 +8,7 @@ SERVE_PORT ?= 8377
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format bench-sandbox fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format bench-sandbox bench-data bench-planted fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +55,12 @@ format: setup  ## put the code into the form that `make check` wants
 
 bench-sandbox: setup .venv-peers/.ready  ## our judge beside its peers, in about five minutes
 	@$(BIN)/python benchmarks/sandbox.py
+
+bench-data: setup .venv-peers/.ready  ## rows made ready per second and in how much memory, beside datatrove, in twenty minutes
+	@$(BIN)/python benchmarks/data.py
+
+bench-planted: setup  ## how much of what is hidden in clean rows decontamination finds, in five minutes
+	@$(BIN)/python benchmarks/planted.py
 
 fuzz-codec: .venv-peers/.ready  ## feed the judge's codec what a fuzzer finds, for ten minutes
 	@PYTHONPATH=. .venv-peers/bin/python benchmarks/fuzz_codec.py -max_total_time=600

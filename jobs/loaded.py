@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from jobs.prompts import end_of_turn
+
 PROBE = "def add(first, second):\n    return"
 TOKENS_AT_ONCE_CPU = 48_000
 TOKENS_AT_ONCE_GPU = 131_072
@@ -78,7 +80,7 @@ def load_model(location: str, revision: str | None = None, adapter: Path | None 
 
 def _ends(model: Any, tokenizer: Any, location: str) -> frozenset[int]:
     named = model.generation_config.eos_token_id
-    ends = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id}
+    ends = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     if not ends - {None}:
         raise EngineError(
             f"{location} names no end token, so every answer would run to max_new_tokens; "

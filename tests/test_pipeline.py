@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 from sqlalchemy import select
 
 from database import open_ledger
-from database.schema import Checkpoint, Completion, Row, Run, Score, Step, Verdict
+from database.schema import Checkpoint, Completion, Dataset, Row, Run, Score, Step, Verdict
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "experiments/smoke.yaml"

@@ -107,8 +107,8 @@ class _Groups:
         self.filled[groups] += 1
 
     def _of(self, place: int) -> NDArray[np.int32]:
-        groups: NDArray[np.int32] = self.groups[place]
-        return groups[groups >= 0]
+        groups: NDArray[np.int32] = self.groups[place][self.groups[place] >= 0]
+        return groups
 
 
 class _Filters:
