@@ -48,7 +48,7 @@ import synthetic
 from jobs.data.duplicates import Duplicates
 
 NAMES = ("near", "datatrove", "whole")
-ROUNDS = {10_000: 3, 100_000: 2, 1_000_000: 1}
+ROUNDS = {10_000: 3, 100_000: 1, 1_000_000: 1}
 """By size, how often each is measured."""
 PEER_MOST = 100_000
 WORKERS = 2

@@ -245,11 +245,15 @@ class Benchmark:
     def judging_content(self) -> dict[str, Any]:
         """All that shapes the verdict on an answer."""
         judging = self.recipe.judge_by().content()
-        return judging | self._conversion | {
-            "benchmark": self.recipe.benchmark,
-            "split": self.recipe.split,
-            "sha256": self.recipe.source.sha256,
-        }
+        return (
+            judging
+            | self._conversion
+            | {
+                "benchmark": self.recipe.benchmark,
+                "split": self.recipe.split,
+                "sha256": self.recipe.source.sha256,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,10 @@ def load_model(location: str, revision: str | None = None, adapter: Path | None 
 
 def _ends(model: Any, tokenizer: Any, location: str) -> frozenset[int]:
     named = model.generation_config.eos_token_id
-    ends = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id, end_of_turn(tokenizer)}
+    ends = set(named if isinstance(named, list) else [named]) | {
+        tokenizer.eos_token_id,
+        end_of_turn(tokenizer),
+    }
     if not ends - {None}:
         raise EngineError(
             f"{location} names no end token, so every answer would run to max_new_tokens; "

@@ -98,7 +98,8 @@ class _Groups:
         if len(parts) < 2:
             return parts[0] if parts else self.kept[:0]
         met = np.sort(np.concatenate(parts))
-        return met[np.append(True, met[1:] != met[:-1])]
+        distinct: NDArray[np.int32] = met[np.append(True, met[1:] != met[:-1])]
+        return distinct
 
     def keep(self, place: int) -> None:
         """Let a row stay."""
