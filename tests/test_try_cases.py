@@ -13,10 +13,14 @@ from eval_sandbox.contract import Judging
 from eval_sandbox.judge import Worker
 from eval_sandbox.problem import Completion
 from jobs.cases import read_cases
-from jobs.data.execution import Cases, run_own
-from jobs.data.row import Row
+from jobs.data.crew import Alone
+from jobs.data.recipe import DatasetRecipe
+from jobs.data.row import stream
+from jobs.experiment import Dataset
+from jobs.home import Home
 from jobs.judge_desk import MOST_BYTES, WAITING, JudgeDesk
-from jobs.recipes import PinnedFile, sha256_of
+from jobs.prepare import prepare
+from jobs.recipes import sha256_of
 from leaderboard.own_cases import CasesError, problems_in, read_tests
 
 __all__ = ["ledger"]
@@ -164,20 +168,29 @@ def test_one_file_of_cases_is_a_benchmark_a_filter_and_is_judged_here(judge, tmp
     (line,) = map(json.loads, path.read_text().splitlines())
     body = {key: line[key] for key in ("signature", "entry_point", "tests")}
     tried = [judge(program=p, **body).json()["outcome"] for p in (ADD, wrong)]
-    pinned = PinnedFile(file="mine.jsonl", sha256=sha256_of(path))
-    filtered = run_own([row(ADD), row(wrong)], Cases.read(pinned, tmp_path), Judging())
 
     assert as_benchmark == tried == ["passed", "failed"]
-    assert (filtered.passed, list(filtered.failed)) == ((0,), [1])
+    assert trained_on(tmp_path, path, ADD, wrong) == [ADD]
 
 
 def whole(program):
     return Completion(task_id="mine/1", text=program, whole=True)
 
 
-def row(program):
-    place = {"source": "s", "place": "s:1", "licence": "MIT"}
-    return Row(instruction="Add two things.", response=program, **place)
+def trained_on(folder, cases, *programs):
+    """The programs that are left of a dataset which a file of test cases filters."""
+    rows = folder / "rows.jsonl"
+    records = [{"instruction": "Add two things.", "response": program} for program in programs]
+    rows.write_text("".join(json.dumps(record) + "\n" for record in records))
+    pins = [{"file": str(path), "sha256": sha256_of(path)} for path in (rows, cases)]
+    recipe = DatasetRecipe(
+        description="d",
+        sources={"mine": {**pins[0], "licence": "MIT"}},
+        execution={"cases": pins[1]},
+    )
+    dataset = Dataset(name="d", recipe=recipe)
+    prepared = prepare(dataset, Home(folder / "home"), Alone(), lambda *_: None)
+    return [row.response for row in stream(prepared.shards())]
 
 
 def test_a_host_that_cannot_isolate_says_so_and_judges_nothing(judge, monkeypatch):
