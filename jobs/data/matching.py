@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.data.shingles import Sets
+from jobs.data.dealing import deal, gather
 from jobs.data.similar import left_out
 
 Keep = Literal["best", "first"]
@@ -82,30 +82,22 @@ class Matching:
         table = self._read(self.sketches[shard], ["shingles", *self.bands])
         table = table.filter(pa.array(among(table["number"].to_numpy(), candidates)))
         mine = parts[np.searchsorted(candidates, table["number"].to_numpy())]
-        temporary = path.with_suffix(".tmp")
-        with pa.ipc.new_file(temporary, table.schema) as file:
-            for part in range(int(parts.max()) + 1):
-                file.write_batch(_one_batch(table.filter(pa.array(mine == part))))
-        temporary.rename(path)
-        return path
+        table = table.append_column("standing", pa.array(self._standings(table)))
+        return deal(table.drop_columns(["tests", "length"]), mine, int(parts.max()) + 1, path)
 
     def compare(self, part: int) -> Path:
         """Rows with a better row that is similar; columns `left_out`, `kept`, `similarity`."""
         path = self.folder / f"near-{part}.parquet"
         if path.exists():
             return path
-        table = pa.Table.from_batches([self._dealt(n, part) for n in range(len(self.sketches))])
-        numbers = table["number"].to_numpy()
-        order = np.lexsort((numbers, self._standings(table)))
-        keys_NB = np.stack([table[band].to_numpy()[order] for band in self.bands], axis=1)
-        matches = list(left_out(_sets(table).ordered(order), keys_NB, self.threshold))
-        numbers = numbers[order]
-        columns = {
-            "left_out": numbers[np.array([match.left_out for match in matches], dtype=np.intp)],
-            "kept": numbers[np.array([match.kept for match in matches], dtype=np.intp)],
-            "similarity": np.array([match.similarity for match in matches], dtype=np.float64),
-        }
-        return write(pa.table(columns), path)
+        dealt = [self.folder / f"dealt-{shard}.arrow" for shard in range(len(self.sketches))]
+        rows = gather(dealt, part, self.bands)
+        matches = list(left_out(rows.sets, rows.keys, self.threshold))
+        gone = np.array([match.left_out for match in matches], dtype=np.intp)
+        kept = np.array([match.kept for match in matches], dtype=np.intp)
+        similarity = np.array([match.similarity for match in matches], dtype=np.float64)
+        columns = {"left_out": rows.numbers[gone], "kept": rows.numbers[kept]}
+        return write(pa.table({**columns, "similarity": similarity}), path)
 
     def share(self, name: str, numbers: NDArray[Any]) -> None:
         """Lay down a list that the steps use."""
@@ -139,10 +131,6 @@ class Matching:
     def _read(self, sketch: Path, columns: Sequence[str]) -> pa.Table:
         return pq.read_table(sketch, columns=["number", "tests", "length", *columns])
 
-    def _dealt(self, shard: int, part: int) -> pa.RecordBatch:
-        with pa.memory_map(str(self.folder / f"dealt-{shard}.arrow")) as file:
-            return pa.ipc.open_file(file).get_batch(part)
-
     def _standings(self, table: pa.Table) -> NDArray[np.uint64]:
         """How good each row is, the best lowest; rows that stand alike go by number."""
         if self.keep == "first":
@@ -169,14 +157,3 @@ def write(table: pa.Table, path: Path) -> Path:
     pq.write_table(table, temporary)
     temporary.rename(path)
     return path
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def _sets(table: pa.Table) -> Sets:
-    lists = table["shingles"].combine_chunks()
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return Sets(lists.values.to_numpy(), offsets[:-1], np.diff(offsets))

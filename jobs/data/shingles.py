@@ -41,10 +41,6 @@ class Sets:
         start = self.starts[place]
         return self.hashes[start : start + self.sizes[place]]
 
-    def ordered(self, places: NDArray[np.intp]) -> "Sets":
-        """The same texts in another order; the hashes are not copied."""
-        return Sets(self.hashes, self.starts[places], self.sizes[places])
-
 
 def normalised(text: str) -> str:
     """The text with each run of whitespace as one space, and none around it."""
