@@ -19,7 +19,8 @@ OPTIONS = {
     "plan": set(),
     "run": set(),
     "results": {"--experiment", "--json", "--csv"},
-    "prepare": set(),
+    "prepare": {"--experiment"},
+    "new": set(),
     "import": {"--format", "--benchmark", "--name"},
     "serve": {"--host", "--port"},
 }
