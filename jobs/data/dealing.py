@@ -1,4 +1,4 @@
-"""Candidates dealt from sketches into parts, and the rows of one part gathered again, best first."""
+"""Candidates dealt from sketches into parts, and a part gathered again, its best row first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

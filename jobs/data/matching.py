@@ -26,6 +26,7 @@ PART_ROWS = 2_000_000
 """Rows whose hashes, or keys of one band, are in memory at once."""
 
 _LENGTHS = np.uint64(2**32)
+_MATCH = [("left_out", np.int64), ("kept", np.int64), ("similarity", np.float64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,9 @@ class Matching:
             return path
         dealt = [self.folder / f"dealt-{shard}.arrow" for shard in range(len(self.sketches))]
         rows = gather(dealt, part, self.bands)
-        matches = list(left_out(rows.sets, rows.keys, self.threshold))
-        gone = np.array([match.left_out for match in matches], dtype=np.intp)
-        kept = np.array([match.kept for match in matches], dtype=np.intp)
-        similarity = np.array([match.similarity for match in matches], dtype=np.float64)
-        columns = {"left_out": rows.numbers[gone], "kept": rows.numbers[kept]}
-        return write(pa.table({**columns, "similarity": similarity}), path)
+        found = np.fromiter(left_out(rows.sets, rows.keys, self.threshold), dtype=_MATCH)
+        columns = {end: rows.numbers[found[end]] for end in ("left_out", "kept")}
+        return write(pa.table({**columns, "similarity": found["similarity"]}), path)
 
     def share(self, name: str, numbers: NDArray[Any]) -> None:
         """Lay down a list that the steps use."""
