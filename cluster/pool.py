@@ -41,6 +41,9 @@ def scatter(
 
     Yields:
         (position of the item, result), in order of completion.
+
+    Raises:
+        Exception: what `work` raised, as it was; or Ray's error when an item lost four actors.
     """
     shared = [ray.put(value) for value in rest]
     crew = _Crew(worker, shared)
@@ -104,6 +107,8 @@ class _Crew:
                     raise
                 self._members.remove(order.member)
                 self.start(self.hire(), order.place, order.item, order.left - 1)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
 
     def dismiss(self, member: Any) -> None:
         """End a member, so that its processor is free."""

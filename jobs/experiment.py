@@ -215,9 +215,13 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """12 hex digits that name the prepared rows, and the report, which tells names too."""
-        names = [list(self.recipe.sources), sorted(q.name for q in self.against)]
-        return short_hash([self.shaping, names])
+        """12 hex digits that name the prepared rows, and the report, which tells more of them."""
+        told = {
+            name: [source.licence, source.attribution, source.terms]
+            for name, source in self.recipe.sources.items()
+        }
+        names = [self.name, list(told), sorted(q.name for q in self.against)]
+        return short_hash([self.shaping, self.recipe.text(), names, told])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,17 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from eval_sandbox.problem import Problem
+from jobs.card_text import one_line
 from jobs.cards import dataset_card
 from jobs.data import blending
 from jobs.data.contamination import Index
 from jobs.data.crew import Alone, Crew
-from jobs.data.deciding import Decisions, decide
+from jobs.data.deciding import Decisions, decide, touched
 from jobs.data.duplicates import find_duplicates
 from jobs.data.execution import Cases
 from jobs.data.folder import DataFolder
 from jobs.data.reading import read
 from jobs.data.report import Execution, Report
+from jobs.data.row import SHARD_ROWS
 from jobs.data.sifting import Shard, Sieve, sift_shard
 from jobs.data.sources import Part, parts
 from jobs.data.summary import duplicate_pairs, summarise
@@ -72,13 +77,16 @@ class _Preparation:
         sifted = self._sift(shards)
         tried, execution = self._try(shards)
         decisions = decide(shards, tried, self.dataset.recipe.contamination.drop)
-        duplicates = self._compare(shards, decisions)
         tally = total([read_tally, sifted, decisions.tally])
+        chosen = self._choose(shards, decisions, tally)
+        duplicates = self._compare(shards, chosen, decisions)
         pairs = duplicate_pairs(duplicates, shards, tally)
-        left_out = blending.left_out_numbers(duplicates, decisions.refused)
-        blended = self._blend(shards, left_out, tally)
+        left_out = pq.read_table(duplicates, columns=["left_out"])["left_out"].to_numpy()
+        shares = blending.without(chosen, left_out)
+        finds = touched(decisions.found, set(blending.absent(shares).tolist()))
+        blended = self._blend(shares)
         self._finish(
-            summarise(self.dataset, tally, decisions, execution, pairs, duplicates, blended),
+            summarise(self.dataset, tally, finds, execution, pairs, duplicates, blended),
             duplicates,
         )
 
@@ -120,32 +128,40 @@ class _Preparation:
     def _problems(self) -> dict[str, tuple[Problem, ...]]:
         return {questions.name: questions.problems for questions in self.dataset.against}
 
-    def _compare(self, shards: Sequence[Shard], decisions: Decisions) -> Path:
+    def _choose(
+        self, shards: Sequence[Shard], decisions: Decisions, tally: Tally
+    ) -> list[blending.Share]:
+        refused = np.array(decisions.refused, dtype=np.int64)
+        shares = blending.shares(shards, refused, self.dataset.recipe.sources)
+        limited = np.setdiff1d(blending.absent(shares), refused)
+        for shard in shards:
+            of_shard = limited // SHARD_ROWS == shard.number
+            tally.count(shard.source, "mixture", "limit or weight", int(of_shard.sum()))
+        return shares
+
+    def _compare(
+        self, shards: Sequence[Shard], chosen: Sequence[blending.Share], decisions: Decisions
+    ) -> Path:
         return find_duplicates(
             [shard.sketch for shard in shards],
             self.dataset.recipe.duplicates,
             self.folder.work,
             self._running("duplicates"),
-            refused=decisions.refused,
+            refused=blending.absent(chosen).tolist(),
             passed=decisions.passed,
         )
 
-    def _blend(
-        self, shards: Sequence[Shard], left_out: blending.Numbers, tally: Tally
-    ) -> dict[str, blending.Blended]:
-        shares, limited = blending.shares(shards, left_out, self.dataset.recipe.sources)
-        for source, rows in limited.items():
-            tally.count(source, "mixture", "limit or weight", rows)
+    def _blend(self, shares: Sequence[blending.Share]) -> dict[str, blending.Blended]:
         write = partial(blending.blend, self._stage("rows"))
         return blending.together(self._each("writing", write, shares))
 
     def _finish(self, report: Report, duplicates: Path) -> None:
         if not report.rows_out:
-            raise UserError(f"{self.dataset.name}: no row is left.\n{_reasons(report)}")
+            raise UserError(f"{self.dataset.name}: no row is left.\n  {_reasons(report)}")
         done = self.folder.work / "done"
         shutil.rmtree(done, ignore_errors=True)
         done.mkdir()
-        (done / "report.json").write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1))
+        (done / "report.json").write_text(json.dumps(asdict(report), indent=1))
         (done / "README.md").write_text(dataset_card(report), encoding="utf-8")
         duplicates.rename(done / "duplicates.parquet")
         (self.folder.work / "rows").rename(done / "rows")
@@ -190,9 +206,11 @@ def _place(found: tuple[int, object]) -> int:
 
 
 def _reasons(report: Report) -> str:
-    return "\n".join(
-        f"  {drop.source}, {drop.step}, {drop.reason}: {drop.rows} rows, such as "
-        f"{drop.examples[0] if drop.examples else '-'}"
+    return "\n  ".join(
+        one_line(
+            f"{drop.source}, {drop.step}, {drop.reason}: {drop.rows} rows, such as "
+            f"{drop.examples[0] if drop.examples else '-'}"
+        )
         for drop in report.drops
     )
 

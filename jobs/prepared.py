@@ -13,6 +13,7 @@ from cluster.session import connect
 from database.session import open_ledger
 from database.writing import write
 from eval_sandbox.sandbox import check_host
+from jobs.card_text import one_line
 from jobs.data.crew import Crew, OnCluster
 from jobs.data.folder import DataFolder
 from jobs.data.recipe import DatasetRecipe
@@ -48,7 +49,7 @@ def prepare_recipe(recipe: Path, experiment: Path | None, console: Console) -> N
     declared = read_recipe(DatasetRecipe, TRAIN, recipe.stem)
     home = Home.from_environment()
     check_host()
-    models = load(experiment).file.models if experiment else STARTER
+    models = _counting(experiment, declared, console)
     dataset = _dataset(recipe, declared, _asked(experiment, console))
     with connect(home.folder) as cluster, Board(console) as board:
         crew = OnCluster(max(1, cluster.cpus))
@@ -57,6 +58,18 @@ def prepare_recipe(recipe: Path, experiment: Path | None, console: Console) -> N
     write(open_ledger(), list(dataset_rows(known)))
     show_report(known, console)
     console.print(str(folder.path), highlight=False, markup=False)
+
+
+def _counting(
+    experiment: Path | None, recipe: DatasetRecipe, console: Console
+) -> dict[str, ModelSpec]:
+    """The models whose tokenizers count."""
+    if experiment:
+        return load(experiment).file.models
+    if recipe.prompt == "chat":
+        console.print("Tokens are not counted: a chat needs a model's template; name --experiment.")
+        return {}
+    return STARTER
 
 
 def read_report(
@@ -110,14 +123,15 @@ def show_report(known: Report, console: Console) -> None:
         *(f"Attribution: {line}" for line in known.attributions),
         *(f"Terms: {line}" for line in known.terms),
     ]
-    console.print("\n".join(lines), highlight=False, markup=False)
+    for line in lines:
+        console.print(one_line(line), highlight=False, markup=False)
 
 
 def _sources(known: Report) -> Table:
-    table = Table("source", "rows in", "left", "written", "licence", title=known.dataset)
+    table = Table("source", "rows in", "left", "written", "licence", title=_shown(known.dataset))
     for count in known.sources:
         rows = (f"{n:,}" for n in (count.rows_in, count.rows_out, count.rows_written))
-        table.add_row(count.source, *rows, count.licence)
+        table.add_row(_shown(count.source), *rows, count.licence)
     return table
 
 
@@ -125,7 +139,8 @@ def _drops(known: Report) -> Table:
     table = Table("source", "step", "reason", "rows", "for instance", title="Left out")
     for drop in known.drops:
         example = drop.examples[0] if drop.examples else ""
-        table.add_row(drop.source, drop.step, drop.reason, f"{drop.rows:,}", Text(example))
+        about = (_shown(text) for text in (drop.source, drop.step, drop.reason))
+        table.add_row(*about, f"{drop.rows:,}", _shown(example))
     return table
 
 
@@ -146,8 +161,13 @@ def _touched(known: Report) -> Table:
 def _length_table(lengths: Lengths) -> Table:
     title = f"Tokens of a row, by the tokenizer of {lengths.tokenizer}"
     ends = [f"{edge:,} to {after - 1:,}" for edge, after in pairwise(lengths.edges)]
-    table = Table("tokens", "rows", title=f"{title}; {lengths.total:,} in all")
+    table = Table("tokens", "rows", title=_shown(f"{title}; {lengths.total:,} in all"))
     for bin_, count in zip([*ends, f"{lengths.edges[-1]:,} or more"], lengths.counts, strict=True):
         if count:
             table.add_row(bin_, f"{count:,}")
     return table
+
+
+def _shown(text: str) -> Text:
+    """What anybody may have written, without anything that a terminal or rich would act on."""
+    return Text(one_line(text))

@@ -204,6 +204,29 @@ def test_weights_repeat_rows_and_limits_leave_some_out(source, home):
     assert reasons(report) == {("mixture", "limit or weight"): 15}
 
 
+def test_a_row_is_not_left_out_for_one_that_a_limit_leaves_out(source, home):
+    functions = [row(f"def f{n}(x):\n    return x + {n} * {n}", f"Do {n}.") for n in range(50)]
+    one = source(*functions, name="one.jsonl", most=1)
+    all_of_them = source(*functions, name="all.jsonl")
+
+    rows, _ = prepared(dataset(one, all_of_them, duplicates={"near": False}), home)
+
+    assert {found.instruction for found in rows} == {f"Do {n}." for n in range(50)}
+
+
+def test_copies_of_a_flagged_row_are_not_counted_as_trained_on(source, home):
+    flagged = row(ABSOLUTE, "How far away from zero does a number lie?")
+    given = source(flagged, flagged, flagged, row(DOUBLE))
+    flagging = {"drop": ["substring"], "flag": ["execution"]}
+    _, report = prepared(
+        dataset(given, against=[questions(MAGNITUDE)], contamination=flagging), home
+    )
+
+    assert report.touched == {"bench": {"bench/distance": {"execution": 3}}}
+    assert report.trained_on == {"bench": {"bench/distance": {"execution": 1}}}
+    assert [touch.dropped for touch in report.touches] == [False, True, True]
+
+
 def test_the_same_recipe_gives_the_same_bytes_in_another_home(source, tmp_path):
     given = dataset(source(*(row(f"def f{n}(x):\n    return x + {n}") for n in range(30))))
 
@@ -227,7 +250,7 @@ def test_a_digest_follows_content_and_what_is_kept_out_but_not_where_a_file_lies
     assert dataset(there).digest == plain.digest
     assert dataset(one, filters={"letters": None}).digest != plain.digest
     assert dataset(one, against=[questions(MAGNITUDE)]).digest != plain.digest
-    assert dataset(one, prompt="chat").digest == plain.digest  # the same rows, put otherwise
+    assert dataset(one | {"attribution": "Jane Roe"}).digest != plain.digest
 
 
 def test_what_is_prepared_is_not_prepared_again(source, home):

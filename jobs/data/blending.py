@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.data.mixture import repeats
@@ -35,34 +34,46 @@ class Blended:
 
     distinct: int = 0
     written: int = 0
-    terms: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(licence, attribution) -> distinct rows."""
+    licences: Counter[str] = field(default_factory=Counter)
+    """Licence -> distinct rows."""
 
 
-def shares(
-    shards: Sequence[Shard], left_out: Numbers, sources: Mapping[str, Source]
-) -> tuple[list[Share], dict[str, int]]:
-    """How often every row is written, and how many rows of each source its limits leave out.
+def shares(shards: Sequence[Shard], refused: Numbers, sources: Mapping[str, Source]) -> list[Share]:
+    """How often every row is written, as limits and weights say; 0 for rows that are refused.
+
+    Duplicates are looked for among the rows that this leaves, so that no row is left out for one
+    that a limit has left out.
 
     Args:
         shards: sifted, in order.
-        left_out: numbers of rows that are not in the mixture whatever its weights; ascending.
+        refused: numbers of rows that are not in the mixture whatever its weights.
         sources: limits and weights, by name.
     """
-    left = {shard.number: _left(shard, left_out) for shard in shards}
+    left = {shard.number: _left(shard, refused) for shard in shards}
     times: dict[int, NDArray[np.int64]] = {}
-    limited: dict[str, int] = {}
     for name, source in sources.items():
         own = [shard for shard in shards if shard.source == name]
         if not own:
             continue
-        numbers = np.concatenate([left[shard.number] for shard in own])
-        often = repeats(numbers, source)
-        limited[name] = int((often == 0).sum())
+        often = repeats(np.concatenate([left[shard.number] for shard in own]), source)
         ends = np.cumsum([len(left[shard.number]) for shard in own])
         for shard, mine in zip(own, np.split(often, ends[:-1]), strict=True):
             times[shard.number] = mine
-    return [Share(shard, _spread(shard, left, times)) for shard in shards], limited
+    return [Share(shard, _spread(shard, left, times)) for shard in shards]
+
+
+def without(shares: Sequence[Share], left_out: Numbers) -> list[Share]:
+    """The same, with rows that others stand for left out."""
+    return [
+        replace(share, times=np.where(np.isin(_numbers(share.shard), left_out), 0, share.times))
+        for share in shares
+    ]
+
+
+def absent(shares: Sequence[Share]) -> Numbers:
+    """Numbers of the rows that are not written."""
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *(_numbers(s.shard)[s.times == 0] for s in shares)])
 
 
 def blend(folder: Path, share: Share) -> tuple[str, Blended]:
@@ -80,7 +91,7 @@ def blend(folder: Path, share: Share) -> tuple[str, Blended]:
         with written(path) as temporary:
             write_rows([row for row, times in chosen for _ in range(times)], temporary)
     blended = Blended(len(chosen), sum(times for _, times in chosen))
-    blended.terms.update((row.licence, row.attribution) for row, _ in chosen)
+    blended.licences.update(row.licence for row, _ in chosen)
     return share.shard.source, blended
 
 
@@ -91,19 +102,16 @@ def together(parts: Iterable[tuple[str, Blended]]) -> dict[str, Blended]:
         whole = sources.setdefault(name, Blended())
         whole.distinct += part.distinct
         whole.written += part.written
-        whole.terms.update(part.terms)
+        whole.licences.update(part.licences)
     return sources
 
 
-def left_out_numbers(duplicates: Path, refused: Sequence[int]) -> Numbers:
-    """Numbers of rows that are duplicates or were refused, ascending."""
-    found = pq.read_table(duplicates, columns=["left_out"])["left_out"].to_numpy()
-    return np.union1d(found, np.array(refused, dtype=np.int64))
+def _numbers(shard: Shard) -> Numbers:
+    return np.arange(shard.rows, dtype=np.int64) + shard.first_number
 
 
-def _left(shard: Shard, left_out: Numbers) -> Numbers:
-    numbers = np.arange(shard.rows, dtype=np.int64) + shard.first_number
-    return np.setdiff1d(numbers, left_out, assume_unique=True)
+def _left(shard: Shard, refused: Numbers) -> Numbers:
+    return np.setdiff1d(_numbers(shard), refused, assume_unique=True)
 
 
 def _spread(

@@ -1,7 +1,7 @@
 """Which rows are left out for what was found in them, and what the report says of it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
@@ -18,6 +18,25 @@ Problems = dict[str, dict[str, dict[str, int]]]
 """Benchmark -> problem -> method -> rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something of a problem in a row."""
+
+    number: int
+    """Of the row."""
+    row: str
+    """Its place, `source/file:17`."""
+    method: str
+    benchmark: str
+    task_id: str
+    evidence: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Benchmark, problem, method."""
+        return self.benchmark, self.task_id, self.method
+
+
 @dataclass(slots=True)
 class Decisions:
     """What was decided over all shards."""
@@ -27,11 +46,19 @@ class Decisions:
     """Numbers of rows that are left out."""
     passed: list[int] = field(default_factory=list)
     """Numbers of rows that passed their tests."""
+    found: list[Found] = field(default_factory=list)
+    """In the order of the rows."""
+
+
+@dataclass(slots=True)
+class Touched:
+    """Problems that rows have something of, as the report tells it."""
+
     touches: list[Touch] = field(default_factory=list)
     touched: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """Benchmark, problem, method -> rows, dropped or not."""
+    """Benchmark, problem, method -> rows, trained on or not."""
     trained_on: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """The same, rows that were dropped left out."""
+    """The same, rows that are in the mixture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +68,6 @@ class _Hit:
     benchmark: str
     task_id: str
     evidence: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.benchmark, self.task_id, self.method
 
 
 def decide(shards: Sequence[Shard], tried: Mapping[int, Tried], drop: Sequence[str]) -> Decisions:
@@ -61,8 +84,35 @@ def decide(shards: Sequence[Shard], tried: Mapping[int, Tried], drop: Sequence[s
         hits = [*_hits(shard), *_solutions(outcome)]
         if hits or outcome.failed or outcome.passed:
             _decide_shard(decisions, shard, outcome, hits, drop)
-    decisions.touches.sort(key=lambda t: (t.benchmark, t.task_id, t.method, t.row))
     return decisions
+
+
+def touched(found: Sequence[Found], left_out: Set[int]) -> Touched:
+    """What of the finds is in the mixture.
+
+    Args:
+        found: in the order of the rows.
+        left_out: numbers of all rows that are not written, for whatever reason.
+    """
+    result = Touched()
+    for one in found:
+        dropped = one.number in left_out
+        result.touched[one.key] += 1
+        if not dropped:
+            result.trained_on[one.key] += 1
+        if result.touched[one.key] <= SHOWN_TOUCHES:
+            result.touches.append(
+                Touch(
+                    benchmark=one.benchmark,
+                    task_id=one.task_id,
+                    method=one.method,
+                    row=one.row,
+                    evidence=one.evidence[:200],
+                    dropped=dropped,
+                )
+            )
+    result.touches.sort(key=lambda t: (t.benchmark, t.task_id, t.method, t.row))
+    return result
 
 
 def nested(counts: Mapping[tuple[str, str, str], int]) -> Problems:
@@ -103,25 +153,14 @@ def _decide_shard(
         )
         decisions.refused.append(shard.first_number + position)
     decisions.passed += [shard.first_number + p for p in outcome.passed if p not in refused]
-    _note(decisions, hits, [f"{row.source}/{row.place}" for row in rows], refused)
-
-
-def _note(
-    decisions: Decisions, hits: Iterable[_Hit], places: Sequence[str], refused: Mapping[int, object]
-) -> None:
-    for hit in hits:
-        dropped = hit.position in refused
-        decisions.touched[hit.key] += 1
-        if not dropped:
-            decisions.trained_on[hit.key] += 1
-        if decisions.touched[hit.key] <= SHOWN_TOUCHES:
-            decisions.touches.append(
-                Touch(
-                    benchmark=hit.benchmark,
-                    task_id=hit.task_id,
-                    method=hit.method,
-                    row=places[hit.position],
-                    evidence=hit.evidence[:200],
-                    dropped=dropped,
-                )
-            )
+    decisions.found += [
+        Found(
+            number=shard.first_number + hit.position,
+            row=f"{rows[hit.position].source}/{rows[hit.position].place}",
+            method=hit.method,
+            benchmark=hit.benchmark,
+            task_id=hit.task_id,
+            evidence=hit.evidence,
+        )
+        for hit in hits
+    ]

@@ -50,7 +50,13 @@ def _shards(rows: Iterable[Row]) -> Iterator[list[Row]]:
     characters = 0
     for row in rows:
         shard.append(row)
-        characters += len(row.instruction) + len(row.input) + len(row.response) + len(row.tests)
+        characters += (
+            len(row.instruction)
+            + len(row.input)
+            + len(row.response)
+            + len(row.tests)
+            + len(row.preamble)
+        )
         if len(shard) == SHARD_ROWS or characters >= SHARD_CHARACTERS:
             yield shard
             shard, characters = [], 0

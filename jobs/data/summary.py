@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.data.blending import Blended
-from jobs.data.deciding import Decisions, nested
+from jobs.data.deciding import Touched, nested
 from jobs.data.report import DuplicatePair, Execution, Report, SourceCount
 from jobs.data.row import SHARD_ROWS, Refused
 from jobs.data.sifting import Shard
@@ -26,7 +26,7 @@ SHOWN_PAIRS = 1000
 def summarise(
     dataset: Dataset,
     tally: Tally,
-    decisions: Decisions,
+    finds: Touched,
     execution: Execution,
     pairs: Sequence[DuplicatePair],
     duplicates: Path,
@@ -37,7 +37,7 @@ def summarise(
     Args:
         dataset: its recipe has licences and terms.
         tally: of all stages together.
-        decisions: of decontamination.
+        finds: what rows have of problems.
         execution: what was run.
         pairs: the first duplicates.
         duplicates: all of them.
@@ -47,7 +47,7 @@ def summarise(
         _source(name, dataset, tally, blended.get(name, Blended()))
         for name in dataset.recipe.sources
     )
-    licences = [licence for part in blended.values() for licence, _ in part.terms]
+    licences = [licence for part in blended.values() for licence in part.licences]
     return Report(
         dataset=dataset.name,
         digest=dataset.digest,
@@ -58,9 +58,9 @@ def summarise(
         drops=tally.drops(),
         duplicates=tuple(pairs),
         duplicate_pairs=pq.read_metadata(duplicates).num_rows,
-        touches=tuple(decisions.touches),
-        touched=nested(decisions.touched),
-        trained_on=nested(decisions.trained_on),
+        touches=tuple(finds.touches),
+        touched=nested(finds.touched),
+        trained_on=nested(finds.trained_on),
         execution=execution,
         lengths=(),
         licence=strictest(licences),
@@ -136,7 +136,7 @@ def _source(name: str, dataset: Dataset, tally: Tally, part: Blended) -> SourceC
     source = dataset.recipe.sources[name]
     return SourceCount(
         source=name,
-        licence=strictest(licence for licence, _ in part.terms) or source.licence,
+        licence=strictest(part.licences) or source.licence,
         attribution=source.attribution,
         terms=source.terms,
         rows_in=tally.seen.get(name, 0),
@@ -148,11 +148,10 @@ def _source(name: str, dataset: Dataset, tally: Tally, part: Blended) -> SourceC
 def _by_licence(
     sources: Sequence[SourceCount], blended: Mapping[str, Blended]
 ) -> list[SourceCount]:
-    """Sources whose rows have licences or authors of their own, one entry for each of these."""
+    """Sources whose rows have licences of their own, one entry for each of these. Whom single rows
+    name stands beside the rows, in their column `attribution`: there may be as many as rows."""
     return [
-        replace(count, licence=licence, attribution=attribution, rows_out=rows)
+        replace(count, licence=licence, rows_out=rows)
         for count in sources
-        for (licence, attribution), rows in sorted(
-            blended.get(count.source, Blended()).terms.items()
-        )
+        for licence, rows in sorted(blended.get(count.source, Blended()).licences.items())
     ]

@@ -70,7 +70,7 @@ class Tally:
     def write(self, path: Path) -> None:
         """To a JSON file."""
         listed = [[*key, rows, self.examples[key]] for key, rows in self.refused.items()]
-        path.write_text(json.dumps({"seen": self.seen, "refused": listed}, ensure_ascii=False))
+        path.write_text(json.dumps({"seen": self.seen, "refused": listed}))
 
     @classmethod
     def read(cls, path: Path) -> Self:

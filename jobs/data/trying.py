@@ -23,6 +23,10 @@ from jobs.home import written
 
 TRIAL_ROWS = 512
 """Few enough that every processor has some to run."""
+_ORDER = [
+    ("strength", "descending"),
+    *((name, "ascending") for name in ("shard", *NOMINATIONS.names) if name != "strength"),
+]
 Solution = tuple[int, str, str, str]
 """Position of a row, benchmark, problem, and the function of the row that solves it."""
 
@@ -103,7 +107,7 @@ def try_rows(trier: Trier, trial: Trial) -> Tried:
         own = _own_tests(trier, numbered if trial.own else [])
         tried = _with_pairs(trier, rows, trial.pairs, own)
         with written(done) as temporary:
-            temporary.write_text(json.dumps(asdict(tried), ensure_ascii=False))
+            temporary.write_text(json.dumps(asdict(tried)))
     return _read(done)
 
 
@@ -153,22 +157,21 @@ def _likeliest(
     shards: Sequence[Shard], most: int
 ) -> tuple[dict[int, list[tuple[int, Nomination]]], int]:
     """Number of a shard -> its pairs that are run; and how many there are in all."""
-    tables = [
-        pq.read_table(shard.nominations).append_column(
-            "shard", pa.array([shard.number] * pq.read_metadata(shard.nominations).num_rows)
+    top: pa.Table | None = None
+    nominated = 0
+    for shard in shards:
+        table = pq.read_table(shard.nominations)
+        nominated += table.num_rows
+        numbered = table.append_column(
+            "shard", pa.array([shard.number] * table.num_rows, pa.int64())
         )
-        for shard in shards
-    ]
-    if not tables:
-        return {}, 0
-    table = pa.concat_tables(tables)
-    order = [("strength", "descending")]
-    order += [(name, "ascending") for name in ("shard", *NOMINATIONS.names) if name != "strength"]
+        both = numbered if top is None else pa.concat_tables([top, numbered])
+        top = both.take(pc.sort_indices(both, _ORDER)[:most])
     chosen: dict[int, list[tuple[int, Nomination]]] = {}
-    for pair in table.take(pc.sort_indices(table, order)[:most]).to_pylist():
-        shard, position = pair.pop("shard"), pair.pop("position")
-        chosen.setdefault(shard, []).append((position, Nomination(**pair)))
-    return chosen, table.num_rows
+    for pair in top.to_pylist() if top is not None else []:
+        number, position = pair.pop("shard"), pair.pop("position")
+        chosen.setdefault(number, []).append((position, Nomination(**pair)))
+    return chosen, nominated
 
 
 def _has_tests(trier: Trier, shard: Shard) -> bool:
