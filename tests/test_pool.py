@@ -64,6 +64,16 @@ def still_running(folder):
     return sum(Path("/proc", pid).exists() for pid in pids)
 
 
+class Strict:
+    def work(self, item):
+        raise ValueError(f"line {item} is wrong")
+
+
+def test_what_work_raises_reaches_the_caller_as_it_was(scatter):
+    with pytest.raises(ValueError, match=r"^line 1 is wrong$"):
+        list(scatter(Strict, [], [1], at_most=1))
+
+
 def test_nothing_to_do_starts_no_actor(scatter, tmp_path):
     assert list(scatter(Squares, [tmp_path, None], [], at_most=2)) == []
     assert not list(Path(tmp_path).glob("made-*"))
