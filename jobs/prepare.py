@@ -133,10 +133,9 @@ class _Preparation:
     ) -> list[blending.Share]:
         refused = np.array(decisions.refused, dtype=np.int64)
         shares = blending.shares(shards, refused, self.dataset.recipe.sources)
-        limited = np.setdiff1d(blending.absent(shares), refused)
-        for shard in shards:
-            of_shard = limited // SHARD_ROWS == shard.number
-            tally.count(shard.source, "mixture", "limit or weight", int(of_shard.sum()))
+        limited = np.setdiff1d(blending.absent(shares), refused) // SHARD_ROWS
+        for shard, rows in zip(shards, np.bincount(limited, minlength=len(shards)), strict=True):
+            tally.count(shard.source, "mixture", "limit or weight", int(rows))
         return shares
 
     def _compare(

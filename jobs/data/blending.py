@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jobs.data.mixture import repeats
 from jobs.data.origin import Source
-from jobs.data.row import read_rows, write_rows
+from jobs.data.row import SHARD_ROWS, read_rows, write_rows
 from jobs.data.sifting import Shard
 from jobs.home import written
 
@@ -46,7 +46,7 @@ def shares(shards: Sequence[Shard], refused: Numbers, sources: Mapping[str, Sour
 
     Args:
         shards: sifted, in order.
-        refused: numbers of rows that are not in the mixture whatever its weights.
+        refused: numbers of rows that are not in the mixture whatever its weights; ascending.
         sources: limits and weights, by name.
     """
     left = {shard.number: _left(shard, refused) for shard in shards}
@@ -65,7 +65,7 @@ def shares(shards: Sequence[Shard], refused: Numbers, sources: Mapping[str, Sour
 def without(shares: Sequence[Share], left_out: Numbers) -> list[Share]:
     """The same, with rows that others stand for left out."""
     return [
-        replace(share, times=np.where(np.isin(_numbers(share.shard), left_out), 0, share.times))
+        replace(share, times=np.where(_among(share.shard, left_out), 0, share.times))
         for share in shares
     ]
 
@@ -111,7 +111,15 @@ def _numbers(shard: Shard) -> Numbers:
 
 
 def _left(shard: Shard, refused: Numbers) -> Numbers:
-    return np.setdiff1d(_numbers(shard), refused, assume_unique=True)
+    return _numbers(shard)[~_among(shard, refused)]
+
+
+def _among(shard: Shard, numbers: Numbers) -> NDArray[np.bool_]:
+    """Which rows of a shard are among some numbers, given ascending; bool [S]."""
+    first, last = np.searchsorted(numbers, (shard.first_number, shard.first_number + SHARD_ROWS))
+    among_S = np.zeros(shard.rows, dtype=np.bool_)
+    among_S[numbers[first:last] - shard.first_number] = True
+    return among_S
 
 
 def _spread(

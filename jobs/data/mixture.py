@@ -22,7 +22,6 @@ def repeats(numbers_N: NDArray[np.int64], source: Source) -> NDArray[np.int64]:
         taken_N[:] = False
         taken_N[np.argsort(scattered_N, kind="stable")[: source.most]] = True
     whole, part = divmod(source.weight, 1)
-    again_N = mixed(numbers_N.astype(np.uint64) ^ np.uint64(0x5BD1E995)) < np.uint64(
-        part * (2**64 - 1)
-    )
+    other_N = mixed(numbers_N.astype(np.uint64) ^ np.uint64(0x5BD1E995))
+    again_N = other_N < np.uint64(part * (2**64 - 1))
     return taken_N * (int(whole) + again_N.astype(np.int64))
