@@ -363,6 +363,24 @@ def test_a_file_that_is_not_python_3_is_refused():
     assert raised.value.reason == "syntax"
 
 
+NOT_COMPILED = {
+    "has two parameters of one name": 'def bad(a, a):\n    """Doc."""\n    return a\n',
+    "binds a name that is nowhere": 'def bad():\n    """Doc."""\n    nonlocal b\n    b = 1\n',
+    "declares a name after its use": 'def bad():\n    """Doc."""\n    b = 1\n    global b\n',
+    "nests too deep": f'def bad(): """Doc."""; return {" + ".join(["1"] * 1_200)}\n',
+}
+
+
+@pytest.mark.parametrize("code", NOT_COMPILED.values(), ids=NOT_COMPILED)
+def test_functions_around_one_that_is_parsed_but_not_compiled_are_kept(code):
+    good = 'def good(x):\n    """Doc."""\n    return x\n'
+
+    first, bad, last = functions(f"{good}{code}{good}")
+
+    assert isinstance(first, Function) and isinstance(last, Function)
+    assert (bad.reason, bad.within) == ("syntax", "4")
+
+
 # Licences.
 
 

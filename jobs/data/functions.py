@@ -59,7 +59,18 @@ def functions(source: str, path: str = "") -> Iterator[Function | UnfitError]:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("test"):
             docstring = ast.get_docstring(node)
             if docstring and len(node.body) > 1:
-                yield _function(node, docstring, source, imports)
+                yield _function_or_why_not(node, docstring, source, imports)
+
+
+def _function_or_why_not(
+    node: ast.FunctionDef, docstring: str, source: str, imports: Mapping[str, str]
+) -> Function | UnfitError:
+    """The parser lets through what a compiler refuses: a name of two parameters, a long sum."""
+    try:
+        return _function(node, docstring, source, imports)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        found = f"{node.name}: {type(error).__name__}: {error}"
+        return UnfitError("syntax", found, str(node.lineno))
 
 
 def _function(
