@@ -56,6 +56,11 @@ DROPPED = {
     "a block that is no Python": (row(fenced(("python", "def f(:\n    pass\n"))), "parses"),
     "prose where there are tests": (row("Use a set.", tests='["assert f(1)"]'), "parses"),
     "prose where a function is named": (row("Use a set.", entry_point="f"), "parses"),
+    "plain code of Python 2": (
+        row("import os\n\ndef f(x):\n    print 'a', x\n", instruction=""),
+        "parses",
+    ),
+    "plain code of Python 2 without functions": (row('print "a"\n', instruction=""), "parses"),
     "pass": (row("def solve(numbers):\n    pass\n"), "stub"),
     "a docstring": (row('def solve(numbers):\n    """Return if it is solved."""\n'), "stub"),
     "a template": (
@@ -100,6 +105,15 @@ KEPT = {
     "an interface": row("class Shape(ABC):\n    @abstractmethod\n    def area(self): ...\n"),
     "a stub beside its use": row("def main():\n    pass\n\nmain()\n"),
     "few letters": row("n & (n - 1) == 0"),
+    "plain code of another language": row("def f(x: Int) = {\n  x + 1\n}\n", instruction=""),
+    "plain code with a fence in its docstring": row(
+        'def f():\n    """Do it.\n\n    ```\n    $ f\n    ```\n    """\n    return 1\n',
+        instruction="",
+    ),
+    "code where there are tests, then prose": row(
+        "def f(x):\n    return x + 1\n\nThis adds one.\n", tests='["assert f(1) == 2"]'
+    ),
+    "long prose before code": row(f"{'word ' * 90}\n\ndef f(x):\n    return x + 1\n"),
     "plain code": row("x = 1\n", instruction=""),
     "a body after its preamble": row("    return x + 1\n", preamble="def f(x):\n", entry_point="f"),
 }
@@ -237,6 +251,15 @@ def test_code_is_formatted_where_it_stands_and_all_else_stays():
     assert unended.response == NEAT.rstrip()
     assert among.response == text.replace(UGLY, NEAT)
     assert prose is rows[3]
+
+
+def test_blocks_are_formatted_where_they_have_no_end_and_left_in_lists():
+    unended, listed = f"So:\n~~~python\n{UGLY}".rstrip(), f"1. So\n   ```python\n   {UGLY}   ```\n"
+
+    first, second = formatted([row(unended), row(listed)])
+
+    assert first.response == f"So:\n~~~python\n{NEAT}".rstrip()
+    assert second.response == listed
 
 
 def test_code_that_ruff_cannot_read_stays_and_the_rest_is_formatted():

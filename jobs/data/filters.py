@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from jobs.data.code import code_of, parse
-from jobs.data.formatting import BLOCK, formatted
+from jobs.data.code import PYTHON, Block, blocks_of, code_of, parse
+from jobs.data.formatting import formatted
 from jobs.data.redaction import personal_of, redacted, secrets_of
 from jobs.data.row import Refused, Row
 from jobs.declared import Declared
@@ -33,7 +33,12 @@ _BY_A_PROGRAM = re.compile(
 )
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _LETTERS = string.ascii_letters.encode()
-_PYTHON = {"python", "python3", "py"}
+_LIKE_PYTHON = re.compile(
+    r"^[ \t]*(?:def \w+ ?\(.*:[ \t]*(?:#.*)?$|class \w+(?:\([^)]*\))?:|from [\w.]+ import [\w*(]"
+    r"|if __name__ ?==|print ['\"].*[^;\n]$)",
+    re.M,
+)
+"""Lines that only Python has, 2 or 3; few other languages end a line with a colon."""
 _TRIPLE_QUOTED = re.compile(r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}")
 _DOES_SOMETHING = re.compile(r"^[ \t]+(?:return|yield|for|while|if|with|try)\b", re.M)
 """Spares most code a second look by the parser."""
@@ -105,10 +110,15 @@ class _Read:
         return code_of(self.row)
 
     @cached_property
-    def blocks(self) -> list[re.Match[str]]:
-        """Its fenced blocks, of any language."""
-        response = self.row.response
-        return list(BLOCK.finditer(response)) if "```" in response else []
+    def blocks(self) -> list[Block]:
+        """Its fenced blocks, of any language; none where all of it is a program."""
+        return [] if self.code == self.row.response else blocks_of(self.row.response)
+
+    @cached_property
+    def beside(self) -> str:
+        """Lines of the response that are not in its code."""
+        code = set(self.code.splitlines())
+        return "\n".join(line for line in self.row.response.splitlines() if line not in code)
 
     @cached_property
     def lines(self) -> list[str]:
@@ -117,7 +127,7 @@ class _Read:
         Without the white space at their ends, which is padding: two solutions of MBPP are padded
         to 200 columns.
         """
-        texts = [block["text"] for block in self.blocks] or [self.row.response]
+        texts = [block.text for block in self.blocks] or [self.code or self.row.response]
         return [line.rstrip() for line in "".join(texts).splitlines()]
 
     @cached_property
@@ -260,16 +270,28 @@ def _parses(read: _Read, _: bool) -> str:
     """What runs, or says that it is Python, must be; after DeepSeek-Coder (2024, section 2.4).
 
     An answer in prose or in another language is not asked, unless the row has tests or the recipe
-    a language. Blocks that show a session (`>>>`) are no programs.
+    a language. Plain code is asked where it has lines that only Python has. Blocks that show a
+    session (`>>>`) are no programs.
     """
-    if not read.wants_python:
-        texts = [block["text"] for block in read.blocks if block["language"].lower() in _PYTHON]
-        return next(filter(None, map(_mistake, texts)), "")
-    if read.blocks:
+    if not read.blocks and (read.wants_python or _is_plain_python(read.row)):
+        return _mistake_in_all(read)
+    if read.wants_python:
         return _mistake(read.code)
-    if read.code or parse(read.row.preamble + read.row.response) is not None:
+    texts = [block.code for block in read.blocks if block.language in PYTHON]
+    return next(filter(None, map(_mistake, texts)), "")
+
+
+def _is_plain_python(row: Row) -> bool:
+    return not row.instruction and _LIKE_PYTHON.search(row.response) is not None
+
+
+def _mistake_in_all(read: _Read) -> str:
+    """Of a response without fences; prose around its code is no mistake, other Python is one."""
+    row = read.row
+    is_told_apart = read.code and (read.code == row.response or row.instruction)
+    if is_told_apart and not _LIKE_PYTHON.search(read.beside):
         return ""
-    return _mistake(read.row.response)
+    return "" if parse(row.preamble + row.response) is not None else _mistake(row.response)
 
 
 def _mistake(source: str) -> str:

@@ -4,7 +4,6 @@ ruff formats for black's style with the 79 columns of PEP 8. What it cannot read
 does all that is not Python. The program stays the same but for white space inside docstrings.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -12,15 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.data.code import code_of
+from jobs.data.code import PYTHON, Block, blocks_of, code_of
 from jobs.data.row import Row
 
-BLOCK = re.compile(
-    r"^(?P<fence>[ ]{0,3}```[ \t]*(?P<language>\w*)[^\n]*\n)(?P<text>.*?)^[ ]{0,3}```[ \t]*$",
-    re.M | re.S,
-)
-"""A fenced block of Markdown."""
-_PYTHON = {"python", "python3", "py"}
 _COLUMNS = 79
 """PEP 8, Maximum Line Length."""
 
@@ -40,35 +33,40 @@ def formatted(rows: Sequence[Row]) -> list[Row]:
 
 def _pieces(row: Row) -> list[str]:
     """The texts of a response that are Python: blocks that say so, or the whole of it."""
-    if BLOCK.search(row.response):
-        return [block["text"] for block in BLOCK.finditer(row.response) if _is_python(block)]
-    return [row.response] if code_of(row) else []
+    if code_of(row) == row.response:
+        return [row.response] if row.response else []
+    return [block.text for block in blocks_of(row.response) if _is_python(block)]
 
 
-def _is_python(block: re.Match[str]) -> bool:
-    return block["language"].lower() in _PYTHON
+def _is_python(block: Block) -> bool:
+    """Not where a fence is indented: ruff would move the block out of its list."""
+    return block.language in PYTHON and block.text == block.code
 
 
 def _with(row: Row, texts: Sequence[str]) -> Row:
     """The row with other texts where `_pieces` found its own."""
-    rest = iter(texts)
-
-    def put(block: re.Match[str]) -> str:
-        if not _is_python(block):
-            return block[0]
-        end = block[0][len(block["fence"]) + len(block["text"]) :]
-        return block["fence"] + next(rest) + end
-
     if not texts:
         return row
-    fenced = BLOCK.search(row.response)
-    response = BLOCK.sub(put, row.response) if fenced else _ended_alike(texts[0], row.response)
+    if code_of(row) == row.response:
+        response = _ended_alike(texts[0], row.response)
+    else:
+        response = _put(row.response, texts)
     return row if response == row.response else replace(row, response=response)
 
 
+def _put(response: str, texts: Sequence[str]) -> str:
+    blocks = [block for block in blocks_of(response) if _is_python(block)]
+    place = 0
+    parts: list[str] = []
+    for block, text in zip(blocks, texts, strict=True):
+        parts += (response[place : block.start], _ended_alike(text, block.text))
+        place = block.end
+    return "".join([*parts, response[place:]])
+
+
 def _ended_alike(text: str, original: str) -> str:
-    """ruff ends every file with a line feed; a response need not have one."""
-    return text if original.endswith("\n") else text.rstrip("\r\n")
+    """ruff ends every file with a line feed; a response, or a block without an end, need not."""
+    return text if original.endswith(("\n", "\r")) or not original else text.rstrip("\r\n")
 
 
 def _by_ruff(texts: Sequence[str]) -> list[str]:
