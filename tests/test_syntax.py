@@ -171,6 +171,19 @@ def test_functions_are_found_in_classes_functions_and_branches():
     ]
 
 
+def test_a_named_lambda_is_the_function_it_is_short_for():
+    short = forms("half = lambda n: n // 2\nf = lambda a, b=1: half(a) * b")
+    long = forms("def half(n): return n // 2\ndef f(a, b=1): return half(a) * b")
+
+    assert short == long
+
+
+def test_a_lambda_inside_of_a_function_is_none_of_the_program():
+    source = "def f(a):\n    key = lambda b: b[0]\n    return sorted(a, key=key)"
+
+    assert list(forms(source)) == ["f"]
+
+
 TAKES = {
     "def f(): pass": (0, 0),
     "def f(a, b=1): pass": (1, 2),

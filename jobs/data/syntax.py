@@ -59,7 +59,10 @@ class Form:
 
 
 def functions_of(tree: ast.Module) -> list[Function]:
-    """Every function of a program, in its order; statements are looked into, expressions not."""
+    """Every function of a program, in its order; statements are looked into, expressions not.
+
+    A lambda that gets a name at the top level is a function as well: `double = lambda n: 2 * n`.
+    """
     return list(_functions(tree.body, None, ""))
 
 
@@ -73,6 +76,22 @@ def _functions(body: list[ast.stmt], owner: ast.ClassDef | None, path: str) -> I
             yield from _functions(statement.body, statement, f"{path}{statement.name}.")
         elif isinstance(statement, ast.If | ast.Try | ast.With):
             yield from _functions(statement.body, owner, path)
+        elif not path and (named := _named_lambda(statement)):
+            yield Function(named.name, named, None)
+
+
+def _named_lambda(statement: ast.stmt) -> ast.FunctionDef | None:
+    """The definition that `name = lambda ...` is short for."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda() as value):
+            pass
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.Lambda() as value):
+            pass
+        case _:
+            return None
+    body = ast.copy_location(ast.Return(value.body), value)
+    node = ast.FunctionDef(name=name, args=value.args, body=[body], decorator_list=[])
+    return ast.copy_location(node, statement)
 
 
 def outline(function: Function) -> tuple[int | str, ...]:
@@ -93,7 +112,8 @@ class Program:
     """A syntax tree with what its names stand for; made once for all functions of a program."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self._functions = {node.name: node for node in tree.body if isinstance(node, Def)}
+        top = [node if isinstance(node, Def) else _named_lambda(node) for node in tree.body]
+        self._functions = {node.name: node for node in top if node}
         self._bound = frozenset(_bound_at_top(tree.body))
         self._imported = dict(_imported(tree))
 
