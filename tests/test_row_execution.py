@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ OWN = {
         Ending.SOLVED,
     ),
     "code in fences": (row(f"So:\n```python\n{DOUBLE}```\n", CALLS, "double"), Ending.SOLVED),
+    "code in fences, then its output": (
+        row(f"```python\n{DOUBLE}```\nOutput:\n```\n4 and aa, as asked\n```", CALLS, "double"),
+        Ending.SOLVED,
+    ),
+    "lines that end as in DOS": (
+        row(f"So:\n```python\n{DOUBLE}```\n".replace("\n", "\r\n"), CALLS, "double"),
+        Ending.SOLVED,
+    ),
+    "code after prose": (row(f"Here you are.\n\n{DOUBLE}", CALLS, "double"), Ending.SOLVED),
     "a preamble": (
         row("def f(n): return FACTOR * n", ["assert f(1) == 3"], preamble="FACTOR = 3"),
         Ending.SOLVED,
@@ -166,6 +176,17 @@ ATTEMPTS = {
     "a program that reads at its start": ("k = int(input())\ndef g(n): return n + 10", "g"),
     "an example that fails": ("def g(n): return n + 10\nassert g(1) == 12", "g"),
     "a loop without end": ("def g(n): return n + 10\nwhile True: pass", "g"),
+    "a lambda": ("g = lambda n: n + 10", "g"),
+    "a function under a condition": ("if True:\n    def g(n): return n + 10", "g"),
+    "a function of a main part": (
+        "if __name__ == '__main__':\n    def g(n): return n + 10\n    print(g(int(input())))",
+        "g",
+    ),
+    "a function in a context": ("with open('no') as f:\n    def g(n): return n + 10", "g"),
+    "a block that says nothing, before output": (
+        "```\ndef g(n): return n + 10\n```\nIt prints\n```\nEleven it is\n```",
+        "g",
+    ),
     "a constant and a helper": ("K = 10\ndef h(): return K\ndef g(n): return n + h()", "g"),
 }
 
@@ -179,6 +200,14 @@ def nomination(function, problem=SHIFTED):
 @pytest.mark.parametrize("code, function", ATTEMPTS.values(), ids=ATTEMPTS)
 def test_a_problem_is_solved_by(bench, code, function):
     (ran,) = bench([(SHIFTED, attempt(nomination(function), row(code), SHIFTED))])
+
+    assert ran.ending is Ending.SOLVED, ran.found
+
+
+def test_a_problem_is_solved_by_code_in_the_input(bench):
+    one = replace(row("It adds ten."), input="def g(n): return n + 10")
+
+    (ran,) = bench([(SHIFTED, attempt(nomination("g"), one, SHIFTED))])
 
     assert ran.ending is Ending.SOLVED, ran.found
 

@@ -18,7 +18,7 @@ from eval_sandbox.mistakes import InputError, Mistakes
 from eval_sandbox.problem import Completion, Problem
 from eval_sandbox.records import Fields
 from jobs.data.bench import Asked, Ending, Owner, run
-from jobs.data.code import code_of, parse
+from jobs.data.code import code_of, parse, programs_beside
 from jobs.data.crew import Crew
 from jobs.data.nominations import Nomination
 from jobs.data.row import Row
@@ -40,7 +40,8 @@ class Execution(Declared):
     """What rows with tests have to show, and within which limits everything is run."""
 
     tests: Literal["require", "keep"] = "require"
-    """`require`: a row whose tests fail is left out. `keep`: nothing is run."""
+    """`require`: a row whose tests fail is left out. `keep`: nothing is run. A test that calls
+    nothing, such as `assert True`, passes and tells nothing: tests are taken as they are given."""
     without_tests: Literal["keep", "drop"] = "keep"
     """What becomes of rows that have no tests."""
     cases: PinnedFile | None = None
@@ -141,20 +142,47 @@ def attempt(nomination: Nomination, row: Row, problem: Problem) -> Completion:
     function = path[0] if len(path) == 1 else f"{path[0]}().{path[1]}"
     alias = f"{problem.entry_point} = {function}" if function != problem.entry_point else ""
     before = problem.prompt if parse(problem.prompt) else ""
-    parts = (_BESIDE, before, definitions(row.preamble), definitions(code_of(row)), alias)
+    code = definitions(_program_with(path[0], row))
+    parts = (_BESIDE, before, definitions(row.preamble), code, alias)
     return Completion(task_id=problem.task_id, text="\n".join(filter(None, parts)), whole=True)
 
 
+def _program_with(name: str, row: Row) -> str:
+    """The row's code, or where that does not define the name, the first other piece that does."""
+    code = code_of(row)
+    tree = parse(code)
+    for program, other in [(code, tree), *programs_beside(row, code)]:
+        if other is not None and name in _top_names(other):
+            return program
+    return code
+
+
+def _top_names(tree: ast.Module) -> set[str]:
+    return {function.name.partition(".")[0] for function in functions_of(tree)}
+
+
 def definitions(code: str) -> str:
-    """What a program defines and imports, without what else it does; as it is where unreadable."""
+    """What a program defines and imports, without what else it does; as it is where unreadable.
+
+    Functions that stand under an `if` or `with`, where `functions_of` finds them, come out of it.
+    """
     tree = parse(code)
     if tree is None:
         return code
-    kept = [statement for statement in tree.body if _defines(statement)]
     try:
-        return ast.unparse(ast.Module(body=kept, type_ignores=[]))
+        return ast.unparse(ast.Module(body=list(_definitions(tree.body)), type_ignores=[]))
     except RecursionError:  # nested deeper than it was when it was read
         return code
+
+
+def _definitions(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        if isinstance(statement, ast.If | ast.With):
+            inside = list(_definitions(statement.body))
+            if functions_of(ast.Module(body=inside, type_ignores=[])):
+                yield from inside
+        elif _defines(statement):
+            yield statement
 
 
 def _defines(statement: ast.stmt) -> bool:
@@ -166,7 +194,7 @@ def _defines(statement: ast.stmt) -> bool:
         case ast.Import() | ast.ImportFrom() | ast.AnnAssign() | ast.AugAssign():
             return True
         case ast.Assign(value=value):
-            return not any(
+            return isinstance(value, ast.Lambda) or not any(
                 isinstance(part, ast.Name) and part.id == "input" for part in ast.walk(value)
             )
     return False
