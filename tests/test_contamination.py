@@ -6,6 +6,8 @@ import pickle
 import re
 import subprocess
 import sys
+import textwrap
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -145,6 +147,59 @@ def test_numbers_alone_are_no_find():
     numbers = " ".join(map(str, range(1, 30)))
 
     assert found(index(problem(question=f"Reverse them: {numbers}.")), row(numbers)) == set()
+
+
+RENAMED = REFERENCE.replace("weigh", "f").replace("crate", "a").replace("ribbon", "b")
+RENAMED = RENAMED.replace("table", "c").replace("total", "d").replace("place", "e")
+HIDDEN = {
+    "a block beside one that does not parse": row("Go.", f"```\n{RENAMED}```\nso\n```\n>>> 1\n```"),
+    "a block with another name": row("Go.", f"```text\n{RENAMED}```\n"),
+    "a block that a later one defines anew": row(
+        "Go.", f"```py\n{RENAMED}```\nbetter:\n```py\ndef f(a, c): return 0\n```"
+    ),
+    "a block that is indented": row("Go.", "```text\n" + textwrap.indent(RENAMED, "    ") + "```"),
+    "code before a block": row("Go.", f"{RENAMED}\nprints\n```py\nprint(1)\n```"),
+    "code after prose": row("Go.", f"Here you are:\n\n{RENAMED}\nIt's done."),
+    "the input": row("Say what it does.", "It weighs.", RENAMED),
+    "the instruction, among prose": row(f"What does this do?\n{RENAMED}\nSay it.", "It weighs."),
+    "a block of the instruction": row(f"Why?\n```python\n{RENAMED}```\n", "Because."),
+}
+
+
+@pytest.mark.parametrize("one", HIDDEN.values(), ids=HIDDEN)
+def test_a_renamed_reference_is_found_and_nominated_in(one):
+    made, code = index(), code_of(one)
+    tree = parse(code) if code else None
+
+    assert found(made, one) == {("syntax", "P/1")}
+    assert {n.function for n in made.nominate(row_about(one), code, tree)} == {"f"}
+
+
+def row_about(one):
+    """The same row, in whose words the problem is."""
+    return replace(one, response=f"Weigh crates of ribbons. Fold.\n{one.response}")
+
+
+def test_a_lambda_that_is_the_reference_is_found():
+    made = index(problem(reference="def weigh(a, b):\n    return a * a + b * b - a"))
+
+    assert found(made, row("Go.", "f = lambda x, y: x * x + y * y - x\n")) == {("syntax", "P/1")}
+
+
+CHINESE = "给定两个整数数组,请找出同时出现在两个数组里的所有奇数,并按从大到小的顺序返回。"
+IN_CHINESE = {
+    "the question among other words": (
+        f"请用程序解题: {CHINESE}谢谢",
+        {"substring", "ngram8", "ngram10", "ngram13"},
+    ),
+    "ten characters of it": ("我们同时出现在两个数组里面", {"ngram8", "ngram10"}),
+    "seven characters of it": ("同时出现在两个", set()),
+}
+
+
+@pytest.mark.parametrize("text, methods", IN_CHINESE.values(), ids=IN_CHINESE)
+def test_a_question_in_chinese_is_found_by_its_characters_in(text, methods):
+    assert found(index(problem(question=CHINESE)), row(text)) == {(m, "P/1") for m in methods}
 
 
 # What is asked for.

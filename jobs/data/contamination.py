@@ -29,7 +29,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from eval_sandbox.problem import Problem
-from jobs.data.code import parse
+from jobs.data.code import parse, programs_beside
 from jobs.data.nominations import By, Nomination, Nominator
 from jobs.data.overlap import SHORTEST_SUBSTRING, Overlap, Text, words_of
 from jobs.data.problem_texts import description_of, entry_of, question_of, solution_of
@@ -171,13 +171,15 @@ class Index:
             for shared in self.overlap.find(_said(row))
             if shared.method in self.spec.methods
         ]
-        if tree is not None and self.forms.owners:
-            found += self.forms.find(tree, functions_of(tree))
+        if self.forms.owners:
+            for program in _programs(row, code, tree):
+                found += self.forms.find(program, functions_of(program))
         return list({(hit.method, hit.benchmark, hit.task_id): hit for hit in found}.values())
 
     def nominate(self, row: Row, code: str, tree: ast.Module | None) -> list[Nomination]:
         """Pairs of the row's functions and problems that are worth a run, strongest first."""
-        functions = functions_of(tree) if tree is not None and self.nominator else []
+        programs = _programs(row, code, tree) if self.nominator else []
+        functions = list({f.name: f for p in reversed(programs) for f in functions_of(p)}.values())
         if self.nominator is None or not functions:
             return []
         shared = self.overlap.find(_said(row)) if "ngram8" in self.spec.nominate else []
@@ -189,6 +191,12 @@ class Index:
             by=self.spec.nominate,
             arity_pairs=self.spec.pairs_per_row,
         )
+
+
+def _programs(row: Row, code: str, tree: ast.Module | None) -> list[ast.Module]:
+    """What is learnt, then each other piece of Python that the row has."""
+    others = [other for _, other in programs_beside(row, code)]
+    return others if tree is None else [tree, *others]
 
 
 def _hit(method: Method | str, benchmark: str, task_id: str, evidence: str) -> Hit:

@@ -1,6 +1,7 @@
 """Words that a text shares with the texts of problems: whole texts and n-grams, found in one pass.
 
-Words are lower-cased runs of letters, digits and underscores. A text is looked up five words at a
+Words are lower-cased runs of letters, digits and underscores. Chinese and Japanese put no spaces
+between words: there every character is a word of its own. A text is looked up five words at a
 time; only where these five stand in some problem's text is anything compared.
 """
 
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from typing import Self
 
 WORD = re.compile(r"\w+")
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Kana and Han characters: the blocks of Unicode 15.1 that have them."""
+_WORD_OR_CHARACTER = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _GATE = 5
 """Words of the first look. Every n-gram and text that is looked for has more."""
 
@@ -22,7 +26,8 @@ _COMMON_WORDS, _COMMON_PROBLEMS = 4, 5
 """So many words in a row that so many problems of a benchmark have are its manner of speaking:
 `function to find the`, `for i in range`."""
 _LEAST_TELLING = 0.5
-"""Share of an n-gram's words that must have two letters and be outside of such manners."""
+"""Share of an n-gram's words that must be outside of such manners, and have two letters or be a
+Chinese or Japanese character."""
 
 
 Owner = tuple[str, str]
@@ -97,7 +102,7 @@ class Overlap:
     def find(self, text: str) -> list[Shared]:
         """All that a text shares; the first evidence for each method and problem."""
         folded = text.lower()
-        words = WORD.findall(folded)
+        words = _split(folded)
         numbers = [self.numbers.get(word, 0) for word in words]
         looks = list(map(hash, zip(*(numbers[n:] for n in range(_GATE)), strict=False)))
         if self.gate.isdisjoint(looks):
@@ -125,12 +130,16 @@ class Overlap:
                     yield Shared(method, owner, evidence)
 
 
-_LETTERS = re.compile(r"[^\W\d_]{2}")
+_LETTERS = re.compile(rf"[^\W\d_]{{2}}|[{_UNSPACED}]")
 
 
 def words_of(text: str) -> list[str]:
     """Lower-cased words."""
-    return WORD.findall(text.lower())
+    return _split(text.lower())
+
+
+def _split(text: str) -> list[str]:
+    return (WORD if text.isascii() else _WORD_OR_CHARACTER).findall(text)
 
 
 def one_spaced(text: str) -> str:
