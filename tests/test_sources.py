@@ -1,5 +1,7 @@
 import csv
 import dataclasses
+import datetime
+import decimal
 import gzip
 import hashlib
 import json
@@ -21,7 +23,7 @@ from pydantic import ValidationError
 from jobs.data import records
 from jobs.data.checkout import tree_digest
 from jobs.data.hub import explained
-from jobs.data.row import Refused, Row
+from jobs.data.row import Refused, Row, read_rows, write_rows
 from jobs.data.sources import FieldMap, Part, Source, parts, read_part, read_source
 from jobs.declared import UserError
 from jobs.recipes import MissingFileError
@@ -464,6 +466,102 @@ def test_records_with_another_value_than_asked_for_are_left_out(tmp_path):
     assert refusals(found) == [("where", "rows.jsonl:3"), ("where", "rows.jsonl:4")]
 
 
+MAPPED = {**ASKED.mapped(), "tests": "tests", "entry_point": "name"}
+CONTEST = {
+    "description": "Double.",
+    "public_tests": {"input": [], "output": []},
+    "private_tests": {"input": [], "output": []},
+    "generated_tests": {"input": [], "output": []},
+    "solutions": {"language": [3], "solution": ["print(1)"]},
+    "cf_rating": 1200,
+}
+ODD = {
+    "tests that nest too deep": ({"tests": "[" * 100_000}, "fields", "tests"),
+    "half a character in a name": ({"name": "\ud800"}, "fields", "encoding"),
+    "a rating in words": ({"cf_rating": "1200"}, "code-contests", "not_a_number"),
+    "a solution that is null": (
+        {"solutions": {"language": [3], "solution": [None]}},
+        "code-contests",
+        "not_text",
+    ),
+    "a test that is null": (
+        {"public_tests": {"input": [None], "output": ["1"]}},
+        "code-contests",
+        "not_text",
+    ),
+    "half a character in a test": (
+        {"public_tests": {"input": ["\ud800"], "output": ["1"]}},
+        "code-contests",
+        "encoding",
+    ),
+    "licences that are a number": ({"licenses": 3}, "stack", "licence"),
+    "a notebook that is a text": ({"notebooks": {"a": "b"}}, "interactive-coding", "missing_field"),
+    "a cell that is null": (
+        {"notebooks": {"a": {"cells": [None]}}},
+        "interactive-coding",
+        "not_text",
+    ),
+}
+
+
+@pytest.mark.parametrize("odd, form, reason", ODD.values(), ids=ODD)
+def test_a_record_is_refused_and_counted_for(odd, form, reason, tmp_path):
+    whole = {
+        "fields": {**ROWS[0], "tests": [], "name": "f"},
+        "code-contests": CONTEST,
+        "stack": {"content": "x = 1", "licenses": ["MIT"]},
+        "interactive-coding": {"dir": "a", "test": "", "notebooks": {}},
+    }[form]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({**whole, **odd}) + "\n")
+    mapping = FieldMap(**MAPPED) if form == "fields" else None
+    options = {"rating": (800, 1800)} if form == "code-contests" else {}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    chosen = {"fields": mapping} if mapping else {}
+    source = Source(file=path.name, sha256=digest, licence="MIT", format=form, **chosen, **options)
+
+    assert refusals(read_source("s", source, tmp_path)) == [(reason, "rows.jsonl:1")]
+
+
+NO_JSON = {
+    "dates": datetime.date(2020, 1, 2),
+    "bytes": b"a",
+    "decimals": decimal.Decimal("1.5"),
+}
+
+
+@pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON)
+def test_tests_of_parquet_are_refused_that_hold(value, tmp_path):
+    path = tmp_path / "rows.parquet"
+    rows = [{**ROWS[0], "tests": [{"args": [value], "expected": 1}], "name": "f"}]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+    assert refusals(read(path, fields=FieldMap(**MAPPED))) == [("tests", "rows.parquet:1")]
+
+
+def test_tests_of_parquet_lose_the_nulls_that_only_fill_their_columns(tmp_path):
+    path = tmp_path / "rows.parquet"
+    tests = [{"args": [1], "expected": None}, {"stdin": "1", "stdout": "2"}]
+    rows = [{**ROWS[0], "tests": tests, "name": "f"}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=PADDED), path)
+
+    (row,) = read(path, fields=FieldMap(**MAPPED))
+
+    assert row.listed_tests == tests
+
+
+_TEST = {"args": pa.list_(pa.int64()), "expected": pa.int64()}
+_TEST |= {"stdin": pa.string(), "stdout": pa.string()}
+PADDED = pa.schema(
+    {
+        "question": pa.string(),
+        "answer": pa.string(),
+        "tests": pa.list_(pa.struct(_TEST)),
+        "name": pa.string(),
+    }
+)
+
+
 # Repositories and folders.
 
 LICENSES = {
@@ -593,6 +691,29 @@ def test_files_become_plain_rows_where_a_recipe_asks(repository, tmp_path):
         ("", "pkg/own name.py:1"),
     ]
     assert rows[1].response == TOLD.format(name="own")
+
+
+def test_names_of_files_that_are_not_utf8_are_written_escaped(tmp_path):
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "LICENSE").write_text(LICENSES["MIT"])
+    for name in (b"caf\xe9.py", b"two\nlines.py"):
+        (root / os.fsdecode(name)).write_text(TOLD.format(name="f"))
+    source = Source(
+        checkout="repo",
+        revision=commit(root),
+        licence="MIT",
+        format="functions",
+        attribution="The cooks",
+    )
+
+    found = list(read_source("s", source, tmp_path))
+    write_rows(found, tmp_path / "rows.parquet")
+
+    assert read_rows(tmp_path / "rows.parquet") == found
+    assert [(row.place, row.attribution) for row in found] == [
+        ("caf\\xe9.py:4", "The cooks: caf\\xe9.py")
+    ]
 
 
 def test_a_commit_that_is_not_there_says_how_to_get_it(repository, tmp_path):

@@ -48,7 +48,11 @@ class Commit:
         """
         listed = self._git("ls-tree", "-r", "-z", "--full-tree", self.revision)
         entries = (entry.split(b"\t", 1) for entry in listed.split(b"\0") if entry)
-        return sorted(os.fsdecode(path) for about, path in entries if about.split()[0] in _REGULAR)
+        return sorted(
+            os.fsdecode(path)
+            for about, path in entries
+            if about.split()[0] in _REGULAR and not {*b"\r\n"} & {*path}
+        )
 
     def read(self, paths: Iterable[str], largest: int) -> Iterator[bytes | int]:
         """One `git cat-file` for all of them, one file in memory at a time."""
@@ -154,6 +158,11 @@ def licence_of(path: str, source: str, folders: dict[str, str]) -> str:
         return declared
     above = (str(folder) for folder in PurePosixPath(path).parents)
     return next((folders[folder] for folder in above if folder in folders), "")
+
+
+def printable(path: str) -> str:
+    """A path as text that can be written: bytes of it that are not UTF-8 as `\\xe9`."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:

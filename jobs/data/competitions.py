@@ -5,7 +5,18 @@ from itertools import islice
 from typing import Any
 
 from jobs.data.code import parse
-from jobs.data.draft import Draft, Drafts, Form, UnfitError, Values, items, optional, text, value
+from jobs.data.draft import (
+    Draft,
+    Drafts,
+    Form,
+    UnfitError,
+    Values,
+    items,
+    optional,
+    text,
+    texts,
+    value,
+)
 from jobs.data.origin import Source
 
 _PYTHON_3 = 3
@@ -51,6 +62,8 @@ def _require_rating(values: Values, source: Source) -> None:
         return
     lowest, highest = source.rating
     rating = value(values, "cf_rating")
+    if not isinstance(rating, int | float):
+        raise UnfitError("not_a_number", f"cf_rating is {rating!r}"[:80])
     if not lowest <= rating <= highest:
         raise UnfitError("rating", f"{rating}; 0 is unrated")
 
@@ -58,7 +71,7 @@ def _require_rating(values: Values, source: Source) -> None:
 def _programs(values: Values) -> Iterator[str]:
     """Distinct solutions in their order; some that are marked Python 3 are Python 2."""
     languages = items(values, "solutions.language")
-    programs = items(values, "solutions.solution")
+    programs = texts(values, "solutions.solution")
     seen: set[str] = set()
     for language, program in zip(languages, programs, strict=False):
         tidy = program.replace("\r\n", "\n").strip() + "\n"
@@ -72,9 +85,9 @@ def _tests(values: Values, source: Source) -> list[Any]:
     chosen: list[Any] = []
     left = source.largest // 4
     for name in _TEST_SETS:
-        given, expected = items(values, f"{name}.input"), items(values, f"{name}.output")
+        given, expected = texts(values, f"{name}.input"), texts(values, f"{name}.output")
         for stdin, stdout in zip(given, expected, strict=False):
-            size = len(stdin.encode()) + len(stdout.encode())
+            size = sum(len(text.encode(errors="surrogatepass")) for text in (stdin, stdout))
             if len(chosen) < source.tests and size <= left:
                 chosen.append({"stdin": stdin, "stdout": stdout})
                 left -= size

@@ -98,6 +98,19 @@ def items(values: Values, path: str) -> list[Any]:
     return found
 
 
+def texts(values: Values, path: str) -> list[str]:
+    """The list of texts at a path.
+
+    Raises:
+        UnfitError: `missing_field`, `not_a_list`, or `not_text` with what is among them.
+    """
+    found = items(values, path)
+    for one in found:
+        if not isinstance(one, str):
+            raise UnfitError("not_text", f"{path} has {json.dumps(one, default=str)[:80]}")
+    return found
+
+
 def optional(values: Values, path: str) -> str:
     """The text at a path, or "" where there is none.
 

@@ -45,7 +45,7 @@ def _exercism(values: Values, source: Source) -> Drafts:
         response=answer,
         tests=_unittests(_texts(values, "tests"), name.removesuffix(".py")),
         licence=optional(values, "licence"),
-        attribution=f"Exercism, {slug}",
+        attribution=slug,
     )
 
 
@@ -130,14 +130,24 @@ def _challenge(values: Values, source: Source) -> Drafts:
     notebooks = value(values, "notebooks")
     if not isinstance(notebooks, dict) or len(notebooks) != 1:
         raise UnfitError("not_alone", f"{folder} has no single solution notebook")
-    cells = items(next(iter(notebooks.values())), "cells")
+    cells = _cells(notebooks, folder)
     answer = _solution(cells, folder)
     yield Draft(
         instruction=_question(cells),
         response=answer,
         tests=_main(text(values, "test")),
-        attribution=f"Donne Martin, interactive-coding-challenges, {folder}",
+        attribution=folder,
     )
+
+
+def _cells(notebooks: dict[str, Any], folder: str) -> list[Any]:
+    """The cells of the one notebook, each an object with a source."""
+    found = items({"notebook": next(iter(notebooks.values()))}, "notebook.cells")
+    for cell in found:
+        told = cell.get("source", "") if isinstance(cell, dict) else None
+        if not all(isinstance(line, str) for line in (told if isinstance(told, list) else [told])):
+            raise UnfitError("not_text", f"a cell of {folder} is {cell!r}"[:120])
+    return found
 
 
 def _question(cells: list[Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from jobs.data.checkout import Files, licence_of, licences, matching
+from jobs.data.checkout import Files, licence_of, licences, matching, printable
 from jobs.data.origin import Source
 from jobs.data.records import Fault, Record
 from jobs.data.terms import permits
@@ -41,7 +41,7 @@ def stream(files: Files, source: Source, part: int) -> Iterator[tuple[str, Recor
     contents = files.read((path for unit in chosen for path in unit.paths), source.largest)
     for number, unit in enumerate(chosen, part * SLICE + 1):
         texts = {path: next(contents) for path in unit.paths}
-        yield unit.name, _record(number, unit, texts, by_folder, source)
+        yield printable(unit.name), _record(number, unit, texts, by_folder, source)
 
 
 def _record(
@@ -64,7 +64,9 @@ def _record(
         return Fault(number, "licence", licence or "no licence that is known")
     if source.format == "exercism":
         return _exercise(number, unit, texts, licence)
-    return Record(number, {"path": unit.name, "text": texts[unit.name], "licence": licence})
+    return Record(
+        number, {"path": printable(unit.name), "text": texts[unit.name], "licence": licence}
+    )
 
 
 def _exercises(paths: list[str]) -> list[Unit]:
@@ -93,13 +95,13 @@ def _exercise(number: int, unit: Unit, texts: dict[str, str], licence: str) -> R
             part: {path: own[path] for path in roles[role]}
             for part, role in (("stub", "solution"), ("tests", "test"), ("example", "example"))
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Fault(number, "missing_field", f".meta/config.json, {type(error).__name__}: {error}")
     return Record(
         number,
         {
             **values,
-            "slug": PurePosixPath(unit.name).name,
+            "slug": printable(PurePosixPath(unit.name).name),
             "instructions": own.get(".docs/instructions.md"),
             "append": own.get(".docs/instructions.append.md", ""),
             "licence": licence,

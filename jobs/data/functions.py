@@ -174,8 +174,8 @@ def rows_of(source: str, path: str, unit: str, *, licence: str, attribution: str
 
 def _stack(values: Values, source: Source) -> Drafts:
     """The Stack: the licences and the repository of each file go with its rows."""
-    found: list[Any] = next((values[name] for name in _LICENCES if values.get(name)), [])
-    names = sorted({str(name) for name in found})
+    found: Any = next((values[name] for name in _LICENCES if values.get(name)), [])
+    names = sorted({str(name) for name in (found if isinstance(found, list) else [found])})
     licence = " AND ".join(names)
     if not permits(licence, source.allowed):
         raise UnfitError("licence", licence or "none is given")

@@ -42,7 +42,7 @@ class Fault:
 
     number: int
     reason: str
-    """`not_json`, `not_an_object`, `encoding`, `too_large` or `columns`."""
+    """`not_json`, `not_an_object`, `encoding`, `not_text`, `too_large` or `columns`."""
     found: str
 
 
@@ -267,7 +267,7 @@ def _rows(batch: pa.RecordBatch, before: int) -> Found:
     try:
         for place, values in enumerate(batch.to_pylist(), before + 1):
             yield Record(place, values)
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):  # a text that is not UTF-8, a date that Python has not
         for place in range(batch.num_rows):
             yield _row(batch.slice(place, 1), before + place + 1)
 
@@ -277,6 +277,8 @@ def _row(row: pa.RecordBatch, number: int) -> Record | Fault:
         return Record(number, row.to_pylist()[0])
     except UnicodeDecodeError as error:
         return Fault(number, "encoding", f"byte {error.start + 1} of a value: {error.reason}")
+    except (ValueError, OverflowError) as error:
+        return Fault(number, "not_text", _short(error))
 
 
 def _short(error: Exception) -> str:

@@ -133,6 +133,8 @@ def _rows(part: Part, form: Form, place: str, values: dict[str, Any]) -> Iterato
                 yield _finished(part, _within(part, place, draft.within), draft)
     except UnfitError as unfit:
         yield _refused(part, _within(part, place, unfit.within), unfit.reason, unfit.found)
+    except RecursionError:
+        yield _refused(part, _within(part, place, ""), "too_deep", "it nests too deep to be read")
 
 
 def _require_where(values: dict[str, Any], source: Source) -> None:
@@ -150,13 +152,17 @@ def _within(part: Part, place: str, within: str) -> str:
 
 def _finished(part: Part, place: str, draft: Draft) -> Row | Refused:
     """The row of a draft, unless it says nothing, is too large, or is no text."""
-    tests = json.dumps(draft.tests, ensure_ascii=False) if draft.tests else ""
-    texts = (draft.instruction, draft.input, draft.response, tests, draft.preamble)
     try:
+        tests = json.dumps(draft.tests, ensure_ascii=False) if draft.tests else ""
+        texts = (draft.instruction, draft.input, draft.response, tests, draft.preamble)
         size = sum(len(text.encode()) for text in texts)
+        for text in (draft.entry_point, draft.licence, draft.attribution):
+            text.encode()
     except UnicodeEncodeError as error:
         around = error.object[max(0, error.start - 20) : error.start + 20]
         return _refused(part, place, "encoding", f"character {error.start + 1}: {around!r}")
+    except (TypeError, ValueError, RecursionError) as error:  # dates, bytes and the like
+        return _refused(part, place, "tests", f"no JSON: {error}")
     if size > part.source.largest:
         return _refused(part, place, "too_large", f"{size:,} bytes of text")
     if not draft.response.strip() or (draft.asked and not draft.instruction.strip()):
@@ -172,7 +178,7 @@ def _finished(part: Part, place: str, draft: Draft) -> Row | Refused:
         source=part.name,
         place=place,
         licence=draft.licence or part.source.licence,
-        attribution=draft.attribution or part.source.attribution,
+        attribution=": ".join(filter(None, (part.source.attribution, draft.attribution))),
     )
 
 
