@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -445,4 +446,80 @@ def test_one_of_alternatives_is_enough_and_all_of_a_sum_are_needed():
 def test_a_file_may_declare_its_licence_in_its_head():
     assert declared_in("#!/usr/bin/python\n# SPDX-License-Identifier: MIT OR ISC\n") == "MIT OR ISC"
     assert declared_in("/* SPDX-License-Identifier: MIT */") == "MIT"
-    assert declared_in("x = 1\n" * 40 + "# SPDX-License-Identifier: MIT\n") == ""
+    assert declared_in("x = 1\n" * 40 + "# SPDX-License-Identifier: MIT\n") is None
+
+
+DECLARED = {
+    "an unknown name": ("# SPDX-License-Identifier: Proprietary\n", ""),
+    "an unknown name after a known one": ("# SPDX-License-Identifier: MIT/Own\n", ""),
+    "two licences": (
+        "# SPDX-License-Identifier: MIT OR ISC\n# SPDX-License-Identifier: GPL-2.0+\n",
+        "(MIT OR ISC) AND (GPL-2.0+)",
+    ),
+    "a known and an unknown name": (
+        "# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: Own\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("head, told", DECLARED.values(), ids=DECLARED)
+def test_a_file_that_declares(head, told):
+    assert declared_in(head) == told
+
+
+MIT = (
+    "Permission is hereby granted, free of charge, to any person obtaining a copy of this software "
+    "{0}, to deal in the Software without restriction ... The above copyright notice and this "
+    "permission notice shall be included in all copies. {1}"
+)
+BSD = (
+    "Redistribution and use in source and binary forms, with or without modification, are "
+    "permitted provided that the following conditions are met: {} Neither the name of the "
+    "University may be used to endorse or promote products"
+)
+NOT_KNOWN = {
+    "MIT for some purposes": MIT.format("for non-commercial purposes", ""),
+    "MIT broken across lines": MIT.format("for non-\ncommercial purposes", ""),
+    "MIT without its grant": MIT.format("for research", "").replace("without restriction", ""),
+    "JSON": MIT.format("", "The Software shall be used for Good, not Evil."),
+    "BSD for some purposes": "Redistribution and use in source and binary forms, with or without "
+    "modification, are permitted for non-commercial purposes only",
+    "BSD-4-Clause": BSD.format("3. All advertising materials mentioning features"),
+    "a remark": "Portions are licensed under the Apache License, Version 2.0; the rest is "
+    "proprietary.",
+    "a remark without a grant": "Portions are licensed under the Apache License, Version 2.0.",
+    "BUSL-1.1": "Business Source License 1.1 ... Change License: Mozilla Public License Version "
+    "2.0 ... The Licensor hereby grants you the right to copy, and make non-production use",
+    "another change licence": "Change License: Mozilla Public License Version 2.0",
+}
+
+
+@pytest.mark.parametrize("text", NOT_KNOWN.values(), ids=NOT_KNOWN)
+def test_a_text_is_taken_for_no_licence_it_is_not(text):
+    assert recognised(text) == ""
+
+
+def test_without_their_conditions_the_same_texts_are_known():
+    assert recognised(MIT.format("", "")) == "MIT"
+    assert recognised(BSD.format("")) == "BSD-3-Clause"
+
+
+DEBIAN = {
+    "Apache-2.0": "Apache-2.0",
+    "CC0-1.0": "CC0-1.0",
+    "GPL-2": "GPL-2.0-only",
+    "GPL-3": "GPL-3.0-only",
+    "LGPL-2.1": "LGPL-2.1-only",
+    "LGPL-3": "LGPL-3.0-only",
+    "MPL-2.0": "MPL-2.0",
+}
+
+
+@pytest.mark.parametrize("name", DEBIAN)
+def test_the_texts_that_debian_ships_are_known(name):
+    path = Path("/usr/share/common-licenses") / name
+    if not path.exists():
+        pytest.skip(f"{path} is not on this machine")
+
+    assert recognised(path.read_text()) == DEBIAN[name]

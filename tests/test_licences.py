@@ -6,7 +6,15 @@ import license_expression
 import pytest
 
 from jobs.data.report import SourceCount
-from jobs.data.terms import Term, attribution_lines, check, needs_attribution, strictest, term
+from jobs.data.terms import (
+    Term,
+    attribution_lines,
+    check,
+    needs_attribution,
+    permits,
+    strictest,
+    term,
+)
 from jobs.declared import UserError
 
 SPDX = license_expression.get_spdx_licensing()
@@ -40,6 +48,12 @@ PUBLISHED = {
     "CC-BY-ND-4.0": Term.NO_DERIVATIVES,  # "produce and reproduce, but not Share, Adapted Material"
     "CC-BY-NC-ND-4.0": Term.NO_DERIVATIVES,
     "LicenseRef-LeetCode": Term.NO_LICENCE,
+    "Aladdin": Term.NON_COMMERCIAL,  # section 2: no distribution for payment by companies
+    "MS-LPL": Term.RESTRICTED,  # section 3(F): only what runs "on a Microsoft Windows"
+    "DL-DE-BY-2.0": Term.ATTRIBUTION,  # section 2, the name of the provider
+    "OGL-UK-3.0": Term.ATTRIBUTION,  # "acknowledge the source of the Information"
+    "etalab-2.0": Term.ATTRIBUTION,  # "mentionner la paternite de l'Information"
+    "LicenseRef-scancode-cc-by-nc-sa-3.0-us": Term.NON_COMMERCIAL,  # section 4(c)
 }
 
 
@@ -77,6 +91,15 @@ def test_brackets_and_exceptions_are_read_as_spdx_defines_them():
     assert term("(MIT OR GPL-3.0-only) AND CC-BY-4.0") is Term.ATTRIBUTION
     assert term("MIT OR GPL-3.0-only AND CC-BY-NC-4.0") is Term.NOTICE
     assert term("GPL-2.0-only WITH Classpath-exception-2.0") is Term.STRONG_COPYLEFT
+    assert term("Apache-2.0 WITH LLVM-exception") is Term.NOTICE
+
+
+def test_an_exception_that_forbids_is_no_permission():
+    sold = "Apache-2.0 WITH LicenseRef-scancode-commons-clause"  # "does not include ... to Sell"
+
+    assert term(sold) is Term.RESTRICTED
+    assert not permits(sold, {"apache-2.0"})
+    assert permits("Apache-2.0 WITH LLVM-exception", {"apache-2.0"})
 
 
 def test_the_strictest_of_a_mixture_does_not_depend_on_the_order_of_its_sources():

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jobs.data import records
-from jobs.data.checkout import tree_digest
+from jobs.data.checkout import Commit, tree_digest
 from jobs.data.hub import explained
 from jobs.data.row import Refused, Row, read_rows, write_rows
 from jobs.data.sources import FieldMap, Part, Source, parts, read_part, read_source
@@ -308,6 +309,20 @@ def test_a_schema_that_changed_is_told_with_the_nearest_column(kind, tmp_path):
         read(written(tmp_path, kind), fields=changed)
 
 
+@pytest.mark.parametrize("record", [{"a.b": "1"}, {"a": {"b": "1"}}], ids=["name", "path"])
+@pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
+def test_a_dot_is_in_the_name_of_a_column_or_leads_into_it(kind, record, tmp_path):
+    path = tmp_path / f"rows{kind}"
+    if kind == ".parquet":
+        pq.write_table(pa.Table.from_pylist([record]), path)
+    else:
+        path.write_bytes(lines([record]))
+
+    found = read(path, fields=FieldMap(response="a.b"), where={"a.b": ("1",)})
+
+    assert rows_in(found) == [("", "1")]
+
+
 def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path):
     path = tmp_path / "rows.xlsx"
     path.write_bytes(b"PK")
@@ -382,6 +397,8 @@ MISTAKES = {
         "the lower bound comes first",
     ),
     "no weight": ({"file": "a", "weight": 0}, "greater than 0"),
+    "an endless weight": ({"file": "a", "weight": float("inf")}, "finite"),
+    "a huge weight": ({"file": "a", "weight": 1e19}, "less than or equal to 100"),
     "an unknown key": ({"file": "a", "rows": 3}, "rows"),
     "an answer without a column": (
         {"file": "a", "fields": {"instruction": "a"}},
@@ -566,7 +583,7 @@ PADDED = pa.schema(
 
 LICENSES = {
     "MIT": "Permission is hereby granted, free of charge, to any person obtaining a copy of this "
-    "software ... this permission notice shall be included in all copies",
+    "software, to deal in the Software without restriction ... this permission notice shall be included in all copies",
     "GPL-3.0-only": "GNU GENERAL PUBLIC LICENSE\n  Version 3, 29 June 2007",
 }
 TOLD = '"""A module."""\n\n\ndef {name}(x):\n    """Say what x is."""\n    return x\n'
@@ -716,6 +733,28 @@ def test_names_of_files_that_are_not_utf8_are_written_escaped(tmp_path):
     ]
 
 
+def test_a_folder_without_a_pin_is_told_its_digest(repository, tmp_path):
+    unpinned = Source(tree="repo", licence="MIT", format="functions")
+    with pytest.raises(UserError, match="is not pinned") as raised:
+        parts("s", unpinned, tmp_path)
+    (digest,) = re.findall(r"[0-9a-f]{64}", str(raised.value))
+
+    assert parts("s", unpinned.model_copy(update={"sha256": digest}), tmp_path)
+
+
+def test_a_folder_is_listed_once_however_many_parts_it_has(tmp_path, monkeypatch):
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "LICENSE").write_text(LICENSES["MIT"])
+    for number in range(600):
+        (root / f"f{number:03d}.py").write_text(TOLD.format(name=f"f{number}"))
+    source = Source(checkout="repo", revision=commit(root), licence="MIT", format="functions")
+    sent = pickle.loads(pickle.dumps(parts("s", source, tmp_path)))
+    monkeypatch.setattr(Commit, "paths", None)  # whoever lists again fails
+
+    assert [len([*read_part(part)]) for part in sent] == [256, 256, 88]
+
+
 def test_a_commit_that_is_not_there_says_how_to_get_it(repository, tmp_path):
     commit(repository)
     source = Source(checkout="repo", revision=COMMIT, licence="MIT", format="functions")
@@ -744,6 +783,16 @@ def test_a_hub_dataset_is_read_shard_by_shard(tmp_path):
     assert len(sent) == 3
     assert rows_in(found) == [(row["question"], row["answer"]) for row in ROWS]
     assert [row.place for row in found] == [f"train-0000{shard}:1" for shard in range(3)]
+
+
+def test_a_local_folder_in_the_form_of_the_hub_is_pinned_by_its_files(tmp_path):
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "train.parquet")
+    before = hub_source(tmp_path).reading()
+    assert hub_source(tmp_path).reading() == before
+
+    pq.write_table(pa.Table.from_pylist(ROWS[:1]), tmp_path / "train.parquet")
+
+    assert hub_source(tmp_path).reading() != before
 
 
 def test_a_hub_dataset_without_the_column_is_told_with_the_nearest(tmp_path):

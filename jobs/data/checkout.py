@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from jobs.data.licences import declared_in, is_licence_file, recognised
+from jobs.data.licences import is_licence_file, recognised
 from jobs.declared import UserError
 
 _REGULAR = (b"100644", b"100755")
@@ -136,12 +136,12 @@ def tree_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def licences(files: Files) -> dict[str, str]:
+def licences(files: Files, paths: Iterable[str]) -> dict[str, str]:
     """Folder -> the licence its own licence files give, "" where they are not known.
 
     A folder with an unknown licence beside a known one is unknown: both may bind.
     """
-    named = [path for path in files.paths() if is_licence_file(PurePosixPath(path).name)]
+    named = [path for path in paths if is_licence_file(PurePosixPath(path).name)]
     found: dict[str, set[str]] = {}
     for path, content in zip(named, files.read(named, 1 << 20), strict=True):
         folder = str(PurePosixPath(path).parent)
@@ -152,12 +152,10 @@ def licences(files: Files) -> dict[str, str]:
     }
 
 
-def licence_of(path: str, source: str, folders: dict[str, str]) -> str:
-    """The licence of one file, "" where none is known."""
-    if declared := declared_in(source):
-        return declared
-    above = (str(folder) for folder in PurePosixPath(path).parents)
-    return next((folders[folder] for folder in above if folder in folders), "")
+def above(path: str, folders: dict[str, str]) -> str:
+    """The licence of the nearest folder above a file that has one, "" where none is known."""
+    every = (str(folder) for folder in PurePosixPath(path).parents)
+    return next((folders[folder] for folder in every if folder in folders), "")
 
 
 def printable(path: str) -> str:

@@ -45,7 +45,7 @@ class Form:
     """How the records of one published format become rows."""
 
     columns: Callable[[Source], tuple[str, ...]]
-    """Columns that at least one record of a file must have."""
+    """Columns that at least one record of a file must have; of `a.b`, a is enough."""
     drafts: Callable[[Values, Source], Drafts]
     """The rows of a record: raises `UnfitError` for the whole, yields it for a part."""
     also: tuple[str, ...] = ()

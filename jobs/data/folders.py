@@ -1,12 +1,13 @@
 """Records out of a folder of code: a file each, or an exercise each."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from jobs.data.checkout import Files, licence_of, licences, matching, printable
+from jobs.data.checkout import Files, above, licences, matching, printable
+from jobs.data.licences import declared_in
 from jobs.data.origin import Source
 from jobs.data.records import Fault, Record
 from jobs.data.terms import permits
@@ -24,31 +25,36 @@ class Unit:
     name: str
     """Its path."""
     paths: tuple[str, ...]
+    licence: str = ""
+    """Of the folder it is in, "" where none is known."""
 
 
-def units(files: Files, source: Source) -> list[Unit]:
-    """All records of a folder, sorted by path."""
+def slices(files: Files, source: Source) -> list[tuple[Unit, ...]]:
+    """All records of a folder, sorted by path, part by part."""
     paths = files.paths()
     if source.format == "exercism":
-        return _exercises(paths)
-    return [Unit(path, (path,)) for path in matching(paths, source.paths or _EVERY)]
+        found = _exercises(paths)
+    else:
+        found = [Unit(path, (path,)) for path in matching(paths, source.paths or _EVERY)]
+    by_folder = licences(files, paths)
+    every = [replace(unit, licence=above(unit.paths[0], by_folder)) for unit in found]
+    return [tuple(every[start : start + SLICE]) for start in range(0, len(every), SLICE)]
 
 
-def stream(files: Files, source: Source, part: int) -> Iterator[tuple[str, Record | Fault]]:
-    """Path and record of each unit of a part; what is not under a licence let in is a `Fault`."""
-    by_folder = licences(files)
-    chosen = units(files, source)[part * SLICE : (part + 1) * SLICE]
-    contents = files.read((path for unit in chosen for path in unit.paths), source.largest)
-    for number, unit in enumerate(chosen, part * SLICE + 1):
+def stream(
+    files: Files, source: Source, units: Sequence[Unit]
+) -> Iterator[tuple[str, Record | Fault]]:
+    """Path and record of each unit; what is not under a licence let in is a `Fault`."""
+    contents = files.read((path for unit in units for path in unit.paths), source.largest)
+    for number, unit in enumerate(units, 1):
         texts = {path: next(contents) for path in unit.paths}
-        yield printable(unit.name), _record(number, unit, texts, by_folder, source)
+        yield printable(unit.name), _record(number, unit, texts, source)
 
 
 def _record(
     number: int,
     unit: Unit,
     contents: dict[str, bytes | int],
-    folders: dict[str, str],
     source: Source,
 ) -> Record | Fault:
     texts: dict[str, str] = {}
@@ -59,7 +65,8 @@ def _record(
             texts[path] = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             return Fault(number, "encoding", f"{path}: byte {error.start + 1}")
-    licence = licence_of(unit.paths[0], texts[unit.paths[0]], folders)
+    declared = declared_in(texts[unit.paths[0]])
+    licence = unit.licence if declared is None else declared
     if not permits(licence, source.allowed):
         return Fault(number, "licence", licence or "no licence that is known")
     if source.format == "exercism":

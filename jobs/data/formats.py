@@ -23,7 +23,7 @@ def _columns(source: Source) -> tuple[str, ...]:
     mapped = source.mapping.mapped()
     if source.fields is None:
         del mapped["input"]
-    return tuple(path.split(".")[0] for path in mapped.values())
+    return tuple(mapped.values())
 
 
 def _fields(values: Values, source: Source) -> Drafts:

@@ -1,14 +1,16 @@
 """Where rows are from: what a recipe says about one source, and how it is pinned by content."""
 
 import re
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from jobs.data.checkout import tree_digest
 from jobs.data.terms import check, names
 from jobs.declared import Declared, UserError
 
-READERS_VERSION = 1
+READERS_VERSION = 2
 """Raised by hand when the same content would be read as other rows."""
 MEBIBYTE = 1 << 20
 
@@ -75,7 +77,8 @@ class Source(Declared):
     files: dict[str, str] = Field(default_factory=dict)
     """Name -> sha256; read in the order of the names."""
     hub: str = ""
-    """A dataset of the Hugging Face hub, `owner/name`, or a local folder in its format."""
+    """A dataset of the Hugging Face hub, `owner/name`, or a local folder in its format, which has
+    no commits: the digest of its files is then part of `reading`."""
     subset: str = ""
     data_dir: str = ""
     data_files: tuple[str, ...] = ()
@@ -112,7 +115,7 @@ class Source(Declared):
     """Most tests of one problem: public, then private, then generated ones."""
     largest: int = Field(default=MEBIBYTE, ge=1)
     """Bytes of a row's text, tests included; larger rows are refused."""
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
     """0.5: half of the rows; 2: each row twice."""
     most: int | None = Field(default=None, ge=1)
     """At most so many rows."""
@@ -164,6 +167,8 @@ class Source(Declared):
             (_suffixes(file), self.files.get(file, ""))
             for file in ([self.file] if self.file else sorted(self.files))
         ]
+        if self.hub and Path(self.hub).is_dir():
+            content["folder"] = tree_digest(Path(self.hub))
         return {"kind": self.kind, "version": READERS_VERSION, **content}
 
     def content(self) -> dict[str, Any]:
@@ -173,12 +178,14 @@ class Source(Declared):
     def require_pin(self, name: str) -> None:
         """Refuse a source that would be read as whatever its authors have there today.
 
+        A `tree` without a pin is refused by `sources.parts`, which can tell its digest.
+
         Raises:
             UserError: a pin is missing; with where to find it.
         """
         pin = "revision" if self.kind in ("hub", "checkout") else "sha256"
         pins = list(self.files.values()) if self.files else [getattr(self, pin)]
-        if not all(pins):
+        if not all(pins) and not self.tree:
             raise UserError(f"source {name!r} is not pinned: {_how_to_pin(self)}")
 
 
@@ -243,8 +250,6 @@ def _how_to_pin(source: Source) -> str:
             return f"put the commit shown at {where} into revision"
         case "checkout":
             return f"put what `git -C {source.checkout} rev-parse HEAD` prints into revision"
-        case "tree":
-            return "put the sha256 of its files into sha256; `plan` prints it"
         case _:
             name = source.file or next(n for n, pin in source.files.items() if not pin)
             return f"put what `sha256sum {name}` prints into the recipe"

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,8 @@ def stream(path: Path, columns: Iterable[str]) -> Found:
     """The records of a file in its order.
 
     Args:
-        columns: what a Parquet file is read for; other columns of it are never decoded.
+        columns: what a Parquet file is read for, names or `a.b` for field b of the objects in a;
+            other columns of it are never decoded.
 
     Raises:
         UserError: the file is cut off or damaged, or of a kind that nobody reads.
@@ -240,7 +241,8 @@ def _parquet_file(path: Path) -> pq.ParquetFile:
 def _parquet(path: Path, columns: tuple[str, ...]) -> Found:
     with _parquet_file(path) as file:
         known = file.schema_arrow.names
-        wanted = [name for name in known if name in columns]
+        heads = {path.split(".")[0] for path in columns}
+        wanted = [name for name in known if name in columns or name in heads]
         number = 0
         for group in range(file.num_row_groups):
             try:
@@ -285,6 +287,11 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
 
 
+def has(columns: Container[str], path: str) -> bool:
+    """Whether there is a column of this name, or one whose objects may have it: a, of `a.b`."""
+    return path in columns or path.split(".")[0] in columns
+
+
 def require(path: str, seen: Iterable[str], wanted: Iterable[str]) -> None:
     """Refuse a file that has no such column at all: its schema is another one.
 
@@ -293,5 +300,5 @@ def require(path: str, seen: Iterable[str], wanted: Iterable[str]) -> None:
     """
     there = sorted(seen)
     for name in wanted:
-        if name not in there:
+        if not has(there, name):
             raise UserError(f"{path}: no record has a field {name!r}.{nearest(name, there)}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.data import folders, hub, records
 from jobs.data.checkout import Commit, Files, Tree, tree_digest
-from jobs.data.draft import Draft, Form, UnfitError
+from jobs.data.draft import Draft, Form, UnfitError, given
 from jobs.data.formats import FORMS, WHOLE_FILES
 from jobs.data.origin import FieldMap, Source
 from jobs.data.records import Fault, Record
@@ -36,6 +36,8 @@ class Part:
     """Of the file or folder; empty for the hub."""
     index: int = 0
     """Which shard, or which slice of a folder."""
+    units: tuple[folders.Unit, ...] = ()
+    """Of a folder, so that it is listed once, not once a part."""
 
 
 def read_source(name: str, source: Source, folder: Path) -> Iterator[Row | Refused]:
@@ -58,6 +60,9 @@ def parts(name: str, source: Source, folder: Path) -> list[Part]:
         MissingFileError: a file or folder is nowhere.
         UserError: the source has no pin, or what was found is something else.
     """
+    if source.tree and not source.sha256:
+        digest = tree_digest(_folder(source, folder))
+        raise UserError(f"source {name!r} is not pinned: put {digest} into its sha256")
     source.require_pin(name)
     match source.kind:
         case "hub":
@@ -65,9 +70,10 @@ def parts(name: str, source: Source, folder: Path) -> list[Part]:
             return [Part(name=name, source=source, index=index) for index in range(count)]
         case "checkout" | "tree":
             path = _folder(source, folder)
-            count = -(-len(folders.units(_files(source, path), source)) // folders.SLICE)
-            made = (Part(name=name, source=source, path=str(path), index=i) for i in range(count))
-            return list(made)
+            return [
+                Part(name=name, source=source, path=str(path), index=index, units=units)
+                for index, units in enumerate(folders.slices(_files(source, path), source))
+            ]
         case _:
             pins = source.files or {source.file: source.sha256}
             found = [_file(file, pins[file], source, folder) for file in sorted(pins)]
@@ -91,7 +97,7 @@ def read_part(part: Part) -> Iterator[Row | Refused]:
             yield _refused(part, _within(part, place, ""), found.reason, found.found)
             continue
         if absent:
-            absent -= found.values.keys()
+            absent = {path for path in absent if not records.has(found.values, path)}
             seen |= found.values.keys()
         yield from _rows(part, form, place, found.values)
     if seen:
@@ -103,7 +109,7 @@ def _records(part: Part, form: Form) -> Iterator[tuple[str, Record | Fault]]:
     source, wanted = part.source, _columns(form, part.source)
     if source.kind in ("checkout", "tree"):
         files = _files(source, Path(part.path))
-        yield from folders.stream(files, source, part.index)
+        yield from folders.stream(files, source, part.units)
         return
     if source.kind == "hub":
         dataset = hub.load(part.name, source)
@@ -139,7 +145,7 @@ def _rows(part: Part, form: Form, place: str, values: dict[str, Any]) -> Iterato
 
 def _require_where(values: dict[str, Any], source: Source) -> None:
     for column, wanted in source.where.items():
-        found = str(values.get(column))
+        found = str(given(values, column))
         if found.lower() not in (name.lower() for name in wanted):
             raise UnfitError("where", f"{column} is {found}")
 
@@ -203,8 +209,9 @@ def _folder(source: Source, folder: Path) -> Path:
     wanted = source.checkout or source.tree
     for path in _places(wanted, folder):
         if path.is_dir():
-            if source.tree and (digest := tree_digest(path)) != source.sha256:
-                raise UserError(_another(path, digest, source.sha256))
+            pin = source.sha256  # of a tree
+            if pin and (digest := tree_digest(path)) != pin:
+                raise UserError(_another(path, digest, pin))
             return path
     raise _nowhere(wanted, source, folder)
 

@@ -56,11 +56,16 @@ _KINDS = {
     "Patent License": Term.NO_LICENCE,
     "Unstated License": Term.NO_LICENCE,
 }
+_LISTED = "(LicenseRef-scancode-)?"
 _READ_ANEW = (
-    (r"CC-BY-(NC-)?ND-.*", Term.NO_DERIVATIVES),
-    (r"CC-BY-NC-.*|.*-Noncommercial-.*|NCGL-UK-2\.0", Term.NON_COMMERCIAL),
-    (r"CC-BY-SA-.*|GFDL-.*", Term.STRONG_COPYLEFT),
-    (r"CC-BY-[0-9].*|ODC-By-1\.0", Term.ATTRIBUTION),
+    (rf"{_LISTED}CC-BY-(NC-)?ND-.*", Term.NO_DERIVATIVES),
+    (rf"{_LISTED}CC-BY-NC-.*|.*-Noncommercial-.*|NCGL-UK-2\.0|Aladdin", Term.NON_COMMERCIAL),
+    (r"MS-LPL", Term.RESTRICTED),  # section 3(F): only on Windows
+    (rf"{_LISTED}CC-BY-SA-.*|GFDL-.*", Term.STRONG_COPYLEFT),
+    (
+        rf"{_LISTED}CC-BY-[0-9].*|ODC-By-1\.0|DL-DE-BY-2\.0|OGL-(UK|Canada)-.*|etalab-2\.0",
+        Term.ATTRIBUTION,
+    ),
     (r"0BSD|MIT-0", Term.NOTHING),
 )
 """SPDX names whose deed or text asks for another term than ScanCode's kind; the first counts."""
@@ -85,7 +90,7 @@ def check(expression: str) -> None:
 def term(expression: str) -> Term:
     """What an expression asks for: of `OR` the mildest, as one may choose, of `AND` the strictest.
 
-    An exception (`WITH`) only ever permits more, and is not counted.
+    An exception (`WITH`) may forbid as well (Commons Clause), so the stricter of the two counts.
 
     Raises:
         UserError: it is no SPDX expression.
@@ -120,7 +125,7 @@ def permits(expression: str, allowed: Container[str]) -> bool:
     """Whether what is under an expression may be used where some licences are let in.
 
     Of alternatives (`OR`) one is enough; of licences joined by `AND` all must be among `allowed`,
-    which is in lower case.
+    which is in lower case. An exception must not ask for more than its licence does.
     """
     return bool(names(expression)) and _permits(_parsed(expression), allowed)
 
@@ -173,7 +178,8 @@ def _permits(parsed: Any, allowed: Container[str]) -> bool:
         return any(_permits(part, allowed) for part in parsed.args)
     if isinstance(parsed, _spdx().AND):
         return all(_permits(part, allowed) for part in parsed.args)
-    return getattr(parsed, "license_symbol", parsed).key.lower() in allowed
+    licence = getattr(parsed, "license_symbol", parsed)
+    return licence.key.lower() in allowed and _term(parsed) == _term(licence)
 
 
 def _term(parsed: Any) -> Term:
@@ -181,14 +187,15 @@ def _term(parsed: Any) -> Term:
         return min(map(_term, parsed.args))
     if isinstance(parsed, _spdx().AND):
         return max(map(_term, parsed.args))
-    licence = getattr(parsed, "license_symbol", parsed)
-    return _term_of_name(licence.key)
+    if exception := getattr(parsed, "exception_symbol", None):
+        return max(_term_of_name(parsed.license_symbol.key), _term_of_name(exception.key))
+    return _term_of_name(parsed.key)
 
 
 @cache
 def _term_of_name(name: str) -> Term:
     for pattern, read in _READ_ANEW:
-        if re.fullmatch(pattern, name):
+        if re.fullmatch(pattern, name, re.IGNORECASE):
             return read
     return _KINDS.get(_scancode().get(name.lower(), ""), Term.NO_LICENCE)
 
