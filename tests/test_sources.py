@@ -583,7 +583,8 @@ PADDED = pa.schema(
 
 LICENSES = {
     "MIT": "Permission is hereby granted, free of charge, to any person obtaining a copy of this "
-    "software, to deal in the Software without restriction ... this permission notice shall be included in all copies",
+    "software, to deal in the Software without restriction ... this permission notice shall "
+    "be included in all copies",
     "GPL-3.0-only": "GNU GENERAL PUBLIC LICENSE\n  Version 3, 29 June 2007",
 }
 TOLD = '"""A module."""\n\n\ndef {name}(x):\n    """Say what x is."""\n    return x\n'
