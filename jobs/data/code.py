@@ -108,7 +108,7 @@ def programs_beside(row: Row, code: str) -> list[tuple[str, ast.Module]]:
     Each block of the response by itself, and what stands in instruction and input.
     """
     texts = [text for text in (row.instruction, row.input) if _may_define(text)]
-    if code != row.response and _may_define(row.response):
+    if _may_define(row.response.replace(code, "", 1)):  # mostly not: saves a second look
         texts.append(row.response)
     programs = dict.fromkeys(program for text in texts for program in _programs_in(text))
     others = [p for p in programs if _may_define(p) and p.strip() != code.strip()]
