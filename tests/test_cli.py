@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from database.session import open_ledger
+from database.training_data import datasets
 from jobs.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -97,10 +99,13 @@ def test_results_without_a_ledger_say_what_to_do(capsys):
     assert "make train-all" in capsys.readouterr().err
 
 
-def test_preparing_a_dataset_says_what_is_in_it(capsys):
-    assert main(["prepare", str(ROOT / "datasets" / "train" / "starter.yaml")]) == 0
+def test_preparing_a_dataset_says_what_became_of_its_rows_and_records_it(capsys, home):
+    assert main(["prepare", str(ROOT / "datasets" / "train" / "smoke.yaml")]) == 0
 
-    assert "rows" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    (dataset,) = datasets(open_ledger(f"sqlite:///{home}/ledger.db"))
+    assert f"smoke {dataset.digest}: 5,200 rows in, {dataset.rows_out} left" in said
+    assert (home / "data" / dataset.digest / "README.md").is_file()
 
 
 @pytest.fixture
