@@ -25,7 +25,7 @@ def test_every_module_named_in_the_tree_of_the_readme_exists():
     folder = ""
     missing = []
     for line in tree.splitlines():
-        top = re.match(r"(\w+)/ ", line)
+        top = re.match(r"([\w/]+)/ ", line)
         folder = top.group(1) if top else folder
         missing += [
             f"{folder}/{name}"
