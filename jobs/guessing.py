@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, cast
 
-from jobs.data.code import code_of
+from jobs.data.code import code_in
 from jobs.data.formats import FORMS
 from jobs.data.origin import FieldMap, FormatName, Source
-from jobs.data.row import Row
 from jobs.declared import UserError
 
 SAMPLE = 500
@@ -98,7 +97,7 @@ class _Column:
     @property
     def code(self) -> float:
         """Share of its texts that are Python, or have Python in fences."""
-        return self._share(lambda value: bool(code_of(_row(value)).strip()))
+        return self._share(lambda value: bool(code_in(value).strip()))
 
     @property
     def asks(self) -> float:
@@ -255,7 +254,3 @@ def _told(column: _Column) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _row(response: str) -> Row:
-    return Row(instruction="", response=response, source="", place="", licence="")

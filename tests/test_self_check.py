@@ -215,7 +215,9 @@ def test_a_survivor_is_found_by_its_name_and_by_that_of_a_thread():
 
 def test_a_survivor_is_found_by_its_command_line():
     word = f"survivor-{time.monotonic_ns()}"
-    with subprocess.Popen([sys.executable, "-c", "input()", word], stdin=subprocess.PIPE) as one:
+    command = [sys.executable, "-c", "print(flush=True); input()", word]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+        one.stdout.readline()  # it has its command line only when it has started
         assert _survivors(word) == 1
         one.communicate(b"\n")
     assert _survivors(word) == 0
