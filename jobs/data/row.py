@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,6 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 def read_rows(path: Path) -> list[Row]:
     """The rows of one Parquet file that `write_rows` wrote."""
     return [Row(**record) for record in pq.read_table(path, schema=SCHEMA).to_pylist()]
-
-
-def as_json(row: Row) -> str:
-    """A row as one line of JSON."""
-    return json.dumps(asdict(row), ensure_ascii=False)
 
 
 def stream(paths: Iterable[Path]) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from jobs.data.contamination import Contamination
 from jobs.data.crew import Crew
 from jobs.data.execution import Cases, Execution, answer, attempt, problem_of, telling_nothing
 from jobs.data.nominations import Nomination
+from jobs.data.report import read_stored
 from jobs.data.row import Row, read_rows
 from jobs.data.sifting import NOMINATIONS, Shard
 from jobs.home import written
@@ -108,7 +109,7 @@ def try_rows(trier: Trier, trial: Trial) -> Tried:
         tried = _with_pairs(trier, rows, trial.pairs, own)
         with written(done) as temporary:
             temporary.write_text(json.dumps(asdict(tried)))
-    return _read(done)
+    return read_stored(Tried, done)
 
 
 def by_shard(trials: Trials, tried: Sequence[Tried]) -> dict[int, Tried]:
@@ -248,10 +249,3 @@ def _with_pairs(
 def _without(outcome: Tried, weak: frozenset[Owner]) -> Tried:
     kept = tuple(found for found in outcome.solved if (found[1], found[2]) not in weak)
     return replace(outcome, solved=kept)
-
-
-def _read(path: Path) -> Tried:
-    stored = json.loads(path.read_text())
-    failed = {int(position): tuple(found) for position, found in stored.pop("failed").items()}
-    solved = tuple(tuple(found) for found in stored.pop("solved"))
-    return Tried(failed=failed, solved=solved, passed=tuple(stored.pop("passed")), **stored)
