@@ -1,33 +1,22 @@
 """The pages about what runs were trained on, run by Streamlit's own tester on a real ledger."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import streamlit as st
 from plausible_reports import STARTER_DATA, clean_report, plausible_report, source, touch
 from plausible_rows import BASE, TUNED, small_ledger, tuned_run
-from streamlit.testing.v1 import AppTest
+from test_leaderboard_pages import board, page, run_script
 
-from database import open_ledger, write
+from database import write
 from jobs.data.report import Drop, DuplicatePair, Execution
 from jobs.record import dataset_rows
 from leaderboard import charts
 from leaderboard.words import plain
 
-APP = str(Path(__file__).parents[1] / "leaderboard" / "app.py")
+__all__ = ["board"]
+
 HOSTILE = "a` | <img src=x onerror=alert(1)> [b](javascript:1) **c**\n# d"
-
-
-@pytest.fixture
-def board(home):
-    """The ledger behind the pages; what the last test left in the caches is dropped."""
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    engine = open_ledger()
-    yield engine
-    engine.dispose()
-    st.cache_resource.clear()
 
 
 @pytest.fixture
@@ -38,27 +27,10 @@ def filled(board):
     return board
 
 
-def page(script=None, **query):
-    """The leaderboard, or the page that `script` shows, after its first run."""
-    app = AppTest.from_function(script) if script else AppTest.from_file(APP)
-    app.default_timeout = 60
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
 def datasets_script():
     from leaderboard import datasets_page
 
     datasets_page.show()
-
-
-def run_script():
-    from leaderboard import run_page
-
-    run_page.show()
 
 
 def section(app, title):
