@@ -19,7 +19,7 @@ from jobs.data.folder import DataFolder
 from jobs.data.recipe import DatasetRecipe
 from jobs.data.report import Lengths, Report, read_stored
 from jobs.declared import UserError, report
-from jobs.experiment import Dataset, ModelSpec, Questions
+from jobs.experiment import Dataset, ExperimentFile, ModelSpec, Questions
 from jobs.home import Home
 from jobs.lengths import count_lengths
 from jobs.loading import dataset_of, load, read_questions
@@ -49,8 +49,9 @@ def prepare_recipe(recipe: Path, experiment: Path | None, console: Console) -> N
     declared = read_recipe(DatasetRecipe, TRAIN, recipe.stem)
     home = Home.from_environment()
     check_host()
-    models = _counting(experiment, declared, console)
-    dataset = _dataset(recipe, declared, _asked(experiment, console))
+    file = load(experiment).file if experiment else None
+    models = file.models if file else _counting(declared, console)
+    dataset = _dataset(recipe, declared, _asked(file, console))
     with connect(home.folder) as cluster, Board(console) as board:
         crew = OnCluster(max(1, cluster.cpus))
         folder = prepare(dataset, home, crew, board.part)
@@ -60,12 +61,8 @@ def prepare_recipe(recipe: Path, experiment: Path | None, console: Console) -> N
     console.print(str(folder.path), highlight=False, markup=False)
 
 
-def _counting(
-    experiment: Path | None, recipe: DatasetRecipe, console: Console
-) -> dict[str, ModelSpec]:
-    """The models whose tokenizers count."""
-    if experiment:
-        return load(experiment).file.models
+def _counting(recipe: DatasetRecipe, console: Console) -> dict[str, ModelSpec]:
+    """The models whose tokenizers count where no experiment names any."""
     if recipe.prompt == "chat":
         console.print("Tokens are not counted: a chat needs a model's template; name --experiment.")
         return {}
@@ -88,12 +85,8 @@ def _dataset(recipe: Path, declared: DatasetRecipe, asked: Sequence[Questions]) 
     return dataset
 
 
-def _asked(experiment: Path | None, console: Console) -> list[Questions]:
-    names = (
-        list(load(experiment).file.benchmarks)
-        if experiment
-        else sorted(path.stem for path in BENCH.glob("*.yaml"))
-    )
+def _asked(file: ExperimentFile | None, console: Console) -> list[Questions]:
+    names = list(file.benchmarks) if file else sorted(p.stem for p in BENCH.glob("*.yaml"))
     missing: list[str] = []
     asked = [read_questions(name, missing) for name in names]
     for absent in missing:
