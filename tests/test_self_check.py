@@ -200,11 +200,12 @@ def test_the_host_is_reached_where_nothing_stops_it(name, tmp_path):
 
 
 def test_a_survivor_is_found_by_its_name_and_by_that_of_a_thread():
-    ended = threading.Event()
+    named, ended = threading.Event(), threading.Event()
     name = f"s{time.monotonic_ns():015d}"[:15]
     rename = f"import ctypes; ctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)"
-    thread = threading.Thread(target=lambda: (exec(rename), ended.wait()))
+    thread = threading.Thread(target=lambda: (exec(rename), named.set(), ended.wait()))
     thread.start()
+    assert named.wait(timeout=10)
     try:
         assert _survivors(name) == 1
     finally:
