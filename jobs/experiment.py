@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -15,28 +15,11 @@ from eval_sandbox.problem import Problem
 from jobs.cases import CONVERTERS_VERSION, FORMS
 from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
+from jobs.methods import AnyMethod, Parallelism
 from jobs.recipes import ROOT, BenchmarkRecipe, sha256_of
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised by hand when the same spec would lead to other weights."""
-
-
-class Parallelism(Declared):
-    """How one training is spread over workers."""
-
-    strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
-    """`ddp` copies the model to each worker; `zeroN` is DeepSpeed's ZeRO, stage N."""
-    workers: int = Field(default=1, ge=1)
-    """One GPU each, or one core where there is none."""
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if self.strategy == "single" and self.workers > 1:
-            raise ValueError(
-                f"strategy 'single' is one worker, but workers is {self.workers}; "
-                "say ddp, zero1, zero2 or zero3"
-            )
-        return self
 
 
 class ModelSpec(Declared):
@@ -67,43 +50,6 @@ class ModelSpec(Declared):
     def location(self) -> str:
         """What `from_pretrained` takes: an absolute folder or the hub's name."""
         return str((ROOT / self.path).resolve()) if self.path else self.hub
-
-
-class LoRA(Declared):
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) by peft, loss on responses only."""
-
-    kind: Literal["lora"]
-    rank: int = Field(default=16, ge=1)
-    alpha: int = Field(default=32, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: str | tuple[str, ...] = "all-linear"
-    """Names of the linear layers that get an adapter; `all-linear` is all but the output layer."""
-    learning_rate: float = Field(default=2.0e-4, gt=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises from 0."""
-    epochs: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps; exactly one of steps and epochs is given."""
-    batch_size: int = Field(default=16, ge=1)
-    """Rows per optimizer step, over all workers."""
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    """Rows per worker that go through the model at once; default: its share of the batch, sorted by
-    length and halved where it is 8 rows or more."""
-    max_length: int = Field(default=1024, ge=8)
-    """Tokens of prompt and response; longer rows are left out and counted."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Of the frozen base and the arithmetic; adapters are float32 always."""
-    checkpoint_every: int = Field(default=50, ge=1)
-    """Optimizer steps between two checkpoints from which a killed training goes on."""
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either steps or epochs, and not both")
-        return self
 
 
 class Asking(Declared):
@@ -151,7 +97,7 @@ class ExperimentFile(Declared):
     models: dict[str, ModelSpec] = Field(min_length=1)
     datasets: tuple[str, ...] = ()
     """Names of datasets/train/NAME.yaml."""
-    methods: dict[str, LoRA] = Field(default_factory=dict)
+    methods: dict[str, AnyMethod] = Field(default_factory=dict)
     benchmarks: dict[str, Asking] = Field(min_length=1)
     """Names of datasets/bench/NAME.yaml, and how each is asked."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -266,7 +212,7 @@ class Training:
 
     dataset: Dataset
     method_name: str
-    method: LoRA
+    method: AnyMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,12 +300,10 @@ def identity(model: ModelSpec) -> str:
 
 
 def _training_spec(training: Training, model: ModelSpec, seed: int) -> dict[str, Any]:
-    unshaping = {"checkpoint_every"}
     return {
         "recipe_version": RECIPE_VERSION,
         "data": training.dataset.shaping | training.dataset.recipe.text(),
-        "method": {"kind": training.method.kind}
-        | training.method.model_dump(mode="json", exclude_defaults=True, exclude=unshaping),
+        "method": training.method.shaping(),
         "parallelism": model.parallelism.model_dump(exclude_defaults=True),
         "seed": seed,
     }

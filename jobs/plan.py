@@ -8,13 +8,14 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from jobs.data.sources import parts
 from jobs.declared import UserError
-from jobs.experiment import Dataset, Experiment, LoRA, ModelSpec, Run, Training
+from jobs.experiment import Dataset, Experiment, ModelSpec, Run, Training
 from jobs.loading import load
 from jobs.recipes import TRAIN, MissingFileError
 
@@ -155,7 +156,7 @@ def _training_gib(run: Run, count: float) -> float:
     return float(weights + adapters + 34 * tokens * width * layers) / GIB
 
 
-def _micro_batch(method: LoRA, workers: int) -> int:
+def _micro_batch(method: Any, workers: int) -> int:
     return method.micro_batch_size or max(1, method.batch_size // workers)
 
 

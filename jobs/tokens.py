@@ -1,67 +1,22 @@
 """Rows of text as rows of tokens: what carries loss, how a text ends, what becomes of long ones.
 
-Four bytes a token and twelve a row, counted by shard: 2 million rows of 300 tokens take 2.4 GB.
+Four bytes a token and sixteen a row, counted by shard: 2 million rows of 300 tokens take 2.4 GB.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, groupby, islice
+from dataclasses import dataclass, replace
+from itertools import count, groupby, islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jobs.data import row as data
 from jobs.data.report import Lengths
 from jobs.prompts import PromptForm, Text, TooLong, special_tokens, text_of
+from jobs.training.rows import Encoded, Rows
 
 CHUNK = 512
 """Rows that are text and lists of numbers at once, before they are packed."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """A prompt and its response, as tokens."""
-
-    tokens: NDArray[np.int32]
-    prompt_length: int
-    """Tokens without loss at the start; the rest is the response and what ends it."""
-
-    @property
-    def response_length(self) -> int:
-        """Tokens with loss. Nothing predicts the first token of a text, so it never is one."""
-        return len(self.tokens) - max(self.prompt_length, 1)
-
-
-class Rows:
-    """Many rows in little memory; a row is a view, made when it is looked at."""
-
-    def __init__(self) -> None:
-        """No row yet."""
-        self._parts: list[_Part] = []
-        self._starts: list[int] = []
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, number: int) -> Row:
-        if not 0 <= number < self._length:
-            raise IndexError(number)
-        place = bisect_right(self._starts, number) - 1
-        return self._parts[place].row(number - self._starts[place])
-
-    def __iter__(self) -> Iterator[Row]:
-        return (self[number] for number in range(self._length))
-
-    def add(self, found: Sequence["_Found"]) -> None:
-        """Pack some more rows."""
-        if not found:
-            return
-        self._parts.append(_Part.of(found))
-        self._starts.append(self._length)
-        self._length += len(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +59,15 @@ def tokenise(
         jobs.prompts.PromptError: the tokenizer has no chat template, and `form` is `chat`.
     """
     packed = Rows()
-    dropped = cut = windows = 0
+    dropped = cut = windows = read = 0
     for chunk in _chunks(rows):
-        kept: list[_Found] = []
-        for found in _encoded([text_of(row, form, tokenizer) for row in chunk], tokenizer):
+        kept: list[Encoded] = []
+        texts = [text_of(row, form, tokenizer) for row in chunk]
+        for found in _encoded(texts, tokenizer, read):
             if len(found.tokens) <= longest:
                 kept.append(found)
             elif too_long == "cut" and found.prompt_length < longest:
-                kept.append(_Found(found.tokens[:longest], found.prompt_length, found.plain))
+                kept.append(replace(found, tokens=found.tokens[:longest]))
                 cut += 1
             elif too_long == "split" and found.plain:
                 parts = list(_windows(found, longest))
@@ -120,6 +76,7 @@ def tokenise(
             else:
                 dropped += 1
         packed.add(kept)
+        read += len(chunk)
     return Tokenised(rows=packed, dropped=dropped, cut=cut, windows=windows)
 
 
@@ -178,44 +135,12 @@ def lengths(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A text as tokens, whatever its length."""
-
-    tokens: list[int]
-    prompt_length: int
-    plain: bool
-    """There is no prompt, only what a tokenizer puts at the start of every text."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Some rows, one behind the other."""
-
-    tokens: NDArray[np.int32]
-    ends: NDArray[np.int64]
-    prompts: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, found: Sequence[_Found]) -> "_Part":
-        ends = np.cumsum([len(one.tokens) for one in found], dtype=np.int64)
-        tokens = chain.from_iterable(one.tokens for one in found)
-        return cls(
-            tokens=np.fromiter(tokens, dtype=np.int32, count=int(ends[-1])),
-            ends=ends,
-            prompts=np.array([one.prompt_length for one in found], dtype=np.int32),
-        )
-
-    def row(self, place: int) -> Row:
-        start = int(self.ends[place - 1]) if place else 0
-        return Row(self.tokens[start : int(self.ends[place])], int(self.prompts[place]))
-
-
-def _encoded(texts: Sequence[Text], tokenizer: Any) -> Iterator[_Found]:
-    """Texts as tokens, whole and ended."""
+def _encoded(texts: Sequence[Text], tokenizer: Any, before: int = 0) -> Iterator[Encoded]:
+    """Texts as tokens, whole and ended; `before` texts came before these."""
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer names no end-of-text token (eos_token)")
     special = set(special_tokens(tokenizer).values())
+    origin = count(before)
     for templated, alike in groupby(texts, key=lambda text: text.templated):
         group = list(alike)
         prompts = asked_tokens(tokenizer, [text.prompt for text in group], templated=templated)
@@ -226,7 +151,8 @@ def _encoded(texts: Sequence[Text], tokenizer: Any) -> Iterator[_Found]:
             response = whole[len(prompt) :]
             if whole[: len(prompt)] != prompt or not special.isdisjoint(response):
                 response = _as_text(text.response, tokenizer)
-            yield _Found([*prompt, *response, *end], len(prompt), plain=not text.prompt)
+            tokens = [*prompt, *response, *end]
+            yield Encoded(tokens, len(prompt), plain=not text.prompt, origin=next(origin))
 
 
 def _as_text(response: str, tokenizer: Any) -> list[int]:
@@ -241,10 +167,11 @@ def _ending(closing: str, tokenizer: Any) -> list[int]:
     return tokens if tokens[-1:] == [end] else [*tokens, end]
 
 
-def _windows(found: _Found, longest: int) -> Iterator[_Found]:
+def _windows(found: Encoded, longest: int) -> Iterator[Encoded]:
     for start in range(0, len(found.tokens) - 1, longest - 1):
         tokens = found.tokens[start : start + longest]
-        yield _Found(tokens, found.prompt_length if start == 0 else 1, plain=True)
+        prompt_length = found.prompt_length if start == 0 else 1
+        yield replace(found, tokens=tokens, prompt_length=prompt_length)
 
 
 def _chunks(rows: Iterable[data.Row]) -> Iterator[list[data.Row]]:

@@ -21,11 +21,11 @@ from jobs.prompts import PromptError, PromptForm, TooLong
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jobs.batches import Order
-    from jobs.checkpoint import Step
-    from jobs.spread import Spread
-    from jobs.strategy import Engine
-    from jobs.tokens import Row, Rows, Tokenised
+    from jobs.training.batches import Order
+    from jobs.training.checkpoints import Step
+    from jobs.training.spread import Spread
+    from jobs.training.engines import Engine
+    from jobs.training.rows import Row, Rows, Tokenised
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed", "ray")
 MESSAGE_SECONDS = 0.5
@@ -166,8 +166,8 @@ def train_worker(work: _Work) -> None:
     import ray.train
 
     from jobs import checkpoint, lora
-    from jobs.spread import Spread
-    from jobs.strategy import prepare
+    from jobs.training.spread import Spread
+    from jobs.training.engines import prepare
 
     _quiet()
     order = work.order
@@ -225,7 +225,7 @@ class _Training:
     def _step(self, plan: "Order", number: int) -> "Step":
         import torch
 
-        from jobs.checkpoint import Step
+        from jobs.training.checkpoints import Step
 
         start = time.monotonic()
         torch.manual_seed(crc32(f"{self.order.seed} {number} {self.rank}".encode()))
@@ -261,7 +261,7 @@ class _Training:
         return loss.item()
 
     def _parts(self, batch: "list[Row]") -> "Iterator[tuple[list[Row], bool]]":
-        from jobs.batches import micro_batches, share
+        from jobs.training.batches import micro_batches, share
 
         mine = share(batch, self.rank, self.spread.ranks)
         count = self.spread.micro_batches
@@ -272,7 +272,7 @@ class _Training:
         """Sum of the cross-entropy over response tokens; times 0 for rows that only keep step."""
         from torch.nn.functional import cross_entropy
 
-        from jobs.batches import NO_LOSS, collate
+        from jobs.training.batches import NO_LOSS, collate
 
         tokens_BT, targets_BT = collate(rows, self.engine.device)
         # Logits of the prompts are not needed: with a large vocabulary they are most of the memory.
@@ -286,7 +286,7 @@ class _Training:
 
 
 def _plan(order: TrainOrder, rows: int) -> "Order":
-    from jobs.batches import order_of
+    from jobs.training.batches import order_of
 
     method = order.method
     return order_of(

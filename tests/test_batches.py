@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.batches import NO_LOSS, collate, micro_batches, order_of, share
+from jobs.training.batches import NO_LOSS, collate, micro_batches, order_of, share
 from jobs.experiment import LoRA
-from jobs.spread import Spread
-from jobs.tokens import Row
+from jobs.training.spread import Spread
+from jobs.training.rows import Row
 
 CPU = torch.device("cpu")
 

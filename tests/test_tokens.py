@@ -10,7 +10,7 @@ from small_tokenizers import CHATML, CODE, pieces, row, starter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from jobs.batches import NO_LOSS, collate
+from jobs.training.batches import NO_LOSS, collate
 from jobs.tokens import CHUNK, Rows, asked_tokens, lengths, tokenise
 
 CPU = torch.device("cpu")

@@ -126,7 +126,7 @@ def plain_torch(order, steps):
     from torch.nn.functional import cross_entropy
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from jobs.batches import order_of
+    from jobs.training.batches import order_of
 
     tokenizer = AutoTokenizer.from_pretrained(order.location)
     base = AutoModelForCausalLM.from_pretrained(order.location, dtype=torch.float32)

@@ -12,9 +12,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from cluster.gang import HopelessError
-from jobs import lora
-from jobs.experiment import LoRA, Parallelism
-from jobs.spread import Spread
+from jobs.training import adapters
+from jobs.training.settings import Settings, Spread
 
 
 class EngineError(HopelessError):
@@ -225,7 +224,7 @@ def _prepare_zero(model: Any, method: LoRA, stage: int, spread: Spread) -> Zero:
     import torch
     from accelerate import Accelerator
 
-    from jobs.deepspeed import plugin, prepare_cpu
+    from jobs.training.zero import plugin, prepare_cpu
 
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     if not torch.cuda.is_available():

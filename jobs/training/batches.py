@@ -13,7 +13,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from jobs.tokens import Row
+from jobs.training.rows import Row
 
 # B batch, T tokens
 

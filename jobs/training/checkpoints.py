@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs import lora
-from jobs.strategy import Engine
+from jobs.training import adapters
+from jobs.training.engines import Engine
 
 STEPS = "steps.jsonl"
 

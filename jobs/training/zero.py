@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from jobs.experiment import LoRA
-from jobs.spread import Spread
+from jobs.training.spread import Spread
 
 
 def plugin(stage: int, method: LoRA, spread: Spread) -> Any:
