@@ -1,9 +1,10 @@
 """What a person writes in YAML: read, checked, and every mistake told at once."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -76,32 +77,72 @@ def report(path: Path, mistakes: Sequence[str]) -> UserError:
 
 
 def _line(model: type[BaseModel], part: Any) -> str:
-    where = ".".join(str(key) for key in part["loc"])
+    place, declared = _place(model, part["loc"])
+    where = ".".join(place)
     if part["type"] == "extra_forbidden":
-        key = str(part["loc"][-1])
-        return f"{where}: unknown key.{nearest(key, _keys(model, part['loc'][:-1]))}"
+        return f"{where}: unknown key.{nearest(place[-1], _keys(declared))}"
     if part["type"] == "missing":
         return f"{where}: required, but not there"
+    if part["type"] == "union_tag_not_found":
+        key, tags = part["ctx"]["discriminator"].strip("'"), _tags(declared)
+        return f"{where}.{key}: required, but not there; one of {', '.join(tags)}"
+    if part["type"] == "union_tag_invalid":
+        tag = part["ctx"]["tag"]
+        return f"{where}.kind: there is no {tag!r}.{nearest(tag, _tags(declared))}"
     message = part["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 
 
-def _keys(model: Any, location: Sequence[Any]) -> list[str]:
-    """Keys allowed at a place inside a declared model, or none when the place cannot be typed."""
+def _place(model: Any, location: Sequence[Any]) -> tuple[list[str], Any]:
+    """Where a mistake is, as its writer would say it, and the last type on the way there.
+
+    pydantic names the chosen member of a union too; that is no key of the file.
+    """
+    shown = []
     for key in location:
-        field = getattr(model, "model_fields", {}).get(key)
-        annotation = field.annotation if field else model
-        model = _declared_in(annotation)
-        if model is None:
-            return []
-    return list(getattr(model, "model_fields", {}))
+        member = _tags(model).get(key) if isinstance(key, str) else None
+        if member is not None:
+            model = member
+            continue
+        shown.append(str(key))
+        model = _below(model, key)
+    return shown, model
+
+
+def _below(annotation: Any, key: Any) -> Any:
+    """What a key of a mapping, a place in a list or a field of an object holds."""
+    declared = _declared_in(annotation)
+    fields = getattr(declared, "model_fields", {})
+    if key in fields:
+        return fields[key].annotation
+    held = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    return held[-1] if held and not _tags(annotation) else declared
+
+
+def _tags(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The members of a union told apart by `kind`, each under its own."""
+    found = {}
+    for member in _members(annotation):
+        kind = getattr(member, "model_fields", {}).get("kind")
+        found |= {tag: member for tag in get_args(kind.annotation)} if kind else {}
+    return found if len(found) > 1 else {}
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation
+
+
+def _keys(annotation: Any) -> list[str]:
+    return list(getattr(_declared_in(annotation), "model_fields", {}))
 
 
 def _declared_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _declared_in(argument)
-        if found is not None:
-            return found
-    return None
+    """The one object that an annotation means, if it is one."""
+    found = [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
+    return found[0] if len(found) == 1 else None

@@ -92,6 +92,46 @@ MISTAKES = {
         {"methods": {"x": LORA | {"rnk": 8}}},
         "methods.x.rnk: unknown key. Did you mean 'rank'?",
     ),
+    "a method of no kind": (
+        {"methods": {"x": {"rank": 8, "steps": 1}}},
+        "methods.x.kind: required, but not there; one of lora, dora, qlora, full",
+    ),
+    "a method of an unknown kind": (
+        {"methods": {"x": {"kind": "lroa", "steps": 1}}},
+        "methods.x.kind: there is no 'lroa'. Did you mean 'lora'?",
+    ),
+    "a rank where every weight is trained": (
+        {"methods": {"x": {"kind": "full", "rank": 8, "steps": 1}}},
+        "methods.x.rank: unknown key.",
+    ),
+    "an unknown key in a list": (
+        {"exclude": [{"modle": "m"}]},
+        "exclude.0.modle: unknown key. Did you mean 'model'?",
+    ),
+    "patience with nothing to measure": (
+        {"methods": {"x": LORA | {"patience": 3}}},
+        "methods.x: patience needs rows to measure; set held_out, such as 0.05",
+    ),
+    "offload without ZeRO": (
+        {
+            "models": {
+                "m": {"path": "models/starter/falcon", "parallelism": {"offload": "optimizer"}}
+            }
+        },
+        "models.m.parallelism: offload 'optimizer' is a part of ZeRO, but strategy is 'single'; "
+        "say zero1, zero2 or zero3",
+    ),
+    "parameters offloaded at a stage that keeps them": (
+        {
+            "models": {
+                "m": {
+                    "path": "models/starter/falcon",
+                    "parallelism": {"strategy": "zero2", "offload": "parameters"},
+                }
+            }
+        },
+        "models.m.parallelism: only zero3 can offload parameters, but strategy is 'zero2'",
+    ),
     "an unknown dataset": (
         {"datasets": ["startr"]},
         "datasets.startr: 'startr' has no datasets/train/startr.yaml. Did you mean 'starter'?",
