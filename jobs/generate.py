@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from jobs.experiment import Asking
 from jobs.home import written
 from jobs.prompts import Question
+from jobs.weights import Weights
 
 SECONDS_BETWEEN_MESSAGES = 0.5
 
@@ -26,10 +27,8 @@ class AskOrder:
 
     run_id: str
     benchmark: str
-    location: str
-    """A folder of this cluster's shared disk, or a name on the hub."""
-    revision: str | None
-    adapter: Path | None
+    weights: Weights
+    """On this cluster's shared disk, or the hub."""
     questions: tuple[Question, ...]
     asking: Asking
     stop: tuple[str, ...]
@@ -70,7 +69,7 @@ def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
 
     if order.out.exists():
         return order.out
-    loaded = load_model(order.location, order.revision, order.adapter)
+    loaded = load_model(order.weights)
     teller = _Teller(order, mailbox)
     answers = generate(
         loaded, order.questions, order.asking, order.stop, order.seed, progress=teller.tell

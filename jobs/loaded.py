@@ -1,7 +1,8 @@
-"""A model ready to answer, and proof that its adapter does something.
+"""A model ready to answer.
 
 Adapters are merged into the weights. In float32 that is exact enough; in bfloat16 each weight is
-rounded once more. Quantized bases are not loaded here.
+rounded once more. A base that was trained on in 4 bits is made as coarse first, so that what is
+asked is what was trained. `jobs/proof.py` proves that all of this is in effect.
 """
 
 import warnings
@@ -10,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from jobs.prompts import end_of_turn
+from jobs.weights import Weights
 
-PROBE = "def add(first, second):\n    return"
 TOKENS_AT_ONCE_CPU = 48_000
 TOKENS_AT_ONCE_GPU = 131_072
+ADAPTER = "adapter_model.safetensors"
 
 
 class EngineError(Exception):
@@ -43,39 +44,101 @@ class Loaded:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def load_model(location: str, revision: str | None = None, adapter: Path | None = None) -> Loaded:
-    """Load a base model, with or without an adapter: float32 on a CPU, bfloat16 on a GPU.
+def load_model(weights: Weights) -> Loaded:
+    """Load a model: float32 on a CPU, bfloat16 on a GPU.
 
     Only safetensors are read and no code that comes with a model is run.
 
-    Args:
-        location: a folder in Hugging Face format, or a name on the hub.
-        revision: a commit of the hub; without meaning for a folder.
-        adapter: a folder that peft wrote.
-
     Raises:
-        EngineError: the model names no end token, or the adapter changes nothing.
+        EngineError: the model names no end token, or the adapter is of another model.
         OSError: there is no such model.
     """
+    model = load_whole(weights)
+    if weights.adapter is not None:
+        model = merged(with_adapter(model, weights.adapter))
+    return ready(model, weights)
+
+
+def load_whole(weights: Weights) -> Any:
+    """The weights that an adapter would be put on, or that need none, on the device."""
     logging.disable_progress_bar()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    on_gpu = device.type == "cuda"
-    tokenizer = AutoTokenizer.from_pretrained(
-        location, revision=revision or None, trust_remote_code=False
-    )
+    location, revision = weights.source
+    device = _device()
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    options: dict[str, Any] = {}
+    if weights.quantization is not None:
+        from jobs.training.models import quantized
+
+        options["quantization_config"] = quantized(weights.quantization, dtype)
     model = AutoModelForCausalLM.from_pretrained(
         location,
-        revision=revision or None,
-        dtype=torch.bfloat16 if on_gpu else torch.float32,
+        revision=revision,
+        dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
-    ).to(device)
-    model.eval()
-    ends = _ends(model, tokenizer, location)
-    if adapter is not None:
-        model = _adapted(model, tokenizer, adapter)
-    budget = TOKENS_AT_ONCE_GPU if on_gpu else TOKENS_AT_ONCE_CPU
-    return Loaded(model=model, tokenizer=tokenizer, device=device, ends=ends, budget=budget)
+        **options,
+    )
+    if weights.quantization is not None:
+        model = model.dequantize()
+    return model.to(device).eval()
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    """The same model with an adapter beside its weights.
+
+    Raises:
+        EngineError: the folder holds none, or one of another model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    if not (folder / ADAPTER).is_file():
+        raise EngineError(f"{folder} holds no {ADAPTER}")
+    with warnings.catch_warnings():
+        # peft still reads a name that transformers renames in its next major version
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
+        try:
+            tuned = PeftModel.from_pretrained(model, str(folder))
+        except (ValueError, RuntimeError) as error:
+            raise EngineError(f"the adapter {folder} is of another model: {error}") from None
+    with safe_open(folder / ADAPTER, framework="pt") as file:
+        stored = set(file.keys())
+    wanted = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
+    if stored != wanted:
+        odd = sorted(stored ^ wanted)
+        raise EngineError(
+            f"the adapter {folder} is of another model: {len(odd)} tensors are in one of them only, "
+            f"such as {odd[0]}"
+        )
+    return tuned.eval()
+
+
+def merged(tuned: Any) -> Any:
+    """A model with its adapter added into the weights, in place."""
+    return tuned.merge_and_unload().eval()
+
+
+def ready(model: Any, weights: Weights) -> Loaded:
+    """A model with its tokenizer and its ends.
+
+    Raises:
+        EngineError: it names no end token.
+    """
+    location, revision = weights.source
+    tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
+    on_gpu = model.device.type == "cuda"
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        device=model.device,
+        ends=_ends(model, tokenizer, location),
+        budget=TOKENS_AT_ONCE_GPU if on_gpu else TOKENS_AT_ONCE_CPU,
+    )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _ends(model: Any, tokenizer: Any, location: str) -> frozenset[int]:
@@ -90,29 +153,3 @@ def _ends(model: Any, tokenizer: Any, location: str) -> frozenset[int]:
             "name one as eos_token in its tokenizer_config.json"
         )
     return frozenset(ends - {None})
-
-
-@torch.inference_mode()
-def _adapted(model: Any, tokenizer: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise EngineError(f"{adapter} holds no adapter_model.safetensors")
-    before = _probe(model, tokenizer)
-    with warnings.catch_warnings():
-        # peft still reads a name that transformers renames in its next major version
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    merged.eval()
-    if torch.equal(before, _probe(merged, tokenizer)):
-        raise EngineError(
-            f"the adapter {adapter} was loaded but changes nothing: it was not trained, or it "
-            "names layers that this base does not have"
-        )
-    return merged
-
-
-def _probe(model: Any, tokenizer: Any) -> Tensor:
-    asked = torch.tensor([tokenizer(PROBE)["input_ids"]], device=model.device)
-    logits: Tensor = model(input_ids=asked, use_cache=False).logits
-    return logits.clone()

@@ -14,6 +14,7 @@ from database.schema import Checkpoint, Run
 from jobs.declared import nearest
 from jobs.experiment import Asking
 from jobs.prompts import Question
+from jobs.weights import Weights, tuned_weights
 
 if TYPE_CHECKING:
     from jobs.engine import Loaded, Piece
@@ -36,9 +37,7 @@ class Servable:
     """Run of the same model untuned."""
     created: int
     """Seconds since 1970, UTC."""
-    location: str
-    revision: str | None
-    adapter: Path | None
+    weights: Weights
 
 
 def servable(ledger: Engine, home: Path) -> list[Servable]:
@@ -108,7 +107,7 @@ class Shelf:
                     self._held.popitem(last=False)
                 self._loading = model.id
                 try:
-                    loaded = load_model(model.location, model.revision, model.adapter)
+                    loaded = load_model(model.weights)
                 finally:
                     self._loading = None
                 self._held[model.id] = loaded
@@ -120,18 +119,19 @@ def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable |
     where = run.provenance.get("model")
     if not where or (run.kind == "tuned" and checkpoint is None):
         return None
-    weights = home / checkpoint.path if checkpoint is not None else None
-    full = checkpoint is not None and checkpoint.kind == "full"
-    if (weights and not weights.is_dir()) or (not full and _is_gone(where["location"])):
+    weights = Weights(location=where["location"], revision=where.get("revision") or None)
+    if checkpoint is not None:
+        weights = tuned_weights(
+            weights, home / checkpoint.path, checkpoint.kind, run.provenance.get("method", {})
+        )
+    if (weights.tuned and not weights.tuned.is_dir()) or _is_gone(weights.source[0]):
         return None
     return Servable(
         id=run.id,
         label=run.label,
         base=run.base_run,
         created=int(run.created_at.timestamp()),
-        location=str(weights) if full else where["location"],
-        revision=None if full else where.get("revision") or None,
-        adapter=None if full else weights,
+        weights=weights,
     )
 
 

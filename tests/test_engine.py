@@ -28,6 +28,7 @@ from jobs.engine import EngineError, generate, load_model, stream
 from jobs.experiment import Asking
 from jobs.generate import AskOrder, generate_run
 from jobs.prompts import Question
+from jobs.weights import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft
 END = 0
@@ -84,7 +85,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def llama(folder):
-    return load_model(str(folder("llama")))
+    return load_model(Weights(location=str(folder("llama"))))
 
 
 def byte_tokenizer():
@@ -120,7 +121,7 @@ def alone(model, tokenizer, question, new_tokens):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_greedy_text_is_that_of_transformers(folder, architecture):
-    loaded = load_model(str(folder(architecture)))
+    loaded = load_model(Weights(location=str(folder(architecture))))
     expected = [alone(loaded.model, loaded.tokenizer, q, 30) for q in QUESTIONS]
 
     answers = list(generate(loaded, QUESTIONS, Asking(max_new_tokens=30), (), 0))
@@ -249,7 +250,7 @@ def test_a_model_without_an_end_token_is_refused(folder):
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token": None}))
 
     with pytest.raises(EngineError, match="names no end token"):
-        load_model(str(path))
+        load_model(Weights(location=str(path)))
 
 
 def adapter_of(path, into: Path, trained: bool):
@@ -264,19 +265,19 @@ def adapter_of(path, into: Path, trained: bool):
     return model.eval()
 
 
-def test_an_adapter_that_changes_nothing_is_refused(folder, tmp_path):
-    path = folder("falcon")
-    adapter_of(path, tmp_path, trained=False)
+def test_an_adapter_of_another_model_is_refused(folder, tmp_path):
+    deeper = folder("llama", num_hidden_layers=3)
+    adapter_of(deeper, tmp_path, trained=True)
 
-    with pytest.raises(EngineError, match="loaded but changes nothing"):
-        load_model(str(path), None, tmp_path)
+    with pytest.raises(EngineError, match="14 tensors are in one of them only"):
+        load_model(Weights(location=str(folder("llama")), tuned=tmp_path))
 
 
 @pytest.mark.parametrize("architecture", ["falcon", "llama", "mistral"])
 def test_an_adapter_answers_as_peft_does(folder, tmp_path, architecture):
     path = folder(architecture)
     tuned = adapter_of(path, tmp_path, trained=True)
-    loaded = load_model(str(path), None, tmp_path)
+    loaded = load_model(Weights(location=str(path), tuned=tmp_path))
 
     (answer,) = generate(loaded, QUESTIONS[:1], Asking(max_new_tokens=12), (), 0)
 
@@ -292,9 +293,7 @@ def order(folder, tmp_path):
     return AskOrder(
         run_id="0123456789ab",
         benchmark="tiny",
-        location=str(folder("llama")),
-        revision=None,
-        adapter=None,
+        weights=Weights(location=str(folder("llama"))),
         questions=QUESTIONS,
         asking=SAMPLED,
         stop=("\n",),
@@ -323,5 +322,8 @@ def test_a_run_that_is_answered_is_not_asked_again(order):
     order.out.parent.mkdir()
     order.out.write_text("")
 
-    assert generate_run(dataclasses.replace(order, location="nowhere"), Messages()) == order.out
+    assert (
+        generate_run(dataclasses.replace(order, weights=Weights(location="nowhere")), Messages())
+        == order.out
+    )
     assert order.out.read_text() == ""

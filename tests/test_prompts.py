@@ -20,6 +20,7 @@ from jobs.prompts import (
     tokenizer_for,
 )
 from jobs.tokens import asked_tokens, tokenise
+from jobs.weights import Weights
 
 TEMPLATES = {"ChatML": CHATML, "Zephyr": ZEPHYR, "Llama 2": LLAMA_2}
 
@@ -218,7 +219,7 @@ def test_a_closing_that_is_ordinary_text_is_a_stop_string():
 
 
 def test_an_answer_ends_before_the_stop_string_of_its_question():
-    loaded = load_model(str(STARTER / "falcon"))
+    loaded = load_model(Weights(location=str(STARTER / "falcon")))
     asking = Asking(max_new_tokens=12)
     put = Question("1", alpaca("Write `total(xs)`.") + "def total(xs):", whole=False)
     (free,) = generate(loaded, [put], asking, (), seed=0)

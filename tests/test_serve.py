@@ -26,6 +26,7 @@ from jobs.engine import EngineError, Piece, generate, load_model
 from jobs.experiment import Asking
 from jobs.prompts import Question, alpaca
 from jobs.shelf import Shelf
+from jobs.weights import Weights
 
 BASE = "aaaaaaaaaaaa"
 TUNED = "bbbbbbbbbbbb"
@@ -381,7 +382,9 @@ def test_a_served_model_says_what_the_engine_says(tmp_path, ledger, tiny):
     body = {"model": BASE, "prompt": "def", "max_tokens": 20, "temperature": 0.7, "seed": 9}
     asking = Asking(temperature=0.7, max_new_tokens=20)
     question = Question("asked", "def", whole=True)
-    (expected,) = generate(load_model(str(tiny)), [question], asking, ("a",), seed=9)
+    (expected,) = generate(
+        load_model(Weights(location=str(tiny))), [question], asking, ("a",), seed=9
+    )
 
     with served(tmp_path, ledger, Shelf()) as address:
         ask = {"url": f"{address}/v1/completions", "trust_env": False, "timeout": PATIENCE}
@@ -415,7 +418,5 @@ def model(name, folder):
         label=name,
         base=None,
         created=0,
-        location=str(folder),
-        revision=None,
-        adapter=None,
+        weights=Weights(location=str(folder)),
     )
