@@ -28,7 +28,8 @@ class Declared(BaseModel):
         try:
             return cls.model_validate(value), []
         except ValidationError as error:
-            return None, [_line(cls, part) for part in error.errors()]
+            lines = (_line(cls, part) for part in error.errors())
+            return None, [line for several in lines for line in several.splitlines()]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _below(annotation: Any, key: Any) -> Any:
     if key in fields:
         return fields[key].annotation
     held = [argument for argument in get_args(annotation) if argument is not Ellipsis]
-    return held[-1] if held and not _tags(annotation) else declared
+    return held[-1] if held and not declared and not _tags(annotation) else declared
 
 
 def _tags(annotation: Any) -> dict[str, type[BaseModel]]:

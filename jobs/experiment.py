@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
 from jobs.methods import AnyMethod, Parallelism
 from jobs.recipes import ROOT, BenchmarkRecipe, sha256_of
+from jobs.sweeps import Expansion, Sweep, expand
 
 RECIPE_VERSION = 2
 """Raised by hand when the same spec would lead to other weights."""
@@ -88,6 +90,7 @@ class Cell(Declared):
     model: str | None = None
     dataset: str | None = None
     method: str | None = None
+    """A method, a sweep with all its points, or one point by its whole name."""
 
 
 class ExperimentFile(Declared):
@@ -98,6 +101,8 @@ class ExperimentFile(Declared):
     datasets: tuple[str, ...] = ()
     """Names of datasets/train/NAME.yaml."""
     methods: dict[str, AnyMethod] = Field(default_factory=dict)
+    sweeps: dict[str, Sweep] = Field(default_factory=dict)
+    """More methods: a name, and what is tried of one of `methods`."""
     benchmarks: dict[str, Asking] = Field(min_length=1)
     """Names of datasets/bench/NAME.yaml, and how each is asked."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -107,30 +112,48 @@ class ExperimentFile(Declared):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        wrong = [
+        wrong = list(self.expansion.mistakes)
+        wrong += [
             f"exclude: no {kind} {name!r}.{nearest(name, known)}"
             for cell in self.exclude
             for kind, name, known in (
                 ("model", cell.model, self.models),
                 ("dataset", cell.dataset, self.datasets),
-                ("method", cell.method, self.methods),
+                ("method", cell.method, {**self.tunings, **self.sweeps}),
             )
-            if name is not None and name not in known
+            if name is not None and name not in known and not self.expansion.mistakes
         ]
         if bool(self.datasets) != bool(self.methods):
             wrong.append("datasets and methods come together: name both, or neither")
         if not self.baseline and not self.methods:
             wrong.append("nothing to run: no methods, and baseline is false")
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise ValueError("\n".join(wrong))
         return self
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """What `sweeps` stands for."""
+        return expand(self.sweeps, self.methods)
+
+    @property
+    def tunings(self) -> dict[str, AnyMethod]:
+        """Every method that is trained, by name: those that no sweep names, then the sweeps'."""
+        swept = {sweep.method for sweep in self.sweeps.values()}
+        alone = {name: method for name, method in self.methods.items() if name not in swept}
+        return alone | {name: point.method for name, point in self.expansion.points.items()}
+
+    def sweep_of(self, method: str) -> str | None:
+        """The sweep that asks for a method; None where it is written out."""
+        point = self.expansion.points.get(method)
+        return point.sweep if point else None
 
     def wants(self, model: str, dataset: str, method: str) -> bool:
         """Whether a cell of the grid is not excluded."""
         return not any(
             cell.model in (None, model)
             and cell.dataset in (None, dataset)
-            and cell.method in (None, method)
+            and cell.method in (None, method, self.sweep_of(method))
             for cell in self.exclude
         )
 
@@ -213,6 +236,8 @@ class Training:
     dataset: Dataset
     method_name: str
     method: AnyMethod
+    sweep: str | None = None
+    """The sweep that asks for this method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,14 +287,16 @@ class Experiment:
 
     def _tuned(self, bases: dict[str, Run]) -> Iterator[Run]:
         file = self.file
-        for name, dataset, method, seed in product(
-            file.models, file.datasets, file.methods, file.seeds
-        ):
+        tunings = file.tunings
+        for name, dataset, method, seed in product(file.models, file.datasets, tunings, file.seeds):
             if not file.wants(name, dataset, method):
                 continue
             base = bases[name]
             training = Training(
-                dataset=self.datasets[dataset], method_name=method, method=file.methods[method]
+                dataset=self.datasets[dataset],
+                method_name=method,
+                method=tunings[method],
+                sweep=file.sweep_of(method),
             )
             spec = base.spec | _training_spec(training, base.model, seed)
             yield Run(
