@@ -5,18 +5,22 @@ Accelerate prepares all of them, and leaves out what it thinks it cannot have wi
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
-
-from cluster.gang import HopelessError
-from jobs.training import adapters
+from jobs.training import models, optimizers
+from jobs.training.order import TrainingError
 from jobs.training.settings import Settings, Spread
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class EngineError(HopelessError):
+    from jobs.training.packing import MicroBatch
+
+
+class StrategyError(TrainingError):
     """Accelerate prepared something else than what was asked for."""
 
 
@@ -24,20 +28,12 @@ class Engine(Protocol):
     """A prepared model with its optimizer."""
 
     @property
-    def model(self) -> Any:
-        """What is called with tokens."""
+    def module(self) -> Any:
+        """What is called in a step: the trainee, or what was wrapped around it."""
 
     @property
     def device(self) -> Any:
         """Where the tokens must be."""
-
-    @property
-    def masters(self) -> list[Tensor]:
-        """The float32 tensors that this worker's optimizer holds state for."""
-
-    @property
-    def optimizer(self) -> Any:
-        """torch's own optimizer, whatever is wrapped around it."""
 
     @property
     def sharded(self) -> bool:
@@ -52,30 +48,70 @@ class Engine(Protocol):
         """Of ZeRO; None where there is none."""
 
     def rate(self, learning_rate: float) -> None:
-        """Set the learning rate; before the last `backward` of a step."""
+        """Set the learning rate of the next `step`; that of B matrices is `lora_plus` times it."""
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add gradients. `loss` is this worker's part of the mean over the whole batch."""
+    def loss(self, batch: "MicroBatch") -> "Tensor":
+        """Sum of the cross-entropy over the batch's response tokens; 0 where it does not count."""
 
     def pause(self, *, last: bool) -> Any:
         """A context for forward and backward: workers exchange gradients in the last one only."""
 
+    def backward(self, loss: "Tensor", *, last: bool) -> None:
+        """Add gradients. `loss` is this worker's part of the mean over the whole batch.
+
+        The number of micro batches may differ from step to step, but not between workers.
+        """
+
     def step(self) -> float:
-        """Clip, update, clear; the norm of the gradient before it was clipped."""
+        """Clip, update, clear; the norm of the whole gradient before it was clipped.
 
-    def weights(self) -> dict[str, Tensor]:
-        """The adapter, whole, in float32. Every worker must ask at once."""
+        Where that is not finite, the weights may be spoilt.
+        """
+
+    def weights(self) -> "dict[str, Tensor]":
+        """What is trained, whole, in float32 on the host, named as in a file, on rank 0.
+
+        Every worker must ask at once; the others get nothing.
+        """
+
+    def state(self) -> "dict[str, Tensor]":
+        """The part of the optimizer that this worker holds, on the host."""
+
+    def load(self, state: "Mapping[str, Tensor]") -> None:
+        """Take back what `state` returned; the weights were restored before `prepare`.
+
+        Raises:
+            StrategyError: it is of another training, or of another worker.
+        """
 
 
-def prepare(model: Any, method: LoRA, parallelism: Parallelism, spread: Spread) -> Engine:
-    """The engine that was asked for, around a model with adapters.
+def loading(settings: Settings, spread: Spread) -> Any:
+    """A context in which `models.load_base` and `models.tuned` make a model for an engine.
+
+    With ZeRO-3 no worker has to have room for the whole model then.
+    """
+    if spread.stage != 3:
+        return nullcontext()
+    from jobs.training import zero
+
+    return zero.loading(settings, spread)
+
+
+def prepare(trainee: Any, settings: Settings, spread: Spread) -> Engine:
+    """The engine that was asked for, around a `Trainee`.
+
+    Ranks are those of torch's process group where there is one, else of RANK, LOCAL_RANK and
+    WORLD_SIZE in the environment.
 
     Raises:
-        EngineError: Accelerate prepared another one.
+        StrategyError: Accelerate prepared another one.
     """
-    if parallelism.strategy.startswith("zero"):
-        return _prepare_zero(model, method, int(parallelism.strategy[-1]), spread)
-    return _prepare_copies(model, method, parallelism, spread)
+    if spread.stage is not None:
+        from jobs.training import zero
+
+        engine: Engine = zero.prepare(trainee, settings, spread)
+        return engine
+    return _prepare_copies(trainee, settings, spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +119,10 @@ class Copies:
     """One model, or equal copies of it."""
 
     accelerator: Any
-    model: Any
-    adapted: Any
+    module: Any
+    trainee: Any
     optimizer: Any
-    clip: float
+    settings: Settings
     ranks: int
     sharded: bool = False
     stage: int | None = None
@@ -94,177 +130,115 @@ class Copies:
     @property
     def name(self) -> str:
         """Class of what is called."""
-        return type(self.model).__name__
+        return type(self.module).__name__
 
     @property
     def device(self) -> Any:
         """Where the tokens must be."""
         return self.accelerator.device
 
-    @property
-    def masters(self) -> list[Tensor]:
-        """The adapter, or this worker's part of it."""
-        return _trainable(self.adapted)
-
     def rate(self, learning_rate: float) -> None:
         """See `Engine`."""
-        _set_rate(self.optimizer, learning_rate)
+        optimizers.set_rate(self.optimizer, learning_rate)
+
+    def loss(self, batch: "MicroBatch") -> "Tensor":
+        """See `Engine`."""
+        return loss_of(self.module, batch, self.settings, self.device)
 
     def pause(self, *, last: bool) -> Any:
         """See `Engine`."""
-        return nullcontext() if last else self.accelerator.no_sync(self.model)
+        return nullcontext() if last else self.accelerator.no_sync(self.module)
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:
+    def backward(self, loss: "Tensor", *, last: bool) -> None:
         """See `Engine`."""
         # DDP takes the mean over workers, and ours are parts of one mean already.
         self.accelerator.backward(loss * self.ranks)
 
     def step(self) -> float:
         """See `Engine`."""
-        norm = self.accelerator.clip_grad_norm_(self.masters, self.clip)
+        trained = [one for _, one in models.trained(self.trainee.model)]
+        norm = self.accelerator.clip_grad_norm_(trained, self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return float(norm)
 
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> "dict[str, Tensor]":
         """See `Engine`."""
-        return lora.weights_of(self.adapted)
+        if not self.accelerator.is_main_process:
+            return {}
+        found = {name: on_host(one) for name, one in models.trained(self.trainee.model)}
+        return models.file_names(self.trainee.model, found)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zero:
-    """DeepSpeed's ZeRO: optimizer (1), gradients (2) and weights (3) spread over the workers."""
-
-    accelerator: Any
-    model: Any
-    adapted: Any
-    spread: Spread
-    stage: int
-    sharded: bool = True
-
-    @property
-    def name(self) -> str:
-        """Class of what is called."""
-        return type(self.model).__name__
-
-    @property
-    def device(self) -> Any:
-        """Where the tokens must be."""
-        return self.model.device
-
-    @property
-    def optimizer(self) -> Any:
-        """AdamW over this worker's part."""
-        return self.model.optimizer.optimizer
-
-    @property
-    def masters(self) -> list[Tensor]:
-        """The adapter, or this worker's part of it."""
-        zero = self.model.optimizer
-        name = (
-            "fp32_partitioned_groups_flat" if self.stage == 3 else "single_partition_of_fp32_groups"
-        )
-        return list(getattr(zero, name))
-
-    def rate(self, learning_rate: float) -> None:
+    def state(self) -> "dict[str, Tensor]":
         """See `Engine`."""
-        _set_rate(self.optimizer, learning_rate)
+        return optimizers.state_of(self.optimizer, self._masters())
 
-    def pause(self, *, last: bool) -> Any:
+    def load(self, state: "Mapping[str, Tensor]") -> None:
         """See `Engine`."""
-        return nullcontext()
+        try:
+            optimizers.load_state(self.optimizer, self._masters(), state)
+        except ValueError as error:
+            raise StrategyError(str(error)) from error
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """See `Engine`."""
-        # Accelerate makes DeepSpeed step in the backward that synchronises; DeepSpeed takes the
-        # mean over workers and micro batches.
-        self.accelerator.sync_gradients = last
-        self.accelerator.backward(loss * self.spread.ranks * self.spread.micro_batches)
-
-    def step(self) -> float:
-        """See `Engine`."""
-        return float(self.model.get_global_grad_norm())
-
-    def weights(self) -> dict[str, Tensor]:
-        """See `Engine`."""
-        if self.stage < 3:
-            return lora.weights_of(self.adapted)
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters(_trainable(self.adapted)):
-            return lora.weights_of(self.adapted)
+    def _masters(self) -> "dict[str, Tensor]":
+        return dict(models.trained(self.trainee.model))
 
 
-def _prepare_copies(model: Any, method: LoRA, parallelism: Parallelism, spread: Spread) -> Copies:
+def loss_of(module: Any, batch: "MicroBatch", settings: Settings, device: Any) -> "Tensor":
+    """Call a module with a micro batch.
+
+    Where every weight is trained they are float32, and bfloat16 arithmetic is autocast's.
+    """
     import torch
-    from accelerate import Accelerator
 
-    if parallelism.strategy == "single":
+    cast = settings.adapter is None and settings.precision == "bf16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cast):
+        loss: Tensor = module(
+            batch.tokens, batch.targets, batch.positions, batch.starts, batch.longest
+        )
+    return loss if batch.counts else loss * 0
+
+
+def on_host(tensor: "Tensor") -> "Tensor":
+    """A float32 copy in the host's memory."""
+    import torch
+
+    return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+def expect(agrees: bool, spread: Spread, name: str, accelerator: Any) -> None:
+    """Stop where Accelerate did not do what it was told."""
+    if not agrees:
+        raise StrategyError(
+            f"asked for {spread.strategy} on {spread.ranks} workers, but Accelerate prepared "
+            f"{name} for {accelerator.num_processes}"
+        )
+
+
+def _prepare_copies(trainee: Any, settings: Settings, spread: Spread) -> Copies:
+    import torch
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    if spread.strategy == "single":
         _forget_rank()
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    optimizer = _optimizer(model)
-    prepared = accelerator.prepare_model(model)
+    copies = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[copies])
+    trainee.to(accelerator.device)
+    optimizer = optimizers.adamw(trainee.model, settings)
     engine = Copies(
         accelerator=accelerator,
-        model=prepared,
-        adapted=model,
+        module=accelerator.prepare_model(trainee),
+        trainee=trainee,
         optimizer=optimizer,
-        clip=method.clip,
+        settings=settings,
         ranks=spread.ranks,
     )
-    if parallelism.strategy == "single":
-        _expect(engine.model is model and accelerator.num_processes == 1, "single", engine)
+    if spread.strategy == "single":
+        right = engine.module is trainee and spread.ranks == 1
     else:
-        parallel = isinstance(prepared, torch.nn.parallel.DistributedDataParallel)
-        _expect(parallel and accelerator.num_processes == spread.ranks, "ddp", engine)
+        right = isinstance(engine.module, torch.nn.parallel.DistributedDataParallel)
+    expect(right and accelerator.num_processes == spread.ranks, spread, engine.name, accelerator)
     return engine
-
-
-def _prepare_zero(model: Any, method: LoRA, stage: int, spread: Spread) -> Zero:
-    import torch
-    from accelerate import Accelerator
-
-    from jobs.training.zero import plugin, prepare_cpu
-
-    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-    if not torch.cuda.is_available():
-        prepare_cpu()
-    accelerator = Accelerator(
-        deepspeed_plugin=plugin(stage, method, spread),
-        gradient_accumulation_steps=spread.micro_batches,
-    )
-    prepared, _ = accelerator.prepare(model, _optimizer(model))
-    engine = Zero(
-        accelerator=accelerator, model=prepared, adapted=model, spread=spread, stage=stage
-    )
-    asked = f"zero{stage}"
-    _expect(engine.name == "DeepSpeedEngine", asked, engine)
-    _expect(prepared.zero_optimization_stage() == stage, asked, engine)
-    _expect(prepared.dp_world_size == spread.ranks == accelerator.num_processes, asked, engine)
-    return engine
-
-
-def _expect(agrees: bool, asked: str, engine: Copies | Zero) -> None:
-    if not agrees:
-        raise EngineError(
-            f"asked for {asked}, but Accelerate prepared {engine.name} "
-            f"for {engine.accelerator.num_processes} workers"
-        )
-
-
-def _optimizer(model: Any) -> Any:
-    from torch.optim import AdamW
-
-    return AdamW(_trainable(model), lr=0.0, weight_decay=0.0, fused=True)
-
-
-def _trainable(model: Any) -> list[Tensor]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _set_rate(optimizer: Any, learning_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
 
 
 def _forget_rank() -> None:
