@@ -1,21 +1,21 @@
-"""Workers that train together: all of them run, or all of them start again from a checkpoint."""
+"""Workers that train together: all of them run, or all of them start again."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 RESTARTS = 3
-"""Deaths of workers that one call survives."""
+"""Deaths of workers that one call survives without any progress between them."""
+MEETINGS = 3
+"""Times in a row that workers may fail to meet: a node that dies just then ends the whole attempt,
+and Ray does not try again by itself."""
 COLLECTIVE_TIMEOUT_SECONDS = 600
 """How long a worker waits for the others, loading of their models included."""
-SNAPSHOT = "checkpoint_manager_snapshot.json"
 TRAIN_SETTINGS = {
-    # A reported checkpoint counts once the controller has polled it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
@@ -27,12 +27,14 @@ Config = TypeVar("Config")
 
 
 class GangError(Exception):
-    """A gang did not finish. Calling again with the same name goes on from its last checkpoint."""
+    """A gang did not finish. Calling again starts it again."""
 
-    def __init__(self, name: str, reason: str, details: str = "") -> None:
-        super().__init__(name, reason, details)
+    def __init__(self, name: str, reason: str, details: str = "", met: bool = True) -> None:
+        super().__init__(name, reason, details, met)
         self.details = details
         """The whole of what Ray says, tracebacks of workers included."""
+        self.met = met
+        """False: workers did not find together, or Ray itself failed."""
 
     def __str__(self) -> str:
         return f"{self.args[0]}: {self.args[1]}"
@@ -51,45 +53,72 @@ class Gang:
     """One GPU each; else one core each."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit(Generic[Config]):
+    """One gang as Ray Train runs it."""
+
+    worker: Callable[[Config], None]
+    config: Config
+    gang: Gang
+    storage: Path
+    name: str
+
+
 def run_gang(
-    worker: Callable[[Config], None], config: Config, gang: Gang, *, storage: Path, name: str
+    worker: Callable[[Config], None],
+    config: Config,
+    gang: Gang,
+    *,
+    storage: Path,
+    name: str,
+    progress: Callable[[], int] = int,
 ) -> None:
     """Run `worker(config)` on every member of a gang, and wait.
 
-    Workers call `ray.train.report`. When one dies, all start again and find the last checkpoint
-    with `ray.train.get_checkpoint()`; so does a later call with the same `storage` and `name`.
+    When one dies, all start again, and go on from what they left on a disk. Between starts they may
+    have to wait until there is room for them, on other nodes perhaps.
 
     Args:
         worker: importable on every node; its ranks meet in a torch process group.
         config: picklable.
         gang: how many, and on what.
-        storage: a folder that all nodes see.
-        name: of the folder below it.
+        storage: a folder that all nodes see, for Ray's own notes; emptied first.
+        name: of the gang, for messages and the dashboard.
+        progress: how far they are, rising; deaths before it rose are forgotten.
 
     Raises:
         HopelessError: the one a worker raised.
-        GangError: workers died more than `RESTARTS` times, or could not meet.
+        GangError: without progress, workers died more than `RESTARTS` times, or failed to meet
+            `MEETINGS` times.
     """
     import ray
 
     # fit() wants a main thread, and the driver calls this from several threads.
     task = ray.remote(num_cpus=0)(_fit)
-    failure = ray.get(task.remote(worker, config, gang, storage, name))
-    if failure is not None:
-        raise failure
+    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name)
+    reached, unmet = progress(), 0
+    while True:
+        shutil.rmtree(storage / name, ignore_errors=True)  # a kill tears what Ray notes there
+        failure = ray.get(task.remote(fit))
+        if failure is None:
+            return
+        if not isinstance(failure, GangError):
+            raise failure
+        before, reached = reached, progress()
+        unmet = 0 if reached > before else unmet + 1
+        if reached <= before and (failure.met or unmet >= MEETINGS):
+            raise failure
 
 
-def _fit(
-    worker: Callable[[Config], None], config: Config, gang: Gang, storage: Path, name: str
-) -> Exception | None:
+def _fit(fit: _Fit[Config]) -> Exception | None:
     os.environ.update(TRAIN_SETTINGS)
-    _discard_torn_snapshot(storage / name)
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+    gang = fit.gang
     trainer = TorchTrainer(
-        partial(_work, worker, config),
+        partial(_work, fit.worker, fit.config),
         torch_config=TorchConfig(
             backend="nccl" if gang.gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_SECONDS
         ),
@@ -99,33 +128,18 @@ def _fit(
             resources_per_worker={"CPU": 1, "GPU": 1} if gang.gpus else {"CPU": 1},
         ),
         run_config=RunConfig(
-            name=name,
-            storage_path=str(storage),
+            name=fit.name,
+            storage_path=str(fit.storage),
             failure_config=FailureConfig(max_failures=RESTARTS),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
-        return GangError(name, _reason(error), str(error))
+        met = not isinstance(error, ControllerError)
+        return GangError(fit.name, _reason(error), str(error), met)
     failure: Exception | None = result.return_value
     return failure
-
-
-def _discard_torn_snapshot(folder: Path) -> None:
-    """Begin anew where a kill tore Ray's list of checkpoints: it rewrites that file in place, and
-    refuses to start when it is half written or names a folder that is gone."""
-    snapshot = folder / SNAPSHOT
-    if not snapshot.exists():
-        return
-    try:
-        named = json.loads(snapshot.read_text())["checkpoint_results"]
-        whole = all((folder / entry["checkpoint_dir_name"]).is_dir() for entry in named)
-    except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        shutil.rmtree(folder)
 
 
 def _work(worker: Callable[[Config], None], config: Config) -> HopelessError | None:

@@ -1,14 +1,20 @@
 """One training, complete: what the driver writes down and a worker carries out."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.gang import HopelessError
-from jobs.training.settings import Settings, Spread
+from jobs.training.settings import Adapter, Settings, Spread
 
 if TYPE_CHECKING:
     from jobs.prompts import PromptForm, TooLong
+
+
+ORDER = "order.json"
+UNSHAPING = frozenset({"checkpoint_every", "checkpoint_minutes"})
+"""Settings that change no weight."""
 
 
 class TrainingError(HopelessError):
@@ -45,3 +51,52 @@ class TrainOrder:
     def attempts(self) -> Path:
         """Checkpoints to go on from, while it is not."""
         return self.folder / "attempts"
+
+    def identity(self, rows: int) -> dict[str, Any]:
+        """What the outcome follows from, JSON types only: not how it is spread, nor where it lies.
+
+        Args:
+            rows: found in the dataset, windows counted.
+        """
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in UNSHAPING}
+        named = {"run_id": self.run_id, "revision": self.revision, "seed": self.seed, "rows": rows}
+        put = {"form": self.form, "too_long": self.too_long, "settings": settings}
+        found: dict[str, Any] = json.loads(json.dumps(named | put))
+        return found
+
+
+def to_json(order: TrainOrder) -> str:
+    """An order as `python -m jobs.training` reads it; paths are absolute."""
+    fields = asdict(order) | {
+        "rows": str(order.rows.absolute()),
+        "folder": str(order.folder.absolute()),
+    }
+    return json.dumps(fields, indent=2) + "\n"
+
+
+def from_json(text: str) -> TrainOrder:
+    """What `to_json` wrote, or a person changed.
+
+    Raises:
+        TrainingError: that is no order, or a field is missing or unknown.
+    """
+    try:
+        fields = json.loads(text)
+        settings = fields["settings"]
+        if adapter := settings["adapter"]:
+            if isinstance(adapter["targets"], list):
+                adapter["targets"] = tuple(adapter["targets"])
+            settings["adapter"] = Adapter(**adapter)
+        return TrainOrder(
+            **fields
+            | {
+                "rows": Path(fields["rows"]),
+                "folder": Path(fields["folder"]),
+                "settings": Settings(**settings),
+                "spread": Spread(**fields["spread"]),
+            }
+        )
+    except KeyError as error:
+        raise TrainingError(f"this is no order of a training: {error} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"this is no order of a training: {error}") from None

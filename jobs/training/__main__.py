@@ -1,0 +1,79 @@
+"""`python -m jobs.training ORDER.json`: repeat one training without Ray, alone or under torchrun.
+
+    python -m jobs.training runs/.../order.json
+    torchrun --nproc-per-node 2 -m jobs.training runs/.../order.json
+
+Prints one line a step. What is done is not done again; what was begun goes on.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.training.order import TrainingError, TrainOrder, from_json
+from jobs.training.steps import Progress
+
+
+class Printer:
+    """Tells of steps on the standard output."""
+
+    def put(self, *messages: Progress) -> None:
+        """One line each."""
+        for message in messages:
+            step = message.step
+            aside = "" if step.held_out_loss is None else f"  held out {step.held_out_loss:.4f}"
+            print(
+                f"step {step.step}/{message.of}  loss {step.loss:.4f}{aside}  "
+                f"rate {step.learning_rate:.3g}  norm {step.gradient_norm:.3g}  "
+                f"{step.tokens / step.seconds:.0f} tokens/s",
+                flush=True,
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out an order.
+
+    Returns:
+        0 when it is done, 2 when the order or what it names has to be put right.
+    """
+    parser = argparse.ArgumentParser(prog="python -m jobs.training", description=__doc__)
+    parser.add_argument("order", type=Path, help="order.json, as `python -m jobs run` leaves it")
+    parser.add_argument("--folder", type=Path, help="where the weights go, instead of the order's")
+    given = parser.parse_args(arguments)
+    try:
+        order = _read(given.order)
+        if given.folder:
+            order = replace(order, folder=given.folder.absolute())
+        _carry_out(order)
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"done: {order.checkpoint}")
+    return 0
+
+
+def _read(path: Path) -> TrainOrder:
+    try:
+        return from_json(path.read_text())
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _carry_out(order: TrainOrder) -> None:
+    from torch import distributed
+
+    from jobs.training.worker import train_worker
+
+    try:
+        train_worker(order, Printer())
+        shutil.rmtree(order.attempts, ignore_errors=True)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
