@@ -66,6 +66,8 @@ class RunFacts:
     finished_at: datetime | None
     last_step: int | None
     """Optimizer steps recorded so far; None: none."""
+    of: int | None
+    """Optimizer steps it takes if nothing stops it early; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,10 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFacts:
-    """One optimizer step; `loss` in nats per token, None where it was not finite."""
+    """One optimizer step, the columns of `database.schema.Step`.
+
+    Losses are in nats per token; None where they were not finite, or nothing was measured.
+    """
 
     step: int
     loss: float | None
@@ -109,6 +114,74 @@ class StepFacts:
     gradient_norm: float | None
     tokens: int
     seconds: float
+    padding: float | None
+    memory: int | None
+    flops_share: float | None
+    joules: float | None
+    held_out_loss: float | None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Over all workers; None where the step took no time that a clock can tell."""
+        return self.tokens / self.seconds if self.seconds > 0 else None
+
+    @property
+    def memory_gib(self) -> float | None:
+        """Of the worker that used most so far."""
+        return None if self.memory is None else self.memory / 2**30
+
+    @property
+    def watts(self) -> float | None:
+        """Of all GPUs, over this step."""
+        if self.joules is None or self.seconds <= 0:
+            return None
+        return self.joules / self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """A training, and where it stands."""
+
+    run: str
+    label: str
+    state: str
+    """Of its run."""
+    of: int | None
+    """Optimizer steps it takes if nothing stops it early; None: not known."""
+    last_step: int
+    """0: it was started, and no step is done."""
+    at: datetime
+    """When a step was last heard of; before the first one, when the run was recorded."""
+    loss: float | None
+    """Of the last step."""
+    tokens_per_second: float | None
+    """Over the last steps, all workers together."""
+    step_seconds: float | None
+    """Median of the last steps."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its last step, going by the last steps; None where that cannot be told."""
+        if self.of is None or self.step_seconds is None:
+            return None
+        return max(0, self.of - self.last_step) * self.step_seconds
+
+    def stalled(self, now: datetime) -> bool:
+        """Whether it trains, but for 60 s and ten times a step's time no step was heard of."""
+        silent = (now - self.at).total_seconds()
+        patience = max(60.0, 10 * (self.step_seconds or 0.0))
+        return self.state == "training" and self.last_step > 0 and silent > patience
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the steps of a training have cost together."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    joules: float | None
+    """Of all GPUs; None where nothing measures it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +269,10 @@ class Pulse:
     """Changes whenever a page would show something new; costs next to nothing to read."""
 
     changed_at: datetime | None
+    """Steps of trainings are not counted."""
     events: int
     scores: int
-    steps: int
+    stepped_at: datetime | None
+    """When a step of any training was last heard of."""
     datasets: int
     states: tuple[tuple[str, int], ...]

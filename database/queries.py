@@ -13,7 +13,6 @@ from database.facts import (
     Pulse,
     RunFacts,
     RunPage,
-    StepFacts,
 )
 from database.rows import columns_of, rows_of
 from database.schema import (
@@ -26,11 +25,12 @@ from database.schema import (
     Problem,
     Run,
     Score,
-    Step,
+    Training,
     Verdict,
 )
 from database.standings import contract_of, k_of, problem_results, scores, standings
 from database.training_data import datasets, exposures, report, touches
+from database.trainings import last_heard, spent, steps, trainings
 
 __all__ = [
     "ACTIVE",
@@ -42,6 +42,7 @@ __all__ = [
     "events",
     "experiments",
     "exposures",
+    "last_heard",
     "outcomes",
     "problem_results",
     "pulse",
@@ -51,9 +52,11 @@ __all__ = [
     "run_page",
     "runs",
     "scores",
+    "spent",
     "standings",
     "steps",
     "touches",
+    "trainings",
 ]
 
 ACTIVE = ("waiting", "preparing", "training", "generating", "judging")
@@ -99,13 +102,6 @@ def run_page(engine: Engine, run_id: str) -> RunPage | None:
         checkpoint=CheckpointFacts(**weights[0]._mapping) if weights else None,
         standings=standings(engine, run=run_id),
     )
-
-
-def steps(engine: Engine, run_id: str) -> list[StepFacts]:
-    """Return a run's optimizer steps, the first one first."""
-    columns = columns_of(Step, StepFacts)
-    wanted = select(*columns).where(Step.run == run_id).order_by(Step.step)
-    return [StepFacts(**row._mapping) for row in rows_of(engine, wanted)]
 
 
 def completions(
@@ -196,7 +192,7 @@ def pulse(engine: Engine) -> Pulse:
         select(func.max(Dataset.recorded_at)).scalar_subquery().label("dataset_at"),
         select(func.count()).select_from(Event).scalar_subquery().label("events"),
         select(func.count()).select_from(Score).scalar_subquery().label("scores"),
-        select(func.count()).select_from(Step).scalar_subquery().label("steps"),
+        select(func.max(Training.at)).scalar_subquery().label("stepped_at"),
         select(func.count()).select_from(Dataset).scalar_subquery().label("datasets"),
     )
     by_state = select(Run.state, func.count()).group_by(Run.state)
@@ -206,7 +202,7 @@ def pulse(engine: Engine) -> Pulse:
         changed_at=max((at for at in moments if at is not None), default=None),
         events=total.events,
         scores=total.scores,
-        steps=total.steps,
+        stepped_at=total.stepped_at,
         datasets=total.datasets,
         states=tuple(sorted((row[0], row[1]) for row in rows_of(engine, by_state))),
     )
@@ -214,8 +210,7 @@ def pulse(engine: Engine) -> Pulse:
 
 def _run_facts() -> Select[Any]:
     columns = columns_of(Run, RunFacts)
-    last = select(func.max(Step.step)).where(Step.run == Run.id).scalar_subquery()
-    return select(*columns, last.label("last_step"))
+    return select(*columns, Training.last_step, Training.of).outerjoin(Training)
 
 
 def _answer_columns() -> Select[Any]:

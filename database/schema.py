@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     Float,
@@ -85,7 +86,8 @@ class Run(Row):
     base_run: Mapped[str | None] = mapped_column(String(12), default=None)
     """The run that asks the same base model untuned; null for a base itself."""
     state: Mapped[str] = mapped_column(String(20), default="waiting")
-    """waiting, preparing, training, generating, judging, done or failed."""
+    """waiting, preparing, training, generating, judging, done, failed, or stopped: a sweep gave it
+    up early."""
     spec: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     """Everything that shapes the weights: what the id hashes."""
     provenance: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
@@ -143,7 +145,9 @@ class Checkpoint(Row):
     """`adapter` or `full`."""
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
+    """Of the weights' file; of several, what `sha256sum *.safetensors | sha256sum` says."""
     steps: Mapped[int] = mapped_column(Integer)
+    """After how many these weights were taken."""
     facts: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     """What the trainer measured: engine, ZeRO stage, ranks, tokens, seconds."""
 
@@ -243,8 +247,22 @@ class Score(Row):
     recorded_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
+class Training(Row):
+    """How far the training of a run is: all that a page needs to show progress after a reload."""
+
+    __tablename__ = "trainings"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    of: Mapped[int | None] = mapped_column(Integer)
+    """Optimizer steps it takes if nothing stops it early; null: an older version recorded it."""
+    last_step: Mapped[int] = mapped_column(Integer)
+    """Less than before where it went on from a checkpoint."""
+    at: Mapped[datetime] = mapped_column(default_factory=now)
+    """When a step was last heard of."""
+
+
 class Step(Row):
-    """One optimizer step of one training."""
+    """One optimizer step of one training; the numbers of `jobs.training.steps.Step`."""
 
     __tablename__ = "steps"
 
@@ -260,6 +278,16 @@ class Step(Row):
     """Tokens of this step over all workers, padding left out."""
     seconds: Mapped[float] = mapped_column()
     """Wall-clock seconds of this step."""
+    padding: Mapped[float | None] = mapped_column(default=None)
+    """Share of the tokens computed that were padding, [0, 1)."""
+    memory: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    """Bytes of the worker that used most so far."""
+    flops_share: Mapped[float | None] = mapped_column(default=None)
+    """MFU, of the matrix ceiling measured on the same machine."""
+    joules: Mapped[float | None] = mapped_column(default=None)
+    """Of all GPUs; null where nothing measures it."""
+    held_out_loss: Mapped[float | None] = mapped_column(default=None)
+    """As `loss`, over the held-out rows; null: not measured after this step, or not finite."""
 
 
 class Event(Row):
@@ -268,7 +296,7 @@ class Event(Row):
     __tablename__ = "events"
 
     run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(200), primary_key=True)
     """`training`, `generating humaneval`, `judging humaneval` (each when done), or `failed`."""
     message: Mapped[str] = mapped_column(Text)
     seconds: Mapped[float] = mapped_column(default=0.0)

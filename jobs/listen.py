@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from database import schema
 from jobs.pipeline import Work
 from jobs.progress import Board
 from jobs.record import Recorder
-from jobs.train import Progress
+from jobs.training.steps import Progress
 
 if TYPE_CHECKING:
     from cluster.mailbox import Mailbox
@@ -23,12 +22,12 @@ def listening(
     mailbox: "Mailbox", recorder: Recorder, board: Board, works: Sequence[Work]
 ) -> Iterator[None]:
     """Read the mailbox in the background until the block ends."""
-    labels = {work.run.id: work.run.label for work in works}
+    listener = Listener(recorder, board, {work.run.id: work.run.label for work in works})
     ended = threading.Event()
 
     def listen() -> None:
         while not ended.wait(POLL_SECONDS):
-            _receive(mailbox.drain(), recorder, board, labels)
+            listener.receive(mailbox.drain())
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -39,19 +38,30 @@ def listening(
         thread.join()
 
 
-def _receive(messages: list[Any], recorder: Recorder, board: Board, labels: dict[str, str]) -> None:
-    steps = [message for message in messages if isinstance(message, Progress)]
-    recorder.steps(map(_row, steps))
-    for step in steps:
-        label = f"{labels[step.run_id]}: training"
-        board.update(label, "steps", step.step, step.of, f"loss {step.loss:.3f}")
-    for told in messages:
-        if not isinstance(told, Progress):
-            label = f"{labels[told['run_id']]}: generating {told['benchmark']}"
-            board.update(label, "answers", told["done"], told["of"])
+@dataclass
+class Listener:
+    """Understands messages, and remembers the last held-out loss of each training."""
 
+    recorder: Recorder
+    board: Board
+    labels: dict[str, str]
+    """Of the runs, by id."""
+    held_out: dict[str, str] = field(default_factory=dict)
 
-def _row(step: Progress) -> schema.Step:
-    fields = asdict(step)
-    del fields["of"]
-    return schema.Step(run=fields.pop("run_id"), **fields)
+    def receive(self, messages: Sequence[Any]) -> None:
+        """Record and show what trainings and generations tell."""
+        steps = [message for message in messages if isinstance(message, Progress)]
+        self.recorder.steps(steps)
+        for told in steps:
+            label = f"{self.labels[told.run_id]}: training"
+            self.board.update(label, "steps", told.step.step, told.of, self._note(told))
+        for told in messages:
+            if not isinstance(told, Progress):
+                label = f"{self.labels[told['run_id']]}: generating {told['benchmark']}"
+                self.board.update(label, "answers", told["done"], told["of"])
+
+    def _note(self, told: Progress) -> str:
+        step = told.step
+        if step.held_out_loss is not None:
+            self.held_out[told.run_id] = f", held-out {step.held_out_loss:.3f} at {step.step}"
+        return f"loss {step.loss:.3f}{self.held_out.get(told.run_id, '')}"

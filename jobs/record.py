@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from jobs.data.report import Report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.provenance import provenance
 from jobs.recipes import sha256_of
+from jobs.training.steps import STEPS, Progress, Step, read_facts, read_steps
 
 
 class Recorder:
@@ -73,23 +74,32 @@ class Recorder:
         if stage not in {happening.kind for happening in events(self._engine, run.id)}:
             self.event(run, stage, f"{stage} done")
 
-    def steps(self, rows: Iterable[schema.Step]) -> None:
-        """Record steps of trainings as they come."""
-        self._write(list(rows))
+    def steps(self, messages: Sequence[Progress]) -> None:
+        """Record steps of trainings as they come, and how far that brings each.
+
+        A training that went on from a checkpoint tells some steps again; the later word counts.
+        """
+        furthest = {message.run_id: message for message in messages}
+        self._write(
+            [
+                *(_step(message.run_id, message.step) for message in messages),
+                *(_training(run, told.of, told.step.step) for run, told in furthest.items()),
+            ]
+        )
 
     def trained(self, run: Run, checkpoint: Path) -> None:
         """Record the weights that a training left in a folder, and its whole curve."""
-        lines = (checkpoint / "steps.jsonl").read_text().splitlines()
-        steps = [schema.Step(run=run.id, **json.loads(line)) for line in lines]
+        steps, facts = read_steps(checkpoint / STEPS), read_facts(checkpoint)
         weights = schema.Checkpoint(
             run=run.id,
-            kind="adapter",
+            kind=facts.weights,
             path=str(checkpoint),
-            sha256=sha256_of(checkpoint / "adapter_model.safetensors"),
-            steps=len(steps),
-            facts=json.loads((checkpoint / "facts.json").read_text()),
+            sha256=weights_digest(checkpoint),
+            steps=facts.best_step or len(steps),
+            facts=asdict(facts),
         )
-        self._write([weights, *steps])
+        training = _training(run.id, len(steps), len(steps))
+        self._write([weights, training, *(_step(run.id, step) for step in steps)])
 
     def judged(
         self,
@@ -123,6 +133,32 @@ class Recorder:
     def _write(self, rows: list[schema.Row]) -> None:
         with self._lock:
             write(self._engine, rows)
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """sha256 of the weights in a folder, in hex.
+
+    Of one safetensors file its own; of several shards that of what `sha256sum *.safetensors`
+    prints, so that anyone can repeat it.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+    """
+    digests = {path.name: sha256_of(path) for path in sorted(checkpoint.glob("*.safetensors"))}
+    if not digests:
+        raise FileNotFoundError(f"{checkpoint} holds no weights")
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    listed = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _step(run: str, step: Step) -> schema.Step:
+    return schema.Step(run=run, **asdict(step))
+
+
+def _training(run: str, of: int, last_step: int) -> schema.Training:
+    return schema.Training(run=run, of=of, last_step=last_step)
 
 
 def dataset_rows(report: Report) -> Iterator[schema.Row]:

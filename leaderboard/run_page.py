@@ -27,8 +27,13 @@ from leaderboard.words import (
 
 ANSWERS = 10
 """Answers on a page."""
-Colour = Literal["green", "red", "gray", "blue"]
-BADGES: dict[str, Colour] = {"done": "green", "failed": "red", "waiting": "gray"}
+Colour = Literal["green", "red", "gray", "blue", "orange"]
+BADGES: dict[str, Colour] = {
+    "done": "green",
+    "failed": "red",
+    "stopped": "orange",
+    "waiting": "gray",
+}
 
 
 def show() -> None:

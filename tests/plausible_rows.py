@@ -12,6 +12,7 @@ from database.schema import (
     Run,
     Score,
     Step,
+    Training,
     Verdict,
 )
 from database.scores import ProblemResult, score
@@ -136,19 +137,27 @@ def score_row(run, results, benchmark="humaneval", asking=ASKING, judging=JUDGIN
     return Score(**(given | more))
 
 
-def training(run, count=60):
+def training(run, count=60, of=None, at=NOON, **more):
+    """A training and its steps; a held-out loss every 20."""
     return [
-        Step(
-            run=run,
-            step=step,
-            loss=0.6 + 2.2 / (1 + step / 8) + (step * 37 % 11) / 60,
-            learning_rate=2e-4 * (1 - step / (count + 1)),
-            gradient_norm=0.8,
-            tokens=step * 2048,
-            seconds=0.4,
-        )
-        for step in range(1, count + 1)
+        *(training_step(run, step, of or count, **more) for step in range(1, count + 1)),
+        Training(run=run, of=of or count, last_step=count, at=at),
     ]
+
+
+def training_step(run, step, of=60, **more):
+    given = {
+        "loss": 0.6 + 2.2 / (1 + step / 8) + (step * 37 % 11) / 60,
+        "learning_rate": 2e-4 * (1 - step / (of + 1)),
+        "gradient_norm": 0.8,
+        "tokens": 2048,
+        "seconds": 0.4,
+        "padding": 0.03,
+        "memory": 3 * 2**30,
+        "flops_share": 0.5,
+        "held_out_loss": None if step % 20 else 1.1 + 2.2 / (1 + step / 8),
+    }
+    return Step(run=run, step=step, **(given | more))
 
 
 def small_ledger():

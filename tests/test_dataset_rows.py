@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from migrating import alembic
 from plausible_reports import (
     STARTER_DATA,
     TOUCHED,
@@ -32,7 +33,6 @@ from sqlalchemy import create_engine, inspect, text
 
 from database import LedgerError, open_for_reading, open_ledger, queries, write
 from database.schema import Contract
-from database.session import MIGRATIONS
 from database.session import ledger_url as normalised
 from jobs.loading import load
 from jobs.record import Recorder, dataset_rows
@@ -50,17 +50,6 @@ def filled(ledger):
 
 def recorder_of(ledger):
     return Recorder(ledger, load(SMOKE))
-
-
-def alembic(engine, verb, revision):
-    from alembic import command
-    from alembic.config import Config
-
-    settings = Config()
-    settings.set_main_option("script_location", str(MIGRATIONS))
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        settings.attributes["connection"] = connection
-        getattr(command, verb)(settings, revision)
 
 
 def test_a_report_comes_back_as_it_was_recorded(ledger):

@@ -1,0 +1,109 @@
+"""What is read of trainings: how far they are, and their curves, however long."""
+
+from collections import defaultdict
+from datetime import datetime
+from math import ceil
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Engine, and_, case, func, or_, select
+
+from database.facts import Spent, StepFacts, TrainingFacts
+from database.rows import columns_of, rows_of
+from database.schema import Run, Step, Training
+
+RECENT = 32
+"""Steps that tell how fast a training is now."""
+
+
+def trainings(engine: Engine) -> list[TrainingFacts]:
+    """Return all trainings: those that train now first, then the latest first."""
+    heard = func.coalesce(Training.at, Run.created_at).label("at")
+    last = func.coalesce(Training.last_step, 0).label("last_step")
+    columns = Run.id, Run.label, Run.state, Training.of, last, heard
+    wanted = (
+        select(*columns)
+        .outerjoin(Training)
+        .where(or_(Run.state == "training", Training.run.is_not(None)))
+        .order_by(case((Run.state == "training", 0), else_=1), heard.desc(), Run.id)
+    )
+    recent = _recent_steps(engine)
+    return [_training(row, recent.get(row.id, [])) for row in rows_of(engine, wanted)]
+
+
+def _training(row: Any, recent: list[Any]) -> TrainingFacts:
+    seconds = sum(step.seconds for step in recent)
+    return TrainingFacts(
+        run=row.id,
+        label=row.label,
+        state=row.state,
+        of=row.of,
+        last_step=row.last_step,
+        at=row.at,
+        loss=recent[-1].loss if recent else None,
+        tokens_per_second=sum(step.tokens for step in recent) / seconds if seconds else None,
+        step_seconds=median(step.seconds for step in recent) if recent else None,
+    )
+
+
+def _recent_steps(engine: Engine) -> dict[str, list[Any]]:
+    """Return the last steps of each training in order; of one that is over, the last alone."""
+    many = case((Run.state == "training", RECENT), else_=1)
+    recent = and_(
+        Step.run == Training.run,
+        Step.step > Training.last_step - many,
+        Step.step <= Training.last_step,
+    )
+    wanted = (
+        select(Training.run, Step.step, Step.loss, Step.tokens, Step.seconds)
+        .select_from(Training)
+        .join(Run)
+        .outerjoin(Step, recent)  # an inner join is read from its far end: every step there is
+    )
+    found: dict[str, list[Any]] = defaultdict(list)
+    for row in rows_of(engine, wanted):
+        if row.step is not None:
+            found[row.run].append(row)
+    return {run: sorted(rows, key=lambda row: row.step) for run, rows in found.items()}
+
+
+def steps(
+    engine: Engine, run_id: str, *, at_most: int | None = None, after: int = 0
+) -> list[StepFacts]:
+    """Return a run's optimizer steps, the first one first.
+
+    Args:
+        at_most: about so many, thinned evenly by the database; the first, the last and those with
+            a held-out loss stay. None: all.
+        after: only steps behind this one.
+    """
+    columns = columns_of(Step, StepFacts)
+    wanted = select(*columns).where(Step.run == run_id, Step.step > after).order_by(Step.step)
+    if at_most is not None:
+        last = _last_step(engine, run_id)
+        kept = Step.step % max(1, ceil(last / at_most)) == 0
+        ends = Step.step.in_([1, last])
+        wanted = wanted.where(or_(kept, ends, Step.held_out_loss.is_not(None)))
+    return [StepFacts(**row._mapping) for row in rows_of(engine, wanted)]
+
+
+def _last_step(engine: Engine, run_id: str) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(select(func.max(Step.step)).where(Step.run == run_id)) or 0
+
+
+def spent(engine: Engine, run_id: str) -> Spent:
+    """Return what the steps of a run have cost together."""
+    columns = (
+        func.count().label("steps"),
+        func.coalesce(func.sum(Step.tokens), 0).label("tokens"),
+        func.coalesce(func.sum(Step.seconds), 0.0).label("seconds"),
+        func.sum(Step.joules).label("joules"),
+    )
+    (row,) = rows_of(engine, select(*columns).where(Step.run == run_id))
+    return Spent(**row._mapping)
+
+
+def last_heard(engine: Engine) -> dict[str, datetime]:
+    """Return when a step of each training was last heard of, by run."""
+    return {row.run: row.at for row in rows_of(engine, select(Training.run, Training.at))}
