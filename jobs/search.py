@@ -1,0 +1,200 @@
+"""The trainings of a sweep on Ray Tune, and those that `jobs/asha.py` stops.
+
+Every trial is a process that trains with a gang of its own, as any other run does. A trial that is
+stopped ends with its process, and with that, as Ray ends what an owner leaves, its gang.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cluster.mailbox import Mailbox
+from jobs.asha import Rule, Rungs, Stopped, Trained, keep, recall, stopped
+from jobs.train import train
+from jobs.training.order import TrainOrder
+from jobs.training.steps import Progress
+
+POLL_SECONDS = 0.2
+"""How often a trial looks for new losses of its gang."""
+RESTARTS = 3
+"""Deaths of a trial's own process that it survives."""
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # its CSV, JSON and TensorBoard files; ours is SQL
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+Training = Callable[[TrainOrder, Mailbox], object]
+"""Trains one order and tells its progress; raises what went wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A training that we could not finish."""
+
+    run_id: str
+    error: Exception
+
+
+Outcome = Trained | Stopped | Failed
+
+
+def train_swept(
+    orders: Sequence[TrainOrder],
+    rule: Rule,
+    mailbox: Mailbox,
+    *,
+    gpus: bool,
+    at_once: int,
+    training: Training | None = None,
+) -> dict[str, Outcome]:
+    """Train the runs of one contest, stop those that lag behind, and wait for the rest.
+
+    Safe to repeat: a run that is trained or was stopped under this rule is not trained again, and
+    its losses count for the others.
+
+    Args:
+        orders: all runs of the contest, those that are done included.
+        rule: of their sweep.
+        mailbox: hears the progress of all of them.
+        gpus: whether workers take GPUs.
+        at_once: trainings side by side; the caller holds the slots for so many.
+        training: how one is trained; `jobs.train.train` unless said.
+
+    Returns:
+        What became of each, by run id.
+    """
+    import ray
+
+    outcomes = {order.run_id: _known(order, rule) for order in orders}
+    left = [order for order in orders if outcomes[order.run_id] is None]
+    if left:
+        task = ray.remote(num_cpus=0)(_search)
+        how = training or partial(train, gpus=gpus)
+        outcomes |= ray.get(task.remote(orders, left, rule, mailbox, at_once, how))
+    return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
+
+
+def _known(order: TrainOrder, rule: Rule) -> Outcome | None:
+    if order.checkpoint.exists():
+        return Trained(run_id=order.run_id)
+    return stopped(order.folder, rule)
+
+
+def _search(
+    orders: Sequence[TrainOrder],
+    left: Sequence[TrainOrder],
+    rule: Rule,
+    mailbox: Mailbox,
+    at_once: int,
+    training: Training,
+) -> dict[str, Outcome]:
+    """Run the trials, in the main thread of a process of its own, as Tune wants it."""
+    os.environ.update(TUNE_SETTINGS)
+    from ray import tune
+
+    of_run = {order.run_id: order for order in left}
+    failures = Mailbox.create()
+    scheduler = _scheduler(recall(orders, rule), of_run)
+    with _scratch(left[0].folder) as storage:
+        tune.Tuner(
+            tune.with_resources(
+                partial(_trial, of_run, mailbox, failures, training),
+                {"CPU": 0, "memory": 2**20},  # a trial only waits; something must be asked for
+            ),
+            param_space={"run": tune.grid_search(list(of_run))},
+            tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=at_once),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(storage),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+            ),
+        ).fit()
+    failed = dict(failures.drain())
+    return {run_id: _outcome(order, rule, failed) for run_id, order in of_run.items()}
+
+
+def _outcome(order: TrainOrder, rule: Rule, failed: Mapping[str, Exception]) -> Outcome:
+    known = _known(order, rule)
+    if known is not None:
+        return known
+    lost = RuntimeError(f"the process of run {order.run_id} died more than {RESTARTS} times")
+    return Failed(run_id=order.run_id, error=failed.get(order.run_id, lost))
+
+
+def _scheduler(rungs: Rungs, orders: Mapping[str, TrainOrder]) -> Any:
+    """Our rule, as Tune asks it. Tune's own ASHA decides the same, but forgets its rungs with its
+    process and does not say what it compared with."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    class Scheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are not typed
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            run_id = result["run"]
+            before = rungs.passed(run_id)
+            decision = rungs.tell(run_id, result["step"], result["of"], result["held_out_loss"])
+            if rungs.passed(run_id) != before:
+                keep(orders[run_id].folder, rungs, run_id, decision)
+            return str(self.STOP if decision else self.CONTINUE)
+
+    return Scheduler()
+
+
+def _trial(
+    orders: Mapping[str, TrainOrder],
+    mailbox: Mailbox,
+    failures: Mailbox,
+    training: Training,
+    config: dict[str, str],
+) -> None:
+    """Train one run, and pass on what its workers tell: all to the driver, losses to Tune."""
+    from ray import tune
+
+    order, box = orders[config["run"]], Mailbox.create()
+    failed: list[Exception] = []
+
+    def work() -> None:
+        try:
+            training(order, box)
+        except Exception as error:  # reported below, as this run's
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ended = False
+    while not ended:
+        thread.join(POLL_SECONDS)
+        ended = not thread.is_alive()
+        told = box.drain()
+        mailbox.put(*told)
+        for progress in told:
+            if isinstance(progress, Progress) and progress.step.held_out_loss is not None:
+                step = progress.step
+                tune.report(
+                    {
+                        "run": order.run_id,
+                        "step": step.step,
+                        "of": progress.of,
+                        "held_out_loss": step.held_out_loss,
+                    }
+                )
+    for error in failed:
+        failures.put((order.run_id, error))
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder that all nodes see, for what Tune writes about itself; nobody reads it."""
+    path = folder / "tune"
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
