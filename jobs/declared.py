@@ -122,7 +122,7 @@ def _below(annotation: Any, key: Any) -> Any:
 
 def _tags(annotation: Any) -> dict[str, type[BaseModel]]:
     """The members of a union told apart by `kind`, each under its own."""
-    found = {}
+    found: dict[str, type[BaseModel]] = {}
     for member in _members(annotation):
         kind = getattr(member, "model_fields", {}).get("kind")
         found |= {tag: member for tag in get_args(kind.annotation)} if kind else {}

@@ -69,6 +69,11 @@ class Recorder:
             [self._run(run, "failed"), schema.Event(run=run.id, kind="failed", message=reason)]
         )
 
+    def stopped(self, run: Run, reason: str) -> None:
+        """Record that a sweep stopped a training which did worse than others, and why."""
+        stop = schema.Event(run=run.id, kind="stopped", message=reason)
+        self._write([self._run(run, "stopped"), stop])
+
     def found(self, run: Run, stage: str) -> None:
         """Record a stage that was done when an earlier driver was killed, unless that one did."""
         if stage not in {happening.kind for happening in events(self._engine, run.id)}:

@@ -1,24 +1,30 @@
 """`python -m jobs run`: from an experiment file to a table of scores, as often as it takes."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from cluster.gpus import Hardware, of_cluster
 from cluster.slots import Slots
 from database.queries import recorded_runs, recorded_scores
 from database.session import LedgerError, open_ledger
+from jobs.asha import contests, stopped
 from jobs.checks import host_mistakes
 from jobs.declared import UserError, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.home import Home
 from jobs.loading import load
-from jobs.pipeline import Failure, Spent, Work, Workplace, execute_all, prepare_stage
+from jobs.pipeline import Failure, Match, execute_all
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.results import show_results
+from jobs.spreading import decide, refuse
+from jobs.stages import Spent, Work, Workplace, prepare_stage
+from jobs.training.settings import Spread
 
 
 def run_experiment(path: Path, console: Console) -> int:
@@ -35,7 +41,7 @@ def run_experiment(path: Path, console: Console) -> int:
     experiment = _checked(path, home)
     with home.only_driver():
         ledger = _ledger()
-        works = outstanding(experiment, ledger)
+        works = outstanding(experiment, ledger, home)
         if not works:
             runs = len(experiment.runs())
             console.print(f"Nothing to do: all {runs} runs of {experiment.name} are recorded.")
@@ -47,8 +53,9 @@ def run_experiment(path: Path, console: Console) -> int:
     return _conclude(failures, path, console)
 
 
-def outstanding(experiment: Experiment, ledger: Engine) -> list[Work]:
-    """The runs that are not done, or lack a score under a benchmark's present contract."""
+def outstanding(experiment: Experiment, ledger: Engine, home: Home) -> list[Work]:
+    """The runs that are not done, or lack a score under a benchmark's present contract; but for
+    those that a sweep stopped."""
     recorded = recorded_scores(ledger)
     done = recorded_runs(ledger)
 
@@ -60,9 +67,16 @@ def outstanding(experiment: Experiment, ledger: Engine) -> list[Work]:
             for k in benchmark.asking.report
         )
 
+    given_up = {
+        run.id
+        for contest in contests(experiment.runs(), experiment.file)
+        for run in contest.runs
+        if stopped(home.run(run.id), contest.rule)
+    }
     works = [
         Work(run=run, benchmarks=tuple(b for b in experiment.benchmarks if missing(run, b)))
         for run in experiment.runs()
+        if run.id not in given_up
     ]
     return [work for work in works if work.benchmarks or work.run.id not in done]
 
@@ -100,7 +114,7 @@ def _run(
     with connect(home.folder) as cluster, Board(console) as board:
         gpus = Slots(int(cluster.gpus)) if cluster.gpus >= 1 else None
         processors = Slots(int(cluster.cpus))
-        _check_width(works, gpus or processors, "GPUs" if gpus else "processors")
+        works = _spread_out(works, experiment, of_cluster())
         recorder.begin([work.run for work in works])
         board.say(
             f"{experiment.name}: {len(works)} of {len(experiment.runs())} runs to do, on "
@@ -120,19 +134,52 @@ def _run(
         place.spent.append(Spent(stage="starting Ray", label="", waited=0.0, worked=waited))
         prepare_stage(works, place)
         with listening(mailbox, recorder, board, works):
-            failures = execute_all(works, place)
+            matches = _matches(works, experiment, home)
+            competing = {work.run.id for match in matches for work in match.works}
+            alone = [work for work in works if work.run.id not in competing]
+            failures = execute_all(alone, place, matches)
     return place.spent, failures
 
 
-def _check_width(works: list[Work], slots: Slots, kind: str) -> None:
-    wide = [
-        f"models.{work.run.model_name}.parallelism.workers: "
-        f"{work.run.model.parallelism.workers} workers, but the cluster has {slots.total} {kind}"
-        for work in works
-        if work.run.training and work.run.model.parallelism.workers > slots.total
-    ]
-    if wide:
-        raise UserError("\n".join(dict.fromkeys(wide)))
+def _spread_out(works: list[Work], experiment: Experiment, hardware: Hardware) -> list[Work]:
+    """Each training with its spread; what cannot be done here is refused before anything starts."""
+    trainings = sum(run.training is not None for run in experiment.runs())
+    mistakes = [m for work in works for m in refuse(work.run, hardware, trainings)]
+    found = []
+    for work in works:
+        if work.run.training:
+            spread = decide(work.run, hardware, trainings).spread()
+            mistakes += _too_wide(work.run, spread, hardware)
+            work = replace(work, spread=spread)
+        found.append(work)
+    if mistakes:
+        raise UserError("\n".join(dict.fromkeys(mistakes)))
+    return found
+
+
+def _too_wide(run: Run, spread: Spread, hardware: Hardware) -> list[str]:
+    there, kind = (hardware.gpus, "GPUs") if hardware.gpus else (hardware.cpus, "processors")
+    if spread.ranks <= there:
+        return []
+    where = f"models.{run.model_name}.parallelism.workers"
+    return [f"{where}: {spread.ranks} workers, but the cluster has {there} {kind}"]
+
+
+def _matches(works: list[Work], experiment: Experiment, home: Home) -> list[Match]:
+    """Contests that have a training to do."""
+    of_run = {work.run.id: work for work in works}
+    found = []
+    for contest in contests(experiment.runs(), experiment.file):
+        wanted = [of_run[run.id] for run in contest.runs if run.id in of_run]
+        if any(not (home.run(work.run.id) / "checkpoint").exists() for work in wanted):
+            spread = wanted[0].spread
+            others = (
+                Work(run=run, benchmarks=(), spread=spread, wanted=False)
+                for run in contest.runs
+                if run.id not in of_run
+            )
+            found.append(Match(contest=contest, works=(*wanted, *others)))
+    return found
 
 
 def _show_time(spent: list[Spent], total: float, console: Console) -> None:

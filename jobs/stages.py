@@ -1,0 +1,274 @@
+"""The stages of a run: prepare, train, prove, ask, judge. What is on disk is not done again."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.slots import Slots
+from eval_sandbox.problem import Completion
+from jobs.answers import Answer, read_answers
+from jobs.asha import Rule
+from jobs.cards import adapter_of, model_card, write_model_card
+from jobs.data.crew import OnCluster
+from jobs.data.report import Report, read_stored
+from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
+from jobs.generate import AskOrder, ask
+from jobs.home import Home
+from jobs.judge import JudgeOrder, judge, read_verdicts
+from jobs.prepare import prepare
+from jobs.prepared import read_report
+from jobs.progress import Board
+from jobs.prompts import question, tokenizer_for
+from jobs.proof import ProofOrder, prove
+from jobs.record import Recorder
+from jobs.search import Outcome, train_swept
+from jobs.train import train
+from jobs.training.order import TrainOrder
+from jobs.training.settings import ALONE, Spread
+from jobs.weights import Weights, tuned_weights
+
+if TYPE_CHECKING:
+    from cluster.mailbox import Mailbox
+
+
+class HaltedError(Exception):
+    """The user stopped us: nothing new is started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A run that is not done, and the benchmarks it has no score for yet."""
+
+    run: Run
+    benchmarks: tuple[Benchmark, ...]
+    spread: Spread = ALONE
+    """Of its training, once the cluster is known."""
+    wanted: bool = True
+    """False: all of it is done; others compete with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Where the time of one stage of one run went."""
+
+    stage: str
+    label: str
+    waited: float
+    """Seconds until its processors were free."""
+    worked: float
+    """Seconds from then to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What every stage needs: where files land, who records, and what may be used."""
+
+    home: Home
+    recorder: Recorder
+    board: Board
+    mailbox: "Mailbox"
+    processors: Slots
+    gpus: Slots | None
+    """None where there is no GPU; then trainings and generations take processors."""
+    spent: list[Spent] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the user stops us: what fails from then on fails for that reason."""
+
+    @property
+    def accelerators(self) -> Slots:
+        """What one worker of a training or a generation takes one of."""
+        return self.gpus or self.processors
+
+    @contextmanager
+    def stage(self, run: Run, name: str, slots: Slots, count: int, priority: int) -> Iterator[None]:
+        """Wait for processors, do one stage on them, and record that it is done."""
+        asked = time.monotonic()
+        with slots.take(count, priority=priority):
+            if self.stopping.is_set():
+                raise HaltedError
+            started = time.monotonic()
+            self.recorder.state(run, name.split()[0])
+            yield
+        worked = time.monotonic() - started
+        self.board.finish(f"{run.label}: {name}")
+        self.spent.append(Spent(stage=name, label=run.label, waited=started - asked, worked=worked))
+        self.recorder.event(run, name, f"{name} done", worked)
+        self.board.say(f"  {run.label}: {name} done in {worked:.0f} s")
+
+
+def prepare_stage(works: Sequence[Work], place: Workplace) -> None:
+    """Prepare the data of all trainings to come, each dataset once.
+
+    Raises:
+        UserError: a source is missing or damaged, or no row is left of a dataset.
+    """
+    crew = OnCluster(place.processors.total)
+    for dataset, models in _to_prepare(works, place.home):
+        started = time.monotonic()
+        folder = prepare(dataset, place.home, crew, place.board.part)
+        place.recorder.prepared(read_report(folder, dataset.recipe, models, crew))
+        worked = time.monotonic() - started
+        place.spent.append(Spent(stage="preparing", label=dataset.name, waited=0.0, worked=worked))
+        place.board.say(f"  {dataset.name}: prepared in {worked:.0f} s")
+
+
+def _to_prepare(works: Sequence[Work], home: Home) -> list[tuple[Dataset, dict[str, ModelSpec]]]:
+    """Datasets that something is trained on, each with the models that are."""
+    found: dict[str, tuple[Dataset, dict[str, ModelSpec]]] = {}
+    for run in (work.run for work in works):
+        if run.training and not (home.run(run.id) / "checkpoint").exists():
+            dataset = run.training.dataset
+            found.setdefault(dataset.digest, (dataset, {}))[1][run.model_name] = run.model
+    return list(found.values())
+
+
+def base_weights(model: ModelSpec) -> Weights:
+    """A model as it came."""
+    return Weights(location=model.location, revision=model.revision or None)
+
+
+def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
+    """What a tuned run is asked with, trained now or found on disk."""
+    run = work.run
+    order = train_order(work, place.home)
+    if order.checkpoint.exists():
+        place.recorder.found(run, "training")
+    else:
+        with place.stage(run, "training", place.accelerators, work.spread.ranks, priority):
+            train(order, place.mailbox, gpus=place.gpus is not None)
+    place.recorder.trained(run, order.checkpoint)
+    _write_card(run, order.checkpoint, place.home)
+    assert run.training is not None
+    kind, method = order.settings.weights, run.training.method.model_dump()
+    return tuned_weights(base_weights(run.model), order.checkpoint, kind, method)
+
+
+def contest_stage(
+    rule: Rule, works: Sequence[Work], place: Workplace, priority: int
+) -> dict[str, Outcome]:
+    """Train runs that compete, as many at once as there is room for, and stop those that lag.
+
+    Returns:
+        What became of each, by run id.
+    """
+    widest = max(work.spread.ranks for work in works)
+    at_once = min(len(works), max(1, place.accelerators.total // widest))
+    asked = time.monotonic()
+    with place.accelerators.take(at_once * widest, priority=priority):
+        if place.stopping.is_set():
+            raise HaltedError
+        started = time.monotonic()
+        orders = [train_order(work, place.home) for work in works]
+        for work in works:
+            if work.wanted:
+                place.recorder.state(work.run, "training")
+        outcomes = train_swept(
+            orders, rule, place.mailbox, gpus=place.gpus is not None, at_once=at_once
+        )
+    worked = time.monotonic() - started
+    label = f"{len(works)} trainings of a sweep"
+    place.spent.append(Spent(stage="training", label=label, waited=started - asked, worked=worked))
+    return outcomes
+
+
+def train_order(work: Work, home: Home) -> TrainOrder:
+    """The training of a tuned run."""
+    run = work.run
+    assert run.training is not None
+    return TrainOrder(
+        run_id=run.id,
+        location=run.model.location,
+        revision=run.model.revision or None,
+        rows=home.data(run.training.dataset.digest).rows,
+        form=run.training.dataset.recipe.prompt,
+        too_long=run.training.dataset.recipe.too_long,
+        settings=run.training.method.settings(),
+        spread=work.spread,
+        seed=run.seed,
+        folder=home.run(run.id),
+    )
+
+
+def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> None:
+    """Show that a training took, or stop the run here."""
+    assert run.training is not None
+    recipe = run.training.dataset.recipe
+    order = ProofOrder(
+        weights=weights,
+        rows=place.home.data(run.training.dataset.digest).rows,
+        form=recipe.prompt,
+        too_long=recipe.too_long,
+        max_length=run.training.method.max_length,
+        out=place.home.run(run.id) / "proof.json",
+    )
+    if order.out.exists():
+        place.recorder.found(run, "proving")
+    else:
+        with place.stage(run, "proving", place.accelerators, 1, priority):
+            prove(order, gpus=place.gpus is not None)
+
+
+def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
+    """Say beside the weights what they were made of; nothing where the data is no longer there."""
+    assert run.training is not None
+    data = home.data(run.training.dataset.digest)
+    if data.report.exists():
+        card = model_card(adapter_of(run, checkpoint), read_stored(Report, data.report))
+        write_model_card(checkpoint, card)
+
+
+def ask_stage(
+    run: Run, weights: Weights, benchmark: Benchmark, place: Workplace, priority: int
+) -> list[Answer]:
+    """A run's answers to a benchmark, generated now or found on disk."""
+    asking = short_hash(benchmark.asking_content)
+    revision = run.model.revision or None
+    prompt = benchmark.recipe.prompt
+    tokenizer = tokenizer_for(prompt, run.model.location, revision)
+    order = AskOrder(
+        run_id=run.id,
+        benchmark=benchmark.name,
+        weights=weights,
+        questions=tuple(question(p, prompt, tokenizer) for p in benchmark.problems),
+        asking=benchmark.asking,
+        stop=benchmark.recipe.stop,
+        seed=run.seed,
+        out=place.home.completions(run.id, benchmark.name, asking),
+    )
+    name = f"generating {benchmark.name}"
+    if order.out.exists():
+        place.recorder.found(run, name)
+    else:
+        with place.stage(run, name, place.accelerators, 1, priority):
+            ask(order, place.mailbox, gpus=place.gpus is not None)
+    return read_answers(order.out)
+
+
+def judge_stage(
+    run: Run, benchmark: Benchmark, answers: Sequence[Answer], place: Workplace, priority: int
+) -> None:
+    """Judge a run's answers to a benchmark, and record answers, verdicts and scores."""
+    name = f"judging {benchmark.name}"
+    problems = {problem.task_id: problem for problem in benchmark.problems}
+    pairs = tuple(
+        (problems[a.task_id], Completion(task_id=a.task_id, text=a.text, whole=a.whole))
+        for a in answers
+    )
+    contracts = (short_hash(benchmark.asking_content), short_hash(benchmark.judging_content))
+    out = place.home.verdicts(run.id, benchmark.name, *contracts)
+    order = JudgeOrder(pairs, benchmark.recipe.judge_by(), out)
+    actors = max(1, place.processors.total // 4)
+
+    def progress(done: int) -> None:
+        place.board.update(f"{run.label}: {name}", "answers", done, len(pairs))
+
+    if out.exists():
+        place.recorder.found(run, name)
+    else:
+        with place.stage(run, name, place.processors, actors, priority):
+            judge(order, actors, progress)
+    place.recorder.judged(run, benchmark, answers, read_verdicts(out))
