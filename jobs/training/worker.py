@@ -15,6 +15,7 @@ import torch
 from jobs.training import engines, models
 from jobs.training.checkpoints import Checkpoints
 from jobs.training.loop import Loop, Teller, Training, numbered
+from jobs.training.meter import Meter
 from jobs.training.order import TrainingError, TrainOrder
 from jobs.training.peers import Peers, peers
 from jobs.training.rows import Row
@@ -76,15 +77,16 @@ def train_worker(order: TrainOrder, teller: Teller) -> None:
     model = mates.together(lambda: _model(order))
     sizes = _sizes(model)
     trainee, engine, steps = _prepared(order, model, checkpoints)
-    loop = Loop(
-        training=_training(order, data),
-        engine=engine,
-        peers=mates,
-        teller=teller,
-        meter=_meter(engine, sizes, order),
-        checkpoints=checkpoints,
-    )
-    loop.run(steps)
+    with _meter(engine, sizes, order) as meter:
+        loop = Loop(
+            training=_training(order, data),
+            engine=engine,
+            peers=mates,
+            teller=teller,
+            meter=meter,
+            checkpoints=checkpoints,
+        )
+        loop.run(steps)
     best = loop.best_step
     weights = engine.weights()
     if best is not None and best != steps[-1].step:
@@ -180,8 +182,9 @@ def _sizes(model: Any) -> Sizes:
     return Sizes(trained=trained, all=trained)
 
 
-def _meter(engine: engines.Engine, sizes: Sizes, order: TrainOrder) -> Any:
-    return None
+def _meter(engine: engines.Engine, sizes: Sizes, order: TrainOrder) -> Meter:
+    settings = order.settings
+    return Meter(engine.device, sizes.all, settings.weights, settings.precision)
 
 
 def _named(order: TrainOrder, rows: Sequence[Row]) -> list[str]:
