@@ -62,7 +62,7 @@ def _results(asked: argparse.Namespace, console: Console) -> int:
         form = as_json if asked.json else as_csv
         print(form(scores(ledger, asked.experiment)), end="")
     else:
-        show_results(ledger, asked.experiment, console)
+        show_results(ledger, asked.experiment, console, by_recipe=asked.by_recipe)
     return 0
 
 
@@ -127,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     form = results.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
     form.add_argument("--csv", action="store_true", help="the same as CSV")
+    form.add_argument(
+        "--by-recipe",
+        action="store_true",
+        help="also each recipe over its seeds, even where it has but one",
+    )
 
     prepare = add("prepare", "Prepare one dataset and say what became of its rows.")
     prepare.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")

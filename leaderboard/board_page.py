@@ -9,7 +9,8 @@ from database import LedgerError, NoLedgerError
 from database.exchange import as_csv, as_json
 from database.facts import BenchmarkFacts, Pulse, RunFacts, Standing
 from database.queries import ACTIVE
-from leaderboard import charts, ranking, reading
+from database.spread import OverSeeds, over_seeds, worth_a_table
+from leaderboard import charts, ranking, reading, recipes
 from leaderboard.words import ago, count, plain
 
 BUSY_REFRESH, IDLE_REFRESH = "3s", "15s"
@@ -28,6 +29,7 @@ def show() -> None:
     found = _under_one_contract(reading.standings(pulse, benchmark.name, metric))
     exposures = reading.exposures(pulse, benchmark=benchmark.name)
     _table(benchmark, found, order, ranking.overlaps(found, exposures))
+    _recipes(over_seeds(found, {run.id: run.spec for run in reading.runs(pulse)}))
 
 
 def opened() -> Pulse:
@@ -151,6 +153,20 @@ def _table(
     in_order = ranking.ordered(found, order)
     st.altair_chart(charts.interval_plot(in_order), alt=charts.interval_words(in_order))
     _downloads(benchmark.name, in_order)
+
+
+def _recipes(found: Sequence[OverSeeds]) -> None:
+    """Say how recipes do over their seeds, where some have several or two compare."""
+    if not worth_a_table(found):
+        return
+    st.subheader("Recipes")
+    st.table(
+        recipes.recipe_table(found),
+        hide_index=True,
+        border="horizontal",
+        alt="Recipes over their seeds, the best mean first",
+    )
+    st.caption(recipes.COVERS)
 
 
 def _downloads(name: str, found: Sequence[Standing]) -> None:

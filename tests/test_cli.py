@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 OPTIONS = {
     "plan": set(),
     "run": set(),
-    "results": {"--experiment", "--json", "--csv"},
+    "results": {"--experiment", "--json", "--csv", "--by-recipe"},
     "prepare": {"--experiment"},
     "new": set(),
     "import": {"--format", "--benchmark", "--name"},
