@@ -7,6 +7,7 @@ Prints one line a step. What is done is not done again; what was begun goes on.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"done: {order.checkpoint}")
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(f"done: {order.checkpoint}")
     return 0
 
 

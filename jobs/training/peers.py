@@ -32,7 +32,7 @@ class Peers:
             return [list(mine)]
         sent = torch.tensor(mine, dtype=torch.float64, device=device)
         received = sent.new_empty(self.ranks * len(mine))
-        distributed.all_gather_into_tensor(received, sent)
+        distributed.all_gather_single(received, sent)
         return received.view(self.ranks, -1).tolist()
 
     def told(self, mine: Found) -> list[Found]:
