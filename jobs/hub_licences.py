@@ -1,4 +1,4 @@
-"""Licences by the ids of the Hugging Face hub, and what a base model's licence asks of adapters."""
+"""Licences by the ids of the Hugging Face hub, and what that of a base asks of tuned weights."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import yaml
 
 from jobs.data.terms import Term, term
 from jobs.declared import UserError
+from jobs.hub_cache import place
 
 _SPDX = """
 afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0
@@ -54,10 +55,10 @@ NOTICES = {
         "Inc. All Rights Reserved."
     ),
     "bigcode-openrail-m": (
-        "The use restrictions of the BigCode OpenRAIL-M licence go with this adapter, to "
-        "everybody it is passed on to."
+        "The use restrictions of the BigCode OpenRAIL-M licence go with these weights, to "
+        "everybody they are passed on to."
     ),
-    "qwen-research": "The base is for research only, and so is this adapter.",
+    "qwen-research": "The base is for research only, and so are these weights.",
 }
 """What goes with a derivative: of Llama 2 to the letter (section 1.b.iii of its licence)."""
 
@@ -107,15 +108,20 @@ def together(base: str, data: str) -> dict[str, str]:
     return {"license": "other", "license_name": _name(f"base-{names[0]}-and-data-{names[1]}")}
 
 
-def base_terms(hub: str, folder: Path) -> Terms:
-    """The licence of a base model, from its name on the hub or the card in its folder.
+def base_terms(hub: str, folder: Path, revision: str = "") -> Terms:
+    """The licence of a base model, from its name on the hub or the card beside its weights.
 
     Args:
         hub: its repository; empty for a folder.
         folder: where it lies, if it is no repository.
+        revision: a commit of the repository, whose card may be in the cache.
     """
-    known = (licence for start, licence in BASES if hub.startswith(start))
-    licence = next(known, "") if hub else _declared(folder / "README.md")
+    card = folder / "README.md"
+    licence = ""
+    if hub:
+        licence = next((licence for start, licence in BASES if hub.startswith(start)), "")
+        card = place(hub, revision, "README.md")
+    licence = licence or _declared(card)
     return Terms(licence, NOTICES.get(licence, ""))
 
 

@@ -12,13 +12,13 @@ from cluster.slots import Slots
 from eval_sandbox.problem import Completion
 from jobs.answers import Answer, read_answers
 from jobs.asha import Rule
-from jobs.cards import adapter_of, model_card, write_model_card
 from jobs.data.crew import OnCluster
 from jobs.data.report import Report, read_stored
 from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
 from jobs.generate import AskOrder, ask
 from jobs.home import Home
 from jobs.judge import JudgeOrder, judge, read_verdicts
+from jobs.model_cards import model_card, tuned_of, write_model_card
 from jobs.prepare import prepare
 from jobs.prepared import read_report
 from jobs.progress import Board
@@ -217,7 +217,7 @@ def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
     assert run.training is not None
     data = home.data(run.training.dataset.digest)
     if data.report.exists():
-        card = model_card(adapter_of(run, checkpoint), read_stored(Report, data.report))
+        card = model_card(tuned_of(run, checkpoint), read_stored(Report, data.report))
         write_model_card(checkpoint, card)
 
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import license_expression
@@ -12,20 +13,17 @@ from huggingface_hub import DatasetCard, ModelCard
 from markdown_it import MarkdownIt
 from plausible_reports import STARTER_DATA, clean_report, plausible_report, source
 
+from database.facts import Result, Standing
+from database.scores import Difference
 from jobs import hub_licences
 from jobs.card_text import one_line
-from jobs.cards import (
-    Adapter,
-    adapter_of,
-    dataset_card,
-    model_card,
-    size_category,
-    write_model_card,
-)
+from jobs.cards import dataset_card, size_category
 from jobs.data.report import Drop, Execution
 from jobs.data.row import Row
 from jobs.hub_licences import Terms, base_terms, together, under
 from jobs.loading import load
+from jobs.model_cards import Scored, Tuned, model_card, tuned_of, write_model_card
+from jobs.training.steps import Facts, Step, write_steps
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = {
@@ -125,7 +123,39 @@ def adapter(**more):
         "seed": 0,
         "trained": {"tokens": 1_234_567, "zero_stage": None, "versions": {"torch": "2.13.0"}},
     }
-    return Adapter(**(given | more))
+    return Tuned(**(given | more))
+
+
+def facts(**more):
+    given = {
+        "weights": "adapter", "engine": "single", "zero_stage": None, "offload": "none", "ranks": 1,
+        "attention": "varlen", "tokens": 1_000, "seconds": 9.5, "gpu_hours": 0.25,
+        "kilowatt_hours": 0.125, "memory_gib": 3.5, "rows": 90, "rows_held_out": 5,
+        "rows_left_out": 0, "rows_cut": 0, "windows": 0, "trainable_parameters": 64,
+        "best_step": None, "resumed": 0, "device": "cpu", "versions": {"torch": "2.13.0"},
+    }  # fmt: skip
+    return Facts(**(given | more))
+
+
+def step(number, **more):
+    given = {"loss": 2.0, "learning_rate": 1e-3, "gradient_norm": 1.0, "tokens": 9, "seconds": 0.1}
+    return Step(step=number, **(given | more))
+
+
+def scored(benchmark="humaneval", **more):
+    """A score of HumanEval, 41 points above its base."""
+    delta = Difference(value=0.413, low=0.37, high=0.456, p=0.001, verdict="better")
+    given = {
+        "run": "70ned70ned70", "model": "qwen0.5b", "base": "ba5e", "method": "lora",
+        "dataset": "starter", "seed": 0, "benchmark": "mine", "metric": "pass@1", "value": 0.61234,
+        "low": 0.55, "high": 0.67, "problems": 164, "completions": 20, "contract": "c0117ac7c0de",
+        "delta": delta,
+    }  # fmt: skip
+    standing = Standing(
+        result=Result(**(given | more)), label="x", kind="tuned", asked=164, asking="a",
+        judging="j", recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    return Scored(standing=standing, benchmark=benchmark)
 
 
 def front_matter(card):
@@ -345,8 +375,9 @@ def test_the_recipe_of_an_adapter_is_told_setting_by_setting():
     assert settings["learning rate"] == "0.0002"
     assert settings["targets"] == "q, k_proj"
     assert (settings["strategy"], settings["workers"], settings["seed"]) == ("zero2", "2", "0")
-    assert (settings["tokens"], settings["versions"]) == ("1,234,567", "torch 2.13.0")
-    assert "zero stage" not in settings
+    found = dict(table_below(card, "Training"))
+    assert (found["tokens"], found["versions"]) == ("1,234,567", "torch 2.13.0")
+    assert "zero stage" not in found
 
 
 def test_what_was_not_executed_is_not_told():
@@ -423,16 +454,107 @@ def test_a_base_without_a_card_has_no_known_licence(tmp_path):
 
 def test_the_card_of_a_run_is_told_from_the_run_and_what_its_training_left(tmp_path):
     run = next(run for run in load(ROOT / "experiments" / "smoke.yaml").runs() if run.training)
-    (tmp_path / "facts.json").write_text(json.dumps({"tokens": 4_321, "engine": "single"}))
-    card = model_card(adapter_of(run, tmp_path), plausible_report())
-    settings = dict(table_below(card, "Recipe"))
+    (tmp_path / "facts.json").write_text(json.dumps(asdict(facts(tokens=4_321))))
+    write_steps([step(1), step(2, held_out_loss=1.25)], tmp_path / "steps.jsonl")
+    card = model_card(tuned_of(run, tmp_path), plausible_report())
+    settings, found = (dict(table_below(card, heading)) for heading in ("Recipe", "Training"))
 
     assert shown(card).startswith(run.label)
     assert settings["rank"] == str(run.training.method.rank)
-    assert settings["tokens"] == "4,321"
+    assert found["tokens"] == "4,321"
+    assert found["loss on held-out rows"] == "1.25"
     assert "Licence: apache-2.0" in shown(card)
     assert str(tmp_path) not in card
     assert str(ROOT) not in card
+
+
+def test_scores_stand_with_interval_difference_and_contract():
+    part = scored(metric="pass@10", problems=160, delta=None)
+    card = model_card(adapter(), plausible_report(), [scored(), part])
+
+    heads, first, second = table_below(card, "Scores")
+    told = dict(zip(heads, first, strict=True))
+    assert told["Score"] == "61.2"
+    assert told["95 % interval"] == "55.0 to 67.0"
+    assert told["Against its base"] == "+41.3 points, better (37.0 to 45.6)"
+    assert (told["Problems"], told["Answers each"]) == ("164", "20")
+    assert told["Contract"] == "c0117ac7c0de"
+    assert dict(zip(heads, second, strict=True))["Problems"] == "160 of 164"
+
+
+def test_the_hub_reads_the_scores_of_whole_benchmarks_that_it_has():
+    scores = [scored(), scored(problems=160), scored(benchmark="custom")]
+    card = ModelCard(model_card(adapter(label="a\nlabel"), plausible_report(), scores))
+
+    (result,) = card.data.eval_results
+    assert (result.dataset_type, result.task_type) == ("openai/openai_humaneval", "text-generation")
+    assert (result.metric_type, result.metric_value) == ("pass@1", 0.6123)
+    assert card.data.model_name == "a label"
+
+
+KINDS = {
+    "an adapter": ({}, ("peft", "adapter"), "An adapter for"),
+    "an adapter merged in": (
+        {"relation": "finetune", "merged": True},
+        ("transformers", "finetune"),
+        "with an adapter merged in",
+    ),
+    "all weights": ({"relation": "finetune"}, ("transformers", "finetune"), "all weights tuned"),
+}
+
+
+@pytest.mark.parametrize(("kind", "about", "said"), KINDS.values(), ids=KINDS)
+def test_the_hub_is_told_what_weights_are_to_their_base(kind, about, said):
+    card = model_card(adapter(**kind), plausible_report())
+    data = ModelCard(card).data
+
+    assert (data.library_name, data.base_model_relation) == about
+    assert said in shown(card)
+
+
+def test_the_held_out_loss_told_is_that_of_the_weights_that_were_kept():
+    measured = [step(n, held_out_loss=loss) for n, loss in ((10, 1.5), (20, 1.25), (30, 1.75))]
+    stopped = adapter(steps=measured, trained=asdict(facts(best_step=20)))
+    whole = adapter(steps=measured, trained=asdict(facts()))
+
+    for tuned, loss in ((stopped, "1.25"), (whole, "1.75")):
+        card = model_card(tuned, plausible_report())
+        assert dict(table_below(card, "Training"))["loss on held-out rows"] == loss
+
+
+def test_what_a_training_cost_is_told_where_it_is_known():
+    known = model_card(adapter(trained=asdict(facts())), plausible_report())
+    cpu = facts(gpu_hours=0.0, kilowatt_hours=None, memory_gib=None)
+    unknown = model_card(adapter(trained=asdict(cpu)), plausible_report())
+
+    told = dict(table_below(known, "Training"))
+    assert (told["gpu hours"], told["kilowatt hours"], told["memory gib"]) == (
+        "0.25",
+        "0.125",
+        "3.5",
+    )
+    assert not {"gpu hours", "kilowatt hours", "memory gib"} & set(
+        dict(table_below(unknown, "Training"))
+    )
+
+
+def test_a_model_whose_data_is_no_longer_known_has_no_known_licence():
+    card = model_card(adapter(), None)
+
+    assert front_matter(card)[0]["license"] == "unknown"
+    assert "data and licences are not known" in shown(card)
+
+
+def test_the_licence_of_a_base_of_the_hub_is_read_from_its_card_in_the_cache(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--somebody--something" / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+
+    assert base_terms("somebody/something", tmp_path, "a" * 40).licence == "apache-2.0"
+    assert base_terms("somebody/something", tmp_path, "b" * 40).licence == ""
 
 
 def test_a_written_card_replaces_the_one_that_peft_left(tmp_path):
