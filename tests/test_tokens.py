@@ -10,8 +10,9 @@ from small_tokenizers import CHATML, CODE, pieces, row, starter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from jobs.training.batches import NO_LOSS, collate
+from jobs.methods import LoRA
 from jobs.tokens import CHUNK, Rows, asked_tokens, lengths, tokenise
+from jobs.training.packing import NO_LOSS, Pack, make
 
 CPU = torch.device("cpu")
 
@@ -32,8 +33,8 @@ def learnt(found, tokenizer):
 
 def targets(rows):
     """All tokens that carry loss, as the training loop sees them."""
-    _, targets_BT = collate(list(rows), CPU)
-    return [token for token in targets_BT.flatten().tolist() if token != NO_LOSS]
+    batch = make(Pack(rows=tuple(rows)), LoRA(kind="lora", steps=1).settings(), CPU)
+    return [token for token in batch.targets.flatten().tolist() if token != NO_LOSS]
 
 
 def test_the_response_and_one_end_carry_loss_and_nothing_else():

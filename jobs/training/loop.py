@@ -105,6 +105,7 @@ class Loop:
         watch = Watch(steps)
         self._best = best_of(steps)
         self._sent = self._saved = time.monotonic()
+        self._tell(steps, order)  # again: what was told may have been lost with the driver
         self.engine.module.train()
         while len(steps) < order.steps and not self._impatient:
             step, due = self._step(order, len(steps))
@@ -115,8 +116,9 @@ class Loop:
             if step.held_out_loss is not None:
                 self._best = best_of(steps)
             last = step.step == order.steps or self._impatient
-            self._tell(step, order.steps, at_once=last or due)
-            if not last and (due or self.best_step == step.step):
+            due = not last and (due or self.best_step == step.step)
+            self._tell([step], order, at_once=last or due)
+            if due:
                 self._save(steps)
 
     @property
@@ -228,14 +230,15 @@ class Loop:
             self.checkpoints.save(steps, weights, state, self.best_step)
         self._saved = time.monotonic()
 
-    def _tell(self, step: Step, of: int, *, at_once: bool) -> None:
+    def _tell(self, steps: Sequence[Step], order: Order, *, at_once: bool = False) -> None:
         if not self.peers.first:
             return
-        self._unsent.append(Progress(run_id=self.training.run_id, of=of, step=step))
-        if at_once or time.monotonic() - self._sent >= MESSAGE_SECONDS:
+        run_id, now = self.training.run_id, time.monotonic()
+        self._unsent += [Progress(run_id=run_id, of=order.steps, step=step) for step in steps]
+        if at_once or now - self._sent >= MESSAGE_SECONDS:
             self.teller.put(*self._unsent)
             self._unsent.clear()
-            self._sent = time.monotonic()
+            self._sent = now
 
     def _batch(self, order: Order, number: int) -> list[Row]:
         return [self.training.trained[place] for place in order.batch(number)]
