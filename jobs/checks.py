@@ -3,16 +3,15 @@
 import shutil
 
 from eval_sandbox.sandbox import SandboxUnavailable, check_host
-from jobs.experiment import Experiment
 from jobs.home import Home
 
 SPARE_GIB = 1.0
 """Room for the ledger, completions and Ray's logs."""
 
 
-def host_mistakes(home: Home, experiment: Experiment | None) -> list[str]:
+def host_mistakes(home: Home) -> list[str]:
     """Why this machine cannot run an experiment, one sentence each; nothing is started."""
-    return [*_sandbox(), *_disk(home, experiment)]
+    return [*_sandbox(), *_disk(home)]
 
 
 def _sandbox() -> list[str]:
@@ -23,14 +22,11 @@ def _sandbox() -> list[str]:
     return []
 
 
-def _disk(home: Home, experiment: Experiment | None) -> list[str]:
-    from jobs.plan import download_gib
-
-    needed = SPARE_GIB + (download_gib(experiment) if experiment else 0.0)
+def _disk(home: Home) -> list[str]:
     free = shutil.disk_usage(home.folder).free / 2**30
-    if free >= needed:
+    if free >= SPARE_GIB:
         return []
     return [
-        f"disk: {home.folder} has {free:.1f} GiB free, about {needed:.0f} GiB are needed; "
+        f"disk: {home.folder} has {free:.1f} GiB free, about {SPARE_GIB:.0f} GiB are needed; "
         "free some, or set CODELADDER_HOME to a larger disk"
     ]

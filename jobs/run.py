@@ -1,7 +1,10 @@
 """`python -m jobs run`: from an experiment file to a table of scores, as often as it takes."""
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +17,12 @@ from database.queries import recorded_runs, recorded_scores
 from database.session import LedgerError, open_ledger
 from jobs.asha import contests, stopped
 from jobs.checks import host_mistakes
+from jobs.curves import NO_COPIES, Copies
 from jobs.declared import UserError, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.home import Home
+from jobs.hub_download import download
+from jobs.hub_models import Looked, look
 from jobs.loading import load
 from jobs.pipeline import Failure, Match, execute_all
 from jobs.progress import Board
@@ -26,9 +32,15 @@ from jobs.spreading import decide, refuse
 from jobs.stages import Spent, Work, Workplace, prepare_stage
 from jobs.training.settings import Spread
 
+MB = 10**6
+NOTHING = Looked(models=(), mistakes=(), notes=())
 
-def run_experiment(path: Path, console: Console) -> int:
+
+def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> int:
     """Run all of an experiment that is not recorded yet.
+
+    Args:
+        copies: of the curves of its trainings, for other tools.
 
     Returns:
         0 when everything is recorded, 1 when some run failed for a reason of ours.
@@ -38,15 +50,17 @@ def run_experiment(path: Path, console: Console) -> int:
     """
     started = time.monotonic()
     home = Home.from_environment()
-    experiment = _checked(path, home)
-    with home.only_driver():
-        ledger = _ledger()
+    experiment, looked = _checked(path, home)
+    for note in looked.notes:
+        console.print(note, style="yellow", markup=False)
+    with home.only_driver(), _ledger(experiment, home, console, copies) as ledger:
         works = outstanding(experiment, ledger, home)
         if not works:
             runs = len(experiment.runs())
             console.print(f"Nothing to do: all {runs} runs of {experiment.name} are recorded.")
             show_results(ledger, experiment.name, console)
             return 0
+        fetch(looked, works, console)
         spent, failures = _run(works, experiment, ledger, home, console)
     show_results(ledger, experiment.name, console)
     _show_time(spent, time.monotonic() - started, console)
@@ -81,25 +95,47 @@ def outstanding(experiment: Experiment, ledger: Engine, home: Home) -> list[Work
     return [work for work in works if work.benchmarks or work.run.id not in done]
 
 
-def _checked(path: Path, home: Home) -> Experiment:
-    experiment, mistakes = None, []
+def _checked(path: Path, home: Home) -> tuple[Experiment, Looked]:
+    experiment, looked, mistakes = None, NOTHING, []
     try:
         experiment = load(path)
     except UserError as error:
         mistakes.append(str(error))
-    machine = host_mistakes(home, experiment)
+    if experiment is not None:
+        looked = look(experiment.file.models)
+        if looked.mistakes:
+            mistakes.append(str(report(path, looked.mistakes)))
+    machine = host_mistakes(home)
     if machine:
         mistakes.append(str(report(Path("this machine"), machine)))
     if experiment is None or mistakes:
         raise UserError("\n".join(mistakes))
-    return experiment
+    return experiment, looked
 
 
-def _ledger() -> Engine:
+def fetch(looked: Looked, works: Sequence[Work], console: Console) -> None:
+    """Download what is missing of the models that there is work for, before Ray is started."""
+    wanted = {work.run.model_name for work in works}
+    with Board(console) as board:
+
+        def say(model: str, done: int, total: int) -> None:
+            board.update(f"{model}: downloading", "MB", done // MB, total // MB)
+
+        download([model for model in looked.models if model.name in wanted], say)
+
+
+@contextmanager
+def _ledger(
+    experiment: Experiment, home: Home, console: Console, copies: Copies
+) -> Iterator[Engine]:
+    """The ledger, and copies of its curves that follow it."""
     try:
-        return open_ledger()
+        ledger = open_ledger()
     except LedgerError as error:
         raise UserError(str(error)) from None
+    tell = partial(console.print, markup=False, highlight=False)
+    with copies.kept(experiment, ledger, home, tell):
+        yield ledger
 
 
 def _run(
