@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from jobs.experiment import ExperimentFile, Run
-from jobs.home import written
+from jobs.home import Home, written
 from jobs.training.order import TrainOrder
 from jobs.training.steps import STEPS, read_steps
 
@@ -145,6 +145,16 @@ def contests(runs: Iterable[Run], file: ExperimentFile) -> list[Contest]:
             key = training.sweep, run.model_name, training.dataset.name, run.seed
             groups[key].append(run)
     return [Contest(rule=rule_of(file, key[0]), runs=tuple(of)) for key, of in groups.items()]
+
+
+def stops(runs: Iterable[Run], file: ExperimentFile, home: Home) -> list[tuple[Run, Stopped]]:
+    """The runs that their sweep stopped, now or under an earlier driver, and why."""
+    decided = [
+        (run, stopped(home.run(run.id), contest.rule))
+        for contest in contests(runs, file)
+        for run in contest.runs
+    ]
+    return [(run, decision) for run, decision in decided if decision]
 
 
 def rule_of(file: ExperimentFile, sweep: str) -> Rule:

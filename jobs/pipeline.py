@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from jobs.asha import Contest, Stopped
+from jobs.asha import Contest, Trained
 from jobs.experiment import Run
 from jobs.search import Failed
 from jobs.stages import (
@@ -98,12 +98,9 @@ class _Hand:
         trained = []
         for work in match.works:
             outcome = outcomes[work.run.id]
-            if isinstance(outcome, Stopped):
-                self.workplace.board.say(f"  {work.run.label}: {outcome}")
-                self.workplace.recorder.stopped(work.run, str(outcome))
-            elif isinstance(outcome, Failed):
+            if isinstance(outcome, Failed):
                 self._tell(work.run, outcome.error)
-            elif work.wanted:
+            elif isinstance(outcome, Trained) and work.wanted:
                 trained.append(partial(self.execute, work, priority))
         _side_by_side(trained)
 

@@ -20,6 +20,8 @@ from jobs.train import train
 from jobs.training.order import TrainOrder
 from jobs.training.steps import Progress
 
+LOOK_SECONDS = 1.0
+"""How often the driver looks for trainings that were stopped."""
 POLL_SECONDS = 0.2
 """How often a trial looks for new losses of its gang."""
 RESTARTS = 3
@@ -53,6 +55,7 @@ def train_swept(
     *,
     gpus: bool,
     at_once: int,
+    told: Callable[[Stopped], None] = lambda decision: None,
     training: Training | None = None,
 ) -> dict[str, Outcome]:
     """Train the runs of one contest, stop those that lag behind, and wait for the rest.
@@ -66,6 +69,8 @@ def train_swept(
         mailbox: hears the progress of all of them.
         gpus: whether workers take GPUs.
         at_once: trainings side by side; the caller holds the slots for so many.
+        told: hears of each training that was stopped, soon after, once; also of those that were
+            stopped before this call.
         training: how one is trained; `jobs.train.train` unless said.
 
     Returns:
@@ -75,11 +80,35 @@ def train_swept(
 
     outcomes = {order.run_id: _known(order, rule) for order in orders}
     left = [order for order in orders if outcomes[order.run_id] is None]
+    heard = _Heard(orders, rule, told)
+    heard.look()
     if left:
         task = ray.remote(num_cpus=0)(_search)
         how = training or partial(train, gpus=gpus)
-        outcomes |= ray.get(task.remote(orders, left, rule, mailbox, at_once, how))
+        search = task.remote(orders, left, rule, mailbox, at_once, how)
+        while not ray.wait([search], timeout=LOOK_SECONDS)[0]:
+            heard.look()
+        outcomes |= ray.get(search)
+        heard.look()
     return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
+
+
+class _Heard:
+    """Tells of each training that was stopped, once."""
+
+    def __init__(
+        self, orders: Sequence[TrainOrder], rule: Rule, told: Callable[[Stopped], None]
+    ) -> None:
+        self._going = {order.run_id: order.folder for order in orders}
+        self._rule = rule
+        self._told = told
+
+    def look(self) -> None:
+        for run_id, folder in list(self._going.items()):
+            decision = stopped(folder, self._rule)
+            if decision is not None:
+                del self._going[run_id]
+                self._told(decision)
 
 
 def _known(order: TrainOrder, rule: Rule) -> Outcome | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.slots import Slots
 from eval_sandbox.problem import Completion
 from jobs.answers import Answer, read_answers
-from jobs.asha import Rule
+from jobs.asha import Rule, Stopped
 from jobs.data.crew import OnCluster
 from jobs.data.report import Report, read_stored
 from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
@@ -166,8 +166,14 @@ def contest_stage(
         for work in works:
             if work.wanted:
                 place.recorder.state(work.run, "training")
+        runs = {work.run.id: work.run for work in works}
+
+        def told(decision: Stopped) -> None:
+            place.board.say(f"  {runs[decision.run_id].label}: {decision}")
+            place.recorder.stopped(runs[decision.run_id], str(decision))
+
         outcomes = train_swept(
-            orders, rule, place.mailbox, gpus=place.gpus is not None, at_once=at_once
+            orders, rule, place.mailbox, gpus=place.gpus is not None, at_once=at_once, told=told
         )
     worked = time.monotonic() - started
     label = f"{len(works)} trainings of a sweep"

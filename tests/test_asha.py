@@ -202,13 +202,15 @@ def work(task):
         file.write(f"{os.getpid()}\n")
     if order.run_id == "broken":
         raise HopelessError("the rows are gone")
+    curve = []
     for step in range(1, OF + 1):
-        time.sleep(0.1)
+        time.sleep(0.5 if order.run_id in ("good", "worst") else 0.1)
         (order.folder / "step").write_text(str(step))
-        loss = LOSSES[order.run_id] if step % 2 == 0 else None
-        mailbox.put(progress(order.run_id, step, loss))
+        told = progress(order.run_id, step, LOSSES[order.run_id] if step % 2 == 0 else None)
+        mailbox.put(told)
+        curve.append(told.step)
     order.checkpoint.mkdir()
-    write_steps([progress(order.run_id, OF, LOSSES[order.run_id]).step], order.checkpoint / STEPS)
+    write_steps(curve, order.checkpoint / STEPS)
 
 
 def train_here(order, mailbox):
@@ -222,8 +224,8 @@ def train_here(order, mailbox):
     )
 
 
-def sweep(folder, names, at_once=1):
-    """Train on a cluster of our own; returns what became of each, and all that was told."""
+def sweep(folder, names):
+    """Train on a cluster of our own; returns what became of each, and all that was heard."""
     from cluster.mailbox import Mailbox
 
     with pytest.MonkeyPatch.context() as patch:
@@ -231,10 +233,17 @@ def sweep(folder, names, at_once=1):
         with connect(folder / "home"):
             mailbox = Mailbox.create()
             orders = [order_of(folder, name) for name in names]
+            stops = []
             outcomes = train_swept(
-                orders, RULE, mailbox, gpus=False, at_once=at_once, training=train_here
+                orders,
+                RULE,
+                mailbox,
+                gpus=False,
+                at_once=1,
+                told=stops.append,
+                training=train_here,
             )
-            return outcomes, mailbox.drain()
+            return outcomes, stops, mailbox.drain()
 
 
 def attempts(folder, name):
@@ -249,14 +258,17 @@ def test_a_sweep_that_is_over_starts_nothing(tmp_path):
     decision = rungs.tell("lost", 2, OF, 2.0)
     keep(lost.folder, rungs, "lost", decision)
 
-    outcomes = train_swept([done, lost], RULE, None, gpus=False, at_once=1)
+    stops = []
+
+    outcomes = train_swept([done, lost], RULE, None, gpus=False, at_once=1, told=stops.append)
 
     assert outcomes == {"done": Trained(run_id="done"), "lost": decision}
+    assert stops == [decision]
 
 
 @pytest.mark.slow
 def test_a_training_that_lags_behind_is_stopped_with_its_gang_and_the_others_end(tmp_path):
-    outcomes, told = sweep(tmp_path, [*LOSSES, "broken"])
+    outcomes, stops, told = sweep(tmp_path, [*LOSSES, "broken"])
 
     assert {name: type(outcome) for name, outcome in outcomes.items()} == {
         "middle": Trained,
@@ -267,6 +279,7 @@ def test_a_training_that_lags_behind_is_stopped_with_its_gang_and_the_others_end
     }
     assert "the rows are gone" in str(outcomes["broken"].error)
     worst = outcomes["worst"]
+    assert stops == [worst]
     assert (worst.rung, worst.loss, worst.threshold, worst.others) == (2, 2.0, 0.75, 2)
     assert int((tmp_path / "worst" / "step").read_text()) < OF
     assert not Path(f"/proc/{attempts(tmp_path, 'worst')[0]}").exists()
@@ -291,8 +304,9 @@ def test_after_a_kill_of_the_driver_no_stopped_training_starts_again(tmp_path):
         driver.send_signal(signal.SIGKILL)
         driver.wait()
 
-    outcomes, _ = sweep(tmp_path, names)
+    outcomes, stops, _ = sweep(tmp_path, names)
 
     assert [type(outcomes[name]) for name in names] == [Trained, Stopped, Trained, Stopped]
+    assert {stop.run_id for stop in stops} == {"worst", "middle"}
     assert len(attempts(tmp_path, "worst")) == len(attempts(tmp_path, "best")) == 1
     assert len(attempts(tmp_path, "good")) == 2
