@@ -19,7 +19,7 @@ from jobs.training.rows import Row
 from jobs.training.schedule import Many, Order, learning_rate, order_of
 from jobs.training.settings import Settings
 from jobs.training.steps import Progress, Step
-from jobs.training.watch import DivergedError, NotFiniteError, Trouble, Watch
+from jobs.training.watch import DivergedError, Trouble, Watch
 
 if TYPE_CHECKING:
     from jobs.training.checkpoints import Checkpoints
@@ -211,8 +211,7 @@ class Loop:
             learning_rate=step.learning_rate,
             rows=tuple(self.training.named(batch)),
         )
-        finite = math.isfinite(step.loss) and math.isfinite(step.gradient_norm)
-        raise (DivergedError if finite else NotFiniteError)(trouble, reason)
+        raise DivergedError(trouble, reason)
 
     def _is_measured(self, step: int, steps: int) -> bool:
         """Whether the held-out loss is wanted after a step."""

@@ -55,10 +55,6 @@ class DivergedError(TrainingError):
         )
 
 
-class NotFiniteError(DivergedError):
-    """The loss or its gradient is not a number, or has no bounds."""
-
-
 class Watch:
     """Looks at the steps of one training, in their order."""
 
@@ -73,7 +69,7 @@ class Watch:
     def wrong(self, step: Step) -> str | None:
         """What is wrong with the next step, or None.
 
-        A loss or a gradient is wrong that is not finite. A loss is wrong whose running mean over
+        A loss, held out or not, or a gradient is wrong that is not finite. A loss is wrong whose running mean over
         `WINDOW` steps has been more than `RISE` nats above the lowest such mean for `LASTING` steps
         in a row.
         """
@@ -81,6 +77,8 @@ class Watch:
             return "the loss is not a finite number"
         if not math.isfinite(step.gradient_norm):
             return "the gradient is not finite"
+        if step.held_out_loss is not None and not math.isfinite(step.held_out_loss):
+            return "the held-out loss is not a finite number"
         if self._climbs(step.loss):
             return (
                 f"the loss has climbed: its mean over {WINDOW} steps has for {LASTING} steps been "
