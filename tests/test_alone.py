@@ -1,7 +1,6 @@
 """One worker without Ray: what is learnt, measured, kept, resumed and refused."""
 
 import math
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +16,6 @@ from small_training import (
     order_of,
     same_bits,
     steps_of,
-    weights_of,
     write_base,
     write_dataset,
 )
@@ -297,11 +295,11 @@ def test_a_spike_is_no_divergence():
 def test_a_watch_goes_on_where_it_was():
     found = steps_with([1.0] * 30 + [5.0] * 60)
     whole = Watch()
-    wrong = [step.step for step in found if whole.wrong(step)][0]
+    wrong = next(step.step for step in found if whole.wrong(step))
 
     for cut in (10, 35, wrong - 1):
         resumed = Watch(found[:cut])
-        assert [step.step for step in found[cut:] if resumed.wrong(step)][0] == wrong
+        assert next(step.step for step in found[cut:] if resumed.wrong(step)) == wrong
 
 
 def test_a_held_out_loss_that_is_no_number_is_wrong():

@@ -69,9 +69,9 @@ class Watch:
     def wrong(self, step: Step) -> str | None:
         """What is wrong with the next step, or None.
 
-        A loss, held out or not, or a gradient is wrong that is not finite. A loss is wrong whose running mean over
-        `WINDOW` steps has been more than `RISE` nats above the lowest such mean for `LASTING` steps
-        in a row.
+        A loss, held out or not, or a gradient is wrong that is not finite. A loss is wrong whose
+        running mean over `WINDOW` steps has been more than `RISE` nats above the lowest such mean
+        for `LASTING` steps in a row.
         """
         if not math.isfinite(step.loss):
             return "the loss is not a finite number"
