@@ -46,9 +46,11 @@ def _plan(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _run(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.curves import Copies
     from jobs.run import run_experiment
 
-    return run_experiment(asked.experiment, console)
+    copies = Copies(tensorboard=asked.tensorboard, mlflow=asked.mlflow)
+    return run_experiment(asked.experiment, console, copies)
 
 
 def _results(asked: argparse.Namespace, console: Console) -> int:
@@ -86,6 +88,14 @@ def _import(asked: argparse.Namespace, console: Console) -> int:
     return import_answers(asked.file, asked.benchmark, asked.name, console)
 
 
+def _export(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.export import Wanted, export
+
+    wanted = Wanted(to=asked.to, merged=asked.merged, hub=asked.hub, public=asked.public)
+    export(asked.run, wanted, console)
+    return 0
+
+
 def _serve(asked: argparse.Namespace, console: Console) -> int:
     from jobs.serve import serve
 
@@ -100,6 +110,7 @@ _COMMANDS = {
     "prepare": _prepare,
     "new": _new,
     "import": _import,
+    "export": _export,
     "serve": _serve,
 }
 
@@ -121,6 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add("run", "Run all of an experiment that is not recorded yet. Safe to repeat.")
     run.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
+    run.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="copy the curves of its trainings, live, to tensorboard/ in CODELADDER_HOME",
+    )
+    run.add_argument(
+        "--mlflow",
+        metavar="URI_OR_FOLDER",
+        help="copy them to an MLflow server or database, or to one made in a folder",
+    )
 
     results = add("results", "Show the scores, each with its interval and difference to its base.")
     results.add_argument("--experiment", help="only the runs of this experiment (its file's name)")
@@ -161,6 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     importing.add_argument("--name", required=True, help="what to call whoever made the answers")
     importing.add_argument("file", type=Path, help=".jsonl, or .jsonl.gz")
+
+    exporting = add("export", "Write a run's weights, card and provenance to a folder or the hub.")
+    exporting.add_argument("run", help="its id, or its label in quotes")
+    exporting.add_argument("--to", type=Path, help="folder; below the folder of work without it")
+    exporting.add_argument(
+        "--merged", action="store_true", help="whole weights, the adapter added into its base"
+    )
+    exporting.add_argument("--hub", default="", help="also upload to OWNER/NAME, with HF_TOKEN")
+    exporting.add_argument(
+        "--public", action="store_true", help="let everybody see a repository that is made now"
+    )
 
     serve = add("serve", "Serve bases and adapters over OpenAI's protocol, for the try-it page.")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")

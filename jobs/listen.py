@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jobs.pipeline import Work
 from jobs.progress import Board
 from jobs.record import Recorder
+from jobs.stages import Work
 from jobs.training.steps import Progress
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ ROOT = Path(__file__).parent.parent
 
 OPTIONS = {
     "plan": set(),
-    "run": set(),
+    "run": {"--tensorboard", "--mlflow"},
     "results": {"--experiment", "--json", "--csv", "--by-recipe"},
     "prepare": {"--experiment"},
     "new": set(),
     "import": {"--format", "--benchmark", "--name"},
+    "export": {"--to", "--merged", "--hub", "--public"},
     "serve": {"--host", "--port"},
 }
 
