@@ -54,9 +54,10 @@ class Shape:
     """Of one block."""
     norms: int
     """Norms of a block over the whole width."""
-    norm_parameters: int
-    """Of all norms of one block."""
-    last_norm_parameters: int
+    layer_norm: bool = False
+    """Whether norms subtract the mean and add a bias."""
+    head_norms: bool = False
+    """Whether queries and keys are normalised too, head by head."""
 
     @property
     def gated(self) -> bool:
@@ -77,12 +78,18 @@ class Shape:
     @property
     def outside(self) -> int:
         """Parameters of no block: embedding, output layer, last norm."""
-        return self.embedding * (1 if self.tied else 2) + self.last_norm_parameters
+        return self.embedding * (1 if self.tied else 2) + self.norm
 
     @property
     def block(self) -> int:
         """Parameters of one block."""
-        return sum(linear.parameters for linear in self.linears) + self.norm_parameters
+        norms = self.norms * self.norm + 2 * self.head_width * self.head_norms
+        return sum(linear.parameters for linear in self.linears) + norms
+
+    @property
+    def norm(self) -> int:
+        """Parameters of one norm over the whole width."""
+        return self.width * (2 if self.layer_norm else 1)
 
     @property
     def parameters(self) -> int:
@@ -138,8 +145,6 @@ def shape_from(config: Mapping[str, Any]) -> Shape:
     linears = _LINEARS.get(family, _llama)(
         _Sizes(width, heads * head_width, kv_heads * head_width, intermediate, config)
     )
-    norms = _norms(family, config)
-    per_norm = width * (2 if family in _LAYER_NORM else 1)
     return Shape(
         family=family,
         layers=int(config["num_hidden_layers"]),
@@ -151,9 +156,9 @@ def shape_from(config: Mapping[str, Any]) -> Shape:
         vocabulary=int(config["vocab_size"]),
         tied=bool(config.get("tie_word_embeddings", family in _TIED)),
         linears=linears,
-        norms=norms,
-        norm_parameters=norms * per_norm + (2 * head_width if family in _HEAD_NORMS else 0),
-        last_norm_parameters=per_norm,
+        norms=_norms(family, config),
+        layer_norm=family in _LAYER_NORM,
+        head_norms=family in _HEAD_NORMS,
     )
 
 
@@ -184,8 +189,6 @@ def usual_shape(parameters: float) -> Shape:
         tied=False,
         linears=_llama(_Sizes(width, width, width, intermediate, {})),
         norms=2,
-        norm_parameters=2 * width,
-        last_norm_parameters=width,
     )
 
 
