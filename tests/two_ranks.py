@@ -1,6 +1,6 @@
-"""What each of two processes does for tests/test_engines.py: `two_ranks.py ORDER.json`.
+"""What each of two workers does for tests/test_engines.py: `two_ranks.py ORDER.json`.
 
-torchrun's environment says who they are. Each writes what it found to `rank-N.json` and
+torchrun's environment says which it is. It writes what it found to `rank-N.json` and
 `rank-N.safetensors` beside its order.
 """
 
@@ -10,132 +10,130 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from jobs.training import engines, models
+from jobs.training.packing import Pack, make
+from jobs.training.rows import Row
 from jobs.training.settings import Adapter, Settings, Spread
+from jobs.training.trainee import Trainee
 
-STEPS = (((0, 2), (1, 3)), ((4,),), ((5, 0), (1,), (2, 3)), ((3,), (4, 5)))
-"""Rows of each micro batch of each step; worker 0 takes the first row of each, worker 1 the rest,
-or the first again, without counting it."""
+STEPS = (
+    (((0, 2), (1,)), ((3,), (4, 5))),
+    (((4,),), ((0,),)),
+    (((5, 0), (2,), (1,)), ((3,), (4,), ())),
+    (((3,), (1,)), ((4, 5), (2,))),
+)
+"""Rows of each pack of each worker of each step; () is a repeat that does not count."""
 RATE = 1e-2
-
-
-class Trainee(torch.nn.Module):
-    """The least that an engine can be put around."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens, targets, positions, starts, longest):
-        logits = self.model(input_ids=tokens, use_cache=False).logits
-        return cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+VOCABULARY = 64
 
 
 def rows():
     """Six rows of tokens, of unlike length, the same everywhere."""
-    random = torch.Generator().manual_seed(1)
-    return [torch.randint(0, 64, (5 + 3 * n,), generator=random) for n in range(6)]
+    random = np.random.default_rng(1)
+    lengths = [5 + 3 * n for n in range(6)]
+    return [Row(random.integers(0, VOCABULARY, n).astype(np.int32), 2) for n in lengths]
 
 
-def settings(**changes):
-    adapter = changes.pop("adapter", None)
-    fields = dict(
-        learning_rate=RATE,
-        schedule="constant",
-        warmup=0.0,
-        decay=0.2,
-        epochs=None,
-        steps=4,
-        batch_size=4,
-        packing=False,
-        micro_batch_tokens=64,
-        max_length=64,
-        weight_decay=0.1,
-        clip=1.0,
-        precision="fp32",
-        activation_checkpointing=False,
-        compile=False,
-        held_out=0.0,
-        evaluate_every=50,
-        patience=None,
-        checkpoint_every=50,
-        checkpoint_minutes=10.0,
-    )
+def settings(adapter=None, **changes):
+    fields = {
+        "learning_rate": RATE,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "decay": 0.2,
+        "epochs": None,
+        "steps": len(STEPS),
+        "batch_size": 4,
+        "packing": True,
+        "micro_batch_tokens": 64,
+        "max_length": 64,
+        "weight_decay": 0.1,
+        "clip": 1.0,
+        "precision": "fp32",
+        "activation_checkpointing": False,
+        "compile": False,
+        "held_out": 0.0,
+        "evaluate_every": 50,
+        "patience": None,
+        "checkpoint_every": 50,
+        "checkpoint_minutes": 10.0,
+    }
     return Settings(**fields | changes, adapter=adapter)
 
 
 def adapter(**changes):
-    fields = dict(
-        rank=4,
-        alpha=8,
-        dropout=0.0,
-        targets="all-linear",
-        rslora=False,
-        lora_plus=4.0,
-        dora=False,
-        quantization=None,
-    )
+    fields = {
+        "rank": 4,
+        "alpha": 8,
+        "dropout": 0.0,
+        "targets": "all-linear",
+        "rslora": False,
+        "lora_plus": 4.0,
+        "dora": False,
+        "quantization": None,
+    }
     return Adapter(**fields | changes)
 
 
-METHODS = {"lora": settings(adapter=adapter()), "full": settings()}
+METHODS = {
+    "lora": settings(adapter()),
+    "dora": settings(adapter(dora=True)),
+    "qlora": settings(adapter(quantization="nf4")),
+    "full": settings(),
+    "checkpointed full": settings(activation_checkpointing=True),
+}
 
 
-def micro_batch(row, *, counts=True):
-    return SimpleNamespace(
-        tokens=row[None, :-1],
-        targets=row[None, 1:],
-        positions=None,
-        starts=None,
-        longest=len(row) - 1,
-        counts=counts,
-    )
-
-
-@dataclass
+@dataclass(frozen=True)
 class Case:
-    base: Path
+    """One method under one strategy, and where its base is."""
+
+    base: str
     method: str
     spread: Spread
 
     def prepare(self, weights=None):
         chosen = METHODS[self.method]
         with engines.loading(chosen, self.spread):
-            base = models.load_base(str(self.base), None, chosen)
-            model = models.tuned(base, chosen, seed=0)
+            model = models.tuned(models.load_base(self.base, None, chosen), chosen, seed=0)
         if weights is not None:
             models.restore(model, weights)
-        engine = engines.prepare(Trainee(model), chosen, self.spread)
+        engine = engines.prepare(Trainee(model, chosen), chosen, self.spread)
         engine.module.train()
         return engine, model
 
     def step(self, engine, number, rank):
-        batches = STEPS[number]
-        total = sum(len(rows()[row]) - 1 for batch in batches for row in batch)
+        """Loss and gradient norm of one step; alone, a worker takes the packs of both."""
+        chosen, known = METHODS[self.method], rows()
+        share = STEPS[number][rank] if self.spread.ranks > 1 else sum(STEPS[number], ())
+        taken = [known[row] for packs in STEPS[number] for pack in packs for row in pack]
+        total = sum(row.response_length for row in taken)
+        found = torch.zeros(())
         engine.rate(RATE)
-        sum_ = torch.zeros(())
-        for i, batch in enumerate(batches):
-            mine = batch[rank::2]
-            last = i == len(batches) - 1
+        for i, pack in enumerate(share):
+            last = i == len(share) - 1
+            mine = tuple(known[row] for row in pack)
+            batch = make(Pack(rows=mine or (known[0],), counts=bool(mine)), chosen, engine.device)
             with engine.pause(last=last):
-                part = engine.loss(micro_batch(rows()[(mine or batch)[0]], counts=bool(mine)))
-                engine.backward(part / total, last=last)
-            sum_ += part.detach() / total
-        torch.distributed.all_reduce(sum_)
-        return sum_.item(), engine.step()
+                part = engine.loss(batch) / total
+                engine.backward(part, last=last)
+            found += part.detach()
+        if self.spread.ranks > 1:
+            torch.distributed.all_reduce(found)
+        return found.item(), engine.step()
 
     def run(self, rank):
+        """Four steps; then the last two again, from what was saved before them."""
         engine, model = self.prepare()
         found = {"engine": engine.name, "stage": engine.stage, "sharded": engine.sharded}
         first = [self.step(engine, number, rank) for number in (0, 1)]
-        weights, state = everywhere(engine.weights(), rank), engine.state()
-        rest = [self.step(engine, number, rank) for number in (2, 3)]
-        found["steps"], found["held"] = first + rest, held(model)
+        weights, state = everywhere(engine.weights(), self.spread), engine.state()
+        found["steps"] = first + [self.step(engine, number, rank) for number in (2, 3)]
+        found["held"], found["state"] = held(model), sum(one.numel() for one in state.values())
+        found["frozen"] = sorted({str(p.dtype) for p in model.parameters() if not p.requires_grad})
         final = engine.weights()
         forget()
         again, _ = self.prepare(weights)
@@ -147,15 +145,16 @@ class Case:
         return found, final
 
 
-def everywhere(weights, rank):
+def everywhere(weights, spread):
     """What rank 0 has."""
     box = [weights]
-    torch.distributed.broadcast_object_list(box, src=0)
+    if spread.ranks > 1:
+        torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
 def held(model):
-    """Elements of the model that are in this process's memory, and all of them."""
+    """Numbers of the model that are in this worker's memory, and all of them."""
     mine = sum(
         one.ds_tensor.numel() if hasattr(one, "ds_id") and not one.numel() else one.numel()
         for one in model.parameters()
@@ -173,18 +172,18 @@ def forget():
 
 def main():
     warnings.simplefilter("ignore")
+    from safetensors.torch import save_file
+
     path = Path(sys.argv[1])
     order = json.loads(path.read_text())
     rank = int(os.environ["RANK"])
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    from safetensors.torch import save_file
-
     found, weights = {}, {}
-    for strategy, method in order["cases"]:
-        case = Case(Path(order["base"]), method, Spread(strategy=strategy, ranks=2))
-        found[f"{strategy} {method}"], final = case.run(rank)
-        weights |= {f"{strategy} {method} {name}": one for name, one in final.items()}
+    for name, strategy, method, offload in order["cases"]:
+        spread = Spread(strategy=strategy, ranks=2, offload=offload)
+        found[name], final = Case(order["base"], method, spread).run(rank)
+        weights |= {f"{name}/{place}": one for place, one in final.items()}
     save_file(weights, path.parent / f"rank-{rank}.safetensors")
     (path.parent / f"rank-{rank}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()

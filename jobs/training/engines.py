@@ -81,16 +81,17 @@ class Engine(Protocol):
         """Take back what `state` returned; the weights were restored before `prepare`.
 
         Raises:
-            StrategyError: it is of another training, or of another worker.
+            optimizers.StateError: it is of another training, or of another worker.
         """
 
 
 def loading(settings: Settings, spread: Spread) -> Any:
     """A context in which `models.load_base` and `models.tuned` make a model for an engine.
 
-    With ZeRO-3 no worker has to have room for the whole model then.
+    With ZeRO-3 no worker has to have room for the whole model then, unless it is quantized.
     """
-    if spread.stage != 3:
+    quantized = settings.adapter is not None and settings.adapter.quantization is not None
+    if spread.stage != 3 or quantized:
         return nullcontext()
     from jobs.training import zero
 
@@ -175,26 +176,30 @@ class Copies:
 
     def load(self, state: "Mapping[str, Tensor]") -> None:
         """See `Engine`."""
-        try:
-            optimizers.load_state(self.optimizer, self._masters(), state)
-        except ValueError as error:
-            raise StrategyError(str(error)) from error
+        optimizers.load_state(self.optimizer, self._masters(), state)
 
     def _masters(self) -> "dict[str, Tensor]":
         return dict(models.trained(self.trainee.model))
 
 
 def loss_of(module: Any, batch: "MicroBatch", settings: Settings, device: Any) -> "Tensor":
-    """Call a module with a micro batch.
+    """The sum of the losses of a micro batch, by the module that an engine made.
 
     Where every weight is trained they are float32, and bfloat16 arithmetic is autocast's.
     """
     import torch
 
-    cast = settings.adapter is None and settings.precision == "bf16"
+    from jobs.training.arithmetic import bf16_pays
+
+    cast = settings.adapter is None and settings.precision == "bf16" and bf16_pays()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cast):
         loss: Tensor = module(
-            batch.tokens, batch.targets, batch.positions, batch.starts, batch.longest
+            batch.tokens,
+            batch.targets,
+            batch.positions,
+            batch.starts,
+            batch.longest,
+            batch.places,
         )
     return loss if batch.counts else loss * 0
 

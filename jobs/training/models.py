@@ -59,6 +59,7 @@ def load_base(
         raise ModelError(f"{location}: {error}") from error
     _expect_whole(location, found)
     model.config.use_cache = False
+    _keep_quantized(model)
     return model
 
 
@@ -200,6 +201,14 @@ def whole(parameters: Iterable[Any], *, changed: bool = False) -> Any:
     return deepspeed.zero.GatheredParameters(spread, modifier_rank=0 if changed else None)
 
 
+def _keep_quantized(model: Any) -> None:
+    """Else bitsandbytes packs weights anew when a model is measured on some CPUs, and those have no
+    gradient any more."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def shape_of(parameter: Any) -> Any:
     """Of the whole tensor, where ZeRO-3 leaves an empty one."""
     return getattr(parameter, "ds_shape", parameter.shape)
@@ -254,11 +263,18 @@ def _with_adapters(model: Any, config: Any) -> Any:
 
 def _save_whole(model: Any, weights: Mapping[str, "Tensor"], folder: Path) -> None:
     import torch
+    from transformers import GenerationConfig
 
     rounded = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
-    use_cache, model.config.use_cache = model.config.use_cache, True
-    model.save_pretrained(str(folder), state_dict=rounded, max_shard_size=SHARD)
-    model.config.use_cache = use_cache
+    generation, cache = model.generation_config, model.config.use_cache
+    # Transformers refuses to write some of the files that it reads, such as a temperature without
+    # do_sample, which is common.
+    model.generation_config, model.config.use_cache = GenerationConfig(), True
+    try:
+        model.save_pretrained(str(folder), state_dict=rounded, max_shard_size=SHARD)
+    finally:
+        model.generation_config, model.config.use_cache = generation, cache
+    (folder / "generation_config.json").write_text(generation.to_json_string())
     path = folder / "config.json"
     config = json.loads(path.read_text()) | {"dtype": "bfloat16"}
     path.write_text(json.dumps(config, indent=2) + "\n")

@@ -1,13 +1,21 @@
 """AdamW over what is trained, in groups that learn at rates of their own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs.training import models
+from jobs.training.order import TrainingError
 from jobs.training.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps for each tensor."""
+
+
+class StateError(TrainingError):
+    """An optimizer's state is of other weights, or of another worker."""
 
 
 def adamw(model: Any, settings: Settings) -> Any:
@@ -56,27 +64,21 @@ def load_state(
     """Put moments and step counters back.
 
     Raises:
-        ValueError: they are not those of these masters.
+        StateError: they are not those of these masters.
     """
-    left = dict(state)
+    left = set(state)
     for name, master in masters.items():
-        found = dict(_own(name, left))
-        for key, value in found.items():
-            if key != "step" and value.shape != master.shape:
-                raise ValueError(
-                    f"the optimizer's state of {name} is {list(value.shape)}, "
-                    f"but {list(master.shape)} are trained"
-                )
-            left.pop(f"{name}.{key}")
-        if found:
+        own = {key: state[f"{name}.{key}"] for key in STATE if f"{name}.{key}" in state}
+        shapes = [value.shape for key, value in own.items() if key != "step"]
+        if own and shapes != [master.shape, master.shape]:
+            raise StateError(
+                f"the optimizer's state of {name} is {[list(shape) for shape in shapes]}, "
+                f"and would be {list(master.shape)} twice"
+            )
+        if own:
             optimizer.state[master] = {
-                key: value.to(master.device, copy=True) for key, value in found.items()
+                key: value.to(master.device, copy=True) for key, value in own.items()
             }
-    if left or (state and len(optimizer.state) != len(masters)):
-        raise ValueError(f"the optimizer's state is of other weights: {sorted(left)[:1]}")
-
-
-def _own(name: str, state: "Mapping[str, Tensor]") -> "Iterator[tuple[str, Tensor]]":
-    for key in ("step", "exp_avg", "exp_avg_sq"):
-        if (value := state.get(f"{name}.{key}")) is not None:
-            yield key, value
+        left -= {f"{name}.{key}" for key in own}
+    if left:
+        raise StateError(f"the optimizer's state is of other weights, such as {min(left)}")
