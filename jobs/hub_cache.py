@@ -7,7 +7,7 @@ network.
 import hashlib
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class HubModel:
     def missing(self) -> tuple[HubFile, ...]:
         """Files that are not here yet, whole."""
         return tuple(f for f in self.files if not is_here(self.hub, self.revision, f))
+
+    @property
+    def without_weights(self) -> "HubModel":
+        """The same, but for the weights."""
+        return replace(self, files=tuple(f for f in self.files if not _is_weights(f.name)))
 
     @property
     def missing_bytes(self) -> int:
@@ -100,6 +105,10 @@ def is_genuine(path: Path, file: HubFile) -> bool:
             return hashlib.file_digest(opened, "sha256").hexdigest() == file.digest
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.digest
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".index.json"))
 
 
 def needed(names: Iterable[str], weights: Collection[str]) -> list[str]:

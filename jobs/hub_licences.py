@@ -108,6 +108,44 @@ def together(base: str, data: str) -> dict[str, str]:
     return {"license": "other", "license_name": _name(f"base-{names[0]}-and-data-{names[1]}")}
 
 
+def cautions(base: Terms, data: str) -> list[str]:
+    """What somebody should know before sharing tuned weights, one sentence each.
+
+    Args:
+        base: of the base model.
+        data: the strictest expression of the data; empty where it is not known.
+    """
+    return [
+        *_caution("base", base.licence),
+        *([base.notice] if base.notice else []),
+        *_caution("data", data),
+    ]
+
+
+def _caution(what: str, licence: str) -> list[str]:
+    asked = _asked(licence)
+    if asked is None:
+        known = f"the licence of the {what} is {licence!r}, which is not judged here; read it"
+        unknown = f"the licence of the {what} is not known; look it up before you share this"
+        return [known if licence else unknown]
+    said = {
+        Term.NON_COMMERCIAL: "forbids commercial use",
+        Term.NO_DERIVATIVES: "forbids sharing what was made of it",
+        Term.NO_LICENCE: "allows nothing without its owner's consent",
+    }
+    return [f"the licence of the {what}, {licence}, {said[asked]}"] if asked in said else []
+
+
+def _asked(licence: str) -> Term | None:
+    """What a licence asks for; None where it is not known."""
+    if licence.lower() in MODELS:
+        return Term.RESTRICTED
+    try:
+        return term(licence) if licence else None
+    except UserError:
+        return None
+
+
 def base_terms(hub: str, folder: Path, revision: str = "") -> Terms:
     """The licence of a base model, from its name on the hub or the card beside its weights.
 

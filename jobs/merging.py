@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -88,24 +88,30 @@ class Merger:
         """Read the adapter and find its matrices in the base.
 
         Raises:
-            MergeError: the adapter is of another model, or bitsandbytes is needed and missing.
+            MergeError: the base lacks files, or a part of one.
         """
         self._merge = merge
         self.files = weight_files(merge.base)
         """Of the base, in order; the merged model has files of the same names."""
         names = {name for file in self.files for name in _whole(file)}
         self._low = _streamable(merge.adapter, names)
-        self._coarse: dict[str, Callable[[], Tensor]] = {}
-        if self.streams and merge.coarse:
-            self._coarse = _as_trained(merge, names)
+        self._names = names
 
     @property
     def streams(self) -> bool:
         """Whether files can be written one by one; else only `write_whole` does it."""
         return self._low is not None
 
+    @cached_property
+    def _coarse(self) -> dict[str, "Callable[[], Tensor]"]:
+        return _as_trained(self._merge, self._names) if self._merge.coarse else {}
+
     def write(self, file: Path, out: Path) -> None:
-        """Write the merged form of one file of the base."""
+        """Write the merged form of one file of the base.
+
+        Raises:
+            MergeError: bitsandbytes is needed and missing.
+        """
         assert self._low is not None
         tensors, start = header(file)
         with file.open("rb") as source, out.open("wb") as target:
@@ -118,7 +124,7 @@ class Merger:
                     _copy(source, target, end - begin)
 
     def write_whole(self, folder: Path) -> None:
-        """Write the weights of the merged model, by peft and with all of it in memory."""
+        """Write the merged model into one file, by peft and with all of it in memory."""
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
@@ -134,7 +140,7 @@ class Merger:
             # peft still asks transformers by an old name whether activations are checkpointed
             warnings.filterwarnings("ignore", ".is_gradient_checkpointing.", FutureWarning)
             tuned = PeftModel.from_pretrained(model.to(torch.float32), self._merge.adapter)
-            tuned.merge_and_unload().to(dtype).save_pretrained(folder, max_shard_size="5GB")
+            tuned.merge_and_unload().to(dtype).save_pretrained(folder, max_shard_size="1TB")
 
     def _changed(self, name: str, about: Mapping[str, Any], content: bytes) -> bytes:
         import torch

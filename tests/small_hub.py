@@ -9,9 +9,12 @@ import hashlib
 import json
 import re
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from huggingface_hub import constants
 
 COMMIT = "a1" * 20
 HEAD = "b2" * 20
@@ -86,6 +89,29 @@ class Hub(ThreadingHTTPServer):
 
     def bytes_paths(self):
         return [path for method, path, _ in self.asked if method == "GET" and "/cdn/" in path]
+
+
+@contextmanager
+def running(monkeypatch, folder):
+    """A hub that serves, and its own client told of it, with an empty cache below a folder.
+
+    The client reads its settings once, when it is imported.
+    """
+    server = Hub()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    for name, value in {
+        "ENDPOINT": server.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(folder / "cache"),
+        "HF_TOKEN_PATH": str(folder / "token"),
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -321,6 +347,7 @@ ROUTES = (
     (r"/api/repos/create", Handler.create),
     (r"/api/validate-yaml", Handler.validate),
     (rf"/api/models/{NAME}", Handler.model),
+    (rf"/api/models/{NAME}/auth-check", Handler.model),
     (rf"/api/models/{NAME}/revision/(.+)", Handler.model_at),
     (rf"/api/models/{NAME}/tree/(.+)", Handler.tree),
     (rf"/api/models/{NAME}/preupload/(.+)", Handler.preupload),

@@ -3,10 +3,9 @@
 import json
 import random
 import socket
-import threading
 
 import pytest
-from small_hub import COMMIT, HEAD, TOKEN, Hub
+from small_hub import COMMIT, HEAD, TOKEN, running
 
 from jobs import hub_download, hub_models
 from jobs.experiment import ModelSpec
@@ -39,25 +38,11 @@ UNWANTED = {
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub of our own, and an empty cache; its client reads both when it is imported."""
-    from huggingface_hub import constants
-
-    server = Hub()
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    for name, value in {
-        "ENDPOINT": server.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_TOKEN_PATH": str(tmp_path / "token"),
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+    """A hub of our own, and nobody waits for it."""
     monkeypatch.setattr(hub_models, "WAITS", (0.0, 0.0))
     monkeypatch.setattr(hub_download, "WAITS", (0.0,) * 5)
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running(monkeypatch, tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
