@@ -21,7 +21,7 @@ from jobs.declared import UserError, nearest
 from jobs.experiment import ModelSpec, short_hash
 from jobs.export_folder import PROVENANCE, Part, fill, of_file, of_text
 from jobs.home import Home
-from jobs.hub_cache import INDEX, WHOLE, absent, needed, place
+from jobs.hub_cache import INDEX, WHOLE, absent, of_licence, of_tokenizer, place
 from jobs.hub_licences import base_terms, cautions
 from jobs.hub_upload import check_target, upload
 from jobs.merging import Merge, Merger
@@ -33,6 +33,7 @@ from jobs.record import weights_digest
 from jobs.training.steps import STEPS, read_steps
 
 ADAPTER_CONFIG = "adapter_config.json"
+CONFIGS = ("config.json", "generation_config.json")
 _TOLD = ("commit", "dirty", "python", "platform", "libraries", "experiment")
 """What of a run's provenance is published: no host, no path, no command line."""
 
@@ -228,8 +229,8 @@ def _kept_parts(source: Source, *, has_base: bool) -> list[Part]:
     if source.is_full:
         return parts
     parts.append(_adapter_config(source))
-    own = [n for n in _small_files(source.base) if "config" not in n or "token" in n]
-    return parts + [of_file(source.base / name) for name in own if has_base]
+    beside = _beside(source.base) if has_base else []
+    return parts + [of_file(source.base / name) for name in beside]
 
 
 def _adapter_config(source: Source) -> Part:
@@ -259,7 +260,8 @@ def _merged_parts(source: Source) -> list[Part]:
         ]
     else:
         weights = [Part(name=WHOLE, made_of=made_of, write=_whole(merger))]
-    named = [name for name in _small_files(source.base) if merger.streams or name != INDEX]
+    configs = (*CONFIGS, INDEX) if merger.streams else CONFIGS
+    named = [name for name in configs if (source.base / name).is_file()] + _beside(source.base)
     others = [_plain_config(source.base / name) for name in named]
     own = [of_file(source.checkpoint / name) for name in ("facts.json", STEPS)]
     return weights + others + own
@@ -278,10 +280,10 @@ def _whole(merger: Merger) -> Callable[[Path], None]:
     return write
 
 
-def _small_files(base: Path) -> list[str]:
-    """All that is loaded beside the weights; not the card, which is another's."""
-    names = sorted(path.name for path in base.iterdir()) if base.is_dir() else []
-    return [n for n in needed(names, ()) if n not in (CARD, "pretraining.json")]
+def _beside(base: Path) -> list[str]:
+    """The files of a base that its tuned weights need too, and those of its licence."""
+    names = sorted(path.name for path in base.iterdir())
+    return sorted({*of_tokenizer(names), *of_licence(names)})
 
 
 def _plain_config(path: Path) -> Part:

@@ -15,6 +15,9 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """Any one of them is a tokenizer."""
+_OF_TOKENIZERS = (
+    "tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "chat_template",
+)  # fmt: skip
 _PAPERS = ("README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _ENDINGS = (".json", ".jinja", ".model", ".tiktoken")
 _TEXTS = ("merges.txt", "vocab.txt")
@@ -127,6 +130,17 @@ def _is_small_and_useful(name: str) -> bool:
     if name.endswith(".index.json"):
         return name == INDEX
     return name.endswith(_ENDINGS) or name in _TEXTS or name.upper().startswith(_PAPERS)
+
+
+def of_tokenizer(names: Iterable[str]) -> list[str]:
+    """Those that are a part of a tokenizer."""
+    ends = (".tiktoken", ".model")
+    return [n for n in names if "/" not in n and (n.startswith(_OF_TOKENIZERS) or n.endswith(ends))]
+
+
+def of_licence(names: Iterable[str]) -> list[str]:
+    """Those that say under which terms the rest may be used; the card is none of them."""
+    return [n for n in names if "/" not in n and n.upper().startswith(_PAPERS[1:])]
 
 
 def shards(index: Path) -> list[str]:

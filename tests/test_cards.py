@@ -20,7 +20,7 @@ from jobs.card_text import one_line
 from jobs.cards import dataset_card, size_category
 from jobs.data.report import Drop, Execution
 from jobs.data.row import Row
-from jobs.hub_licences import Terms, base_terms, together, under
+from jobs.hub_licences import Terms, base_terms, cautions, together, under
 from jobs.loading import load
 from jobs.model_cards import Scored, Tuned, model_card, tuned_of, write_model_card
 from jobs.training.steps import Facts, Step, write_steps
@@ -409,6 +409,26 @@ def test_every_id_that_is_called_spdxs_is_on_its_list():
 @pytest.mark.parametrize(("licences", "said"), TOGETHER.values(), ids=TOGETHER)
 def test_an_adapter_is_under_the_stricter_of(licences, said):
     assert together(*licences) == said
+
+
+CAUTIONS = {
+    "nothing to say": (("apache-2.0", "MIT"), []),
+    "share alike": (("apache-2.0", "CC-BY-SA-4.0"), []),
+    "no commerce": (("apache-2.0", "CC-BY-NC-4.0"), ["data, CC-BY-NC-4.0, forbids commercial"]),
+    "no derivatives": (("mit", "CC-BY-ND-4.0"), ["forbids sharing what was made of it"]),
+    "neither known": (("", ""), ["base is not known", "data is not known"]),
+    "a name nobody knows": (("my-terms", "MIT"), ["'my-terms', which is not judged here"]),
+    "a model's, that is known": (("gemma", "MIT"), []),
+}
+
+
+@pytest.mark.parametrize(("licences", "said"), CAUTIONS.values(), ids=CAUTIONS)
+def test_who_shares_weights_is_warned_of(licences, said):
+    base, data = licences
+    found = cautions(Terms(base), data)
+
+    assert len(found) == len(said)
+    assert all(part in caution for part, caution in zip(said, found, strict=True))
 
 
 @pytest.mark.parametrize(("hub", "terms"), HUB_BASES.items(), ids=HUB_BASES)

@@ -181,6 +181,34 @@ def test_all_weights_of_a_full_training_are_exported(recorded, tmp_path):
     assert "all weights tuned" in card
 
 
+def test_what_goes_along_with_an_adapter_is_tokenizer_licence_and_what_is_known_of_it(
+    recorded, tmp_path, hub
+):
+    files = hub.repositories["org/llama"].files
+    files |= {"LICENSE": b"terms", "trainer_state.json": b"{}", "chat_template.jinja": b"{{ x }}"}
+    run = recorded(f"{{hub: org/llama, revision: {COMMIT}}}")
+
+    export(run.id, "--to", tmp_path / "out")
+
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "adapter_model.safetensors", "adapter_config.json", "tokenizer.json",
+        "tokenizer_config.json", "chat_template.jinja", "LICENSE", "README.md", "provenance.json",
+        "facts.json", "steps.jsonl",
+    }  # fmt: skip
+
+
+def test_a_base_that_names_code_of_its_own_is_merged_without_that_name(recorded, tmp_path, hub):
+    files = hub.repositories["org/llama"].files
+    config = json.loads(files["config.json"]) | {"auto_map": {"AutoModelForCausalLM": "x.X"}}
+    files["config.json"] = json.dumps(config).encode()
+    run = recorded(f"{{hub: org/llama, revision: {COMMIT}}}")
+
+    export(run.id, "--merged", "--to", tmp_path / "out")
+
+    merged = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert merged == {name: value for name, value in config.items() if name != "auto_map"}
+
+
 def test_the_card_tells_the_scores_and_the_folder_where_it_came_from(recorded, tmp_path):
     run = recorded()
 
