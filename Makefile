@@ -6,9 +6,10 @@ EXPERIMENT ?= experiments/starter.yaml
 PORT ?= 8501
 SERVE_PORT ?= 8377
 BIN := .venv/bin
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format bench-sandbox bench-data bench-planted fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-ray-overhead fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +62,15 @@ bench-data: setup .venv-peers/.ready  ## rows made ready per second and in how m
 
 bench-planted: setup  ## how much of what is hidden in clean rows decontamination finds, in five minutes
 	@$(BIN)/python benchmarks/planted.py
+
+bench-train: setup .venv-peers/.ready  ## our training beside trl and transformers on one core, in about fifteen minutes
+	@$(BIN)/python benchmarks/train.py
+
+bench-train-gpu:  ## models of 7B on one GPU, beside peft and transformers; needs these and torch alone
+	@$(GPU_PYTHON) benchmarks/train_gpu.py
+
+bench-ray-overhead: setup  ## what Ray adds to a step of a training, beside torchrun
+	@$(BIN)/python benchmarks/ray_overhead.py
 
 fuzz-codec: .venv-peers/.ready  ## feed the judge's codec what a fuzzer finds, for ten minutes
 	@PYTHONPATH=. .venv-peers/bin/python benchmarks/fuzz_codec.py -max_total_time=600
