@@ -28,8 +28,8 @@ CONTEXT_BYTES = int(0.6 * GIB)
 """CUDA's context, and the workspaces of its libraries."""
 FRAGMENTED = 0.05
 """Of the rest: what the allocator holds beside it in pieces that fit nothing."""
-BUCKET = 500_000_000
-"""Gradients that DeepSpeed's stages 1 and 2 collect before they are exchanged: its default."""
+BUCKET = 50_000_000
+"""Gradients that DeepSpeed collects before they are exchanged, as in `jobs/training/zero.py`."""
 LIVE = 1_000_000_000
 """Weights that ZeRO-3 has whole at once: DeepSpeed's default."""
 
@@ -68,8 +68,11 @@ def training_memory(shape: Shape, settings: Settings, spread: Spread, *, gpu: bo
         shape: of the base.
         settings: of the method.
         spread: over how many workers, and how.
-        gpu: whether they compute on GPUs.
+        gpu: whether they compute on GPUs. Processors are taken to be without instructions for
+            bfloat16, so that weights in bf16 are held as float32.
     """
+    if not gpu:
+        settings = replace(settings, precision="fp32")
     held = _held(shape, settings, spread)
     tokens = micro_batch_tokens(settings, spread.ranks)
     at_once = LOGITS_AT_ONCE["cuda" if gpu else "cpu"]
@@ -143,7 +146,7 @@ def _held(shape: Shape, settings: Settings, spread: Spread) -> _Held:
     if spread.stage is None:
         weights = frozen + masters + copies
         return _Held(weights=weights, gradients=masters, optimizer=MOMENTS * trained)
-    mine = ceil(trained / spread.ranks)
+    mine, bucket = ceil(trained / spread.ranks), MASTER * BUCKET
     offloaded = spread.offload != "none"
     optimizer, host = MOMENTS * mine, 0
     if offloaded:
@@ -152,13 +155,13 @@ def _held(shape: Shape, settings: Settings, spread: Spread) -> _Held:
         second = 0 if offloaded else MASTER * mine
         weights = frozen + masters + second + copies
         whole = spread.stage == 1
-        gradients = MASTER * (BUCKET + (trained if whole else 0 if offloaded else mine))
+        gradients = bucket + MASTER * (trained if whole else 0 if offloaded else mine)
         return _Held(weights=weights, gradients=gradients, optimizer=optimizer, host=host)
     weights = ceil((frozen + masters) / spread.ranks)
     live = int((frozen + masters) * min(1.0, LIVE / shape.parameters))
     if spread.offload == "parameters":
         host, weights = host + weights, 0
-    gradients = 0 if offloaded else MASTER * mine
+    gradients = bucket + (0 if offloaded else MASTER * mine)
     return _Held(
         weights=weights + live + copies, gradients=gradients, optimizer=optimizer, host=host
     )

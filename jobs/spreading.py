@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.gpus import Hardware
-from jobs.experiment import Run
+from jobs.experiment import ModelSpec, Run
 from jobs.memory import GIB, Memory, answering_memory, training_memory
 from jobs.methods import Parallelism
 from jobs.shapes import Shape, shape_of
@@ -41,8 +41,8 @@ def decide(run: Run, hardware: Hardware, trainings: int = 1) -> Parallelism:
     """The parallelism of a run's training, with `auto` decided.
 
     One worker where there is no GPU, where the model says `workers: 1`, and where the training fits
-    one GPU and there are at least as many trainings as GPUs on a node, which run side by side.
-    Else as many workers as the model allows, or a node has GPUs, and the first of `STEPS` that fits.
+    one GPU and there are at least as many trainings as GPUs on a node, which run side by side. Else
+    as many workers as the model allows, or a node has GPUs, and the first of `STEPS` that fits.
 
     Args:
         run: of a training.
@@ -58,7 +58,7 @@ def decide(run: Run, hardware: Hardware, trainings: int = 1) -> Parallelism:
         return declared
     assert run.training is not None
     settings = run.training.method.settings()
-    shape = shape_of(run.model.location, run.model.revision, run.model.parameters * 1e9)
+    shape = shape_for(run.model)
     most = _most_workers(declared, settings, hardware)
     options = [Spread(strategy="single", ranks=1)]
     if most == 1:
@@ -83,7 +83,7 @@ def refuse(run: Run, hardware: Hardware, trainings: int = 1) -> list[str]:
         hardware: where it shall run.
         trainings: see `decide`.
     """
-    shape = shape_of(run.model.location, run.model.revision, run.model.parameters * 1e9)
+    shape = shape_for(run.model)
     if shape is None:
         return []
     where = f"models.{run.model_name}"
@@ -107,6 +107,11 @@ def lacks(shape: Shape, settings: Settings, spread: Spread, hardware: Hardware) 
     """What a training lacks here, as `needs ... but ...`; empty where it fits or nobody knows."""
     memory = training_memory(shape, settings, spread, gpu=hardware.gpus > 0)
     return _shortage(memory, spread.ranks, hardware)
+
+
+def shape_for(model: ModelSpec) -> Shape | None:
+    """What is known of a model of an experiment; see `jobs.shapes.shape_of`."""
+    return shape_of(model.location, model.revision, model.parameters * 1e9)
 
 
 _OFFLOADED: tuple[Offload, ...] = ("optimizer", "parameters")

@@ -23,6 +23,9 @@ MASTERS = {
     3: "fp32_partitioned_groups_flat",
 }
 """Where DeepSpeed keeps the float32 tensors that a worker's optimizer has state for."""
+BUCKET = 50_000_000
+"""Gradients that workers exchange at once. Memory for them is taken however few are trained; of
+DeepSpeed's own choice, 2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +143,11 @@ def declared(settings: Settings, spread: Spread) -> dict[str, Any]:
     DeepSpeed's own bf16 mode would cast away. The sizes mean nothing here, but DeepSpeed refuses
     to start without, and accumulation has to be 1, because it divides the loss by it.
     """
-    zero: dict[str, Any] = {"stage": spread.stage, "overlap_comm": False}
+    zero: dict[str, Any] = {
+        "stage": spread.stage,
+        "overlap_comm": False,
+        "reduce_bucket_size": BUCKET,
+    }
     if spread.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
     if spread.offload == "parameters":
