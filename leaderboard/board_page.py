@@ -51,16 +51,17 @@ def _pulse() -> Pulse | None:
     return None
 
 
-def watch(pulse: Pulse, *, only: str | None = None) -> None:
+def watch(pulse: Pulse, *, only: str | None = None, progress: bool = True) -> None:
     """Show how fresh the page is and what runs now; draw the page again when rows change.
 
     Args:
         pulse: what the page was drawn from.
         only: id of the one run whose progress is shown.
+        progress: whether any is shown.
     """
     busy = any(state in ACTIVE for state, _ in pulse.states)
     every = BUSY_REFRESH if busy else IDLE_REFRESH
-    st.fragment(_watch, run_every=every)(pulse, only)
+    st.fragment(_watch, run_every=every)(pulse, only, progress)
 
 
 def _wait_for_ledger() -> None:
@@ -71,7 +72,7 @@ def _wait_for_ledger() -> None:
     st.rerun(scope="app")
 
 
-def _watch(drawn: Pulse, only: str | None) -> None:
+def _watch(drawn: Pulse, only: str | None, progress: bool) -> None:
     try:
         now = reading.pulse()
     except LedgerError as error:
@@ -81,7 +82,7 @@ def _watch(drawn: Pulse, only: str | None) -> None:
         st.rerun(scope="app")
     changed = ago(now.changed_at, datetime.now(UTC)) if now.changed_at else "never"
     st.caption(f"Updated {changed}")
-    if any(state in ACTIVE for state, _ in now.states):
+    if progress and any(state in ACTIVE for state, _ in now.states):
         active = [run for run in reading.runs(now) if run.state in ACTIVE]
         _progress([run for run in active if only in (None, run.id)])
 
@@ -95,7 +96,9 @@ def _progress(active: Sequence[RunFacts]) -> None:
     working = [run for run in active if run.state != "waiting"]
     waiting = len(active) - len(working)
     for run in working:
-        step = f", step {run.last_step}" if run.state == "training" and run.last_step else ""
+        step = f", step {run.last_step:,}" if run.state == "training" and run.last_step else ""
+        if step and run.of:
+            step += f" of {run.of:,}"
         stage = ACTIVE.index(run.state) / len(ACTIVE)
         link = f"[{plain(run.label)}](run?id={run.id})"
         st.progress(stage, text=f"{link}: {run.state}{step}", width=480)

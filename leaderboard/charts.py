@@ -6,12 +6,9 @@ from typing import Any
 
 import altair as alt
 
-from database.facts import Standing, StepFacts
+from database.facts import Standing
 from leaderboard.ranking import tuning
 from leaderboard.words import interval, percent
-
-POINTS_AT_MOST = 1_000
-"""Steps a loss curve draws; a longer run is thinned evenly."""
 
 
 def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
@@ -42,29 +39,6 @@ def interval_words(standings: Sequence[Standing]) -> str:
         for s, name in zip(standings, names_of(standings), strict=True)
     ]
     return "Scores with 95 % intervals, in percent. " + "; ".join(said) + "."
-
-
-def loss_curve(steps: Sequence[StepFacts]) -> alt.Chart:
-    """Draw the loss over the optimizer steps; a step whose loss was not finite is a gap."""
-    thinned = steps[:: max(1, len(steps) // POINTS_AT_MOST)]
-    rows = [{"step": step.step, "loss": step.loss} for step in thinned]
-    return (
-        alt.Chart(alt.Data(values=rows), height=260)
-        .mark_line(strokeWidth=2)
-        .encode(
-            x=alt.X("step:Q", title="Optimizer step", axis=alt.Axis(tickMinStep=1, format="d")),
-            y=alt.Y("loss:Q", title="Loss, nats per token", scale=alt.Scale(zero=False)),
-            tooltip=["step:Q", alt.Tooltip("loss:Q", format=".4f")],
-        )
-    )
-
-
-def loss_words(steps: Sequence[StepFacts]) -> str:
-    """Return the loss curve in words."""
-    finite = [step.loss for step in steps if step.loss is not None]
-    if not finite:
-        return f"Training loss: none of {len(steps)} steps had a finite loss."
-    return f"Training loss over {len(steps)} steps: from {finite[0]:.2f} to {finite[-1]:.2f}."
 
 
 def lengths_chart(lengths: Mapping[str, Any]) -> alt.Chart:

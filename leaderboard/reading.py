@@ -15,9 +15,11 @@ from database.facts import (
     Pulse,
     RunFacts,
     RunPage,
+    Spent,
     Standing,
     StepFacts,
     TouchFacts,
+    TrainingFacts,
 )
 from database.session import ledger_url
 
@@ -70,9 +72,21 @@ def run_page(pulse: Pulse, run_id: str) -> RunPage | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def steps(pulse: Pulse, run_id: str) -> list[StepFacts]:
-    """Return a run's optimizer steps."""
-    return queries.steps(ledger(), run_id)
+def trainings(pulse: Pulse) -> list[TrainingFacts]:
+    """Return the trainings, those that train now first."""
+    return queries.trainings(ledger())
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def curve(training: TrainingFacts, at_most: int) -> list[StepFacts]:
+    """Return a training's optimizer steps, thinned to about `at_most`."""
+    return queries.steps(ledger(), training.run, at_most=at_most)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def spent(training: TrainingFacts) -> Spent:
+    """Return what the steps of a training have cost together."""
+    return queries.spent(ledger(), training.run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

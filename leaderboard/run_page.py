@@ -4,18 +4,19 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Literal
 
 import streamlit as st
 
 from database import queries
 from database.facts import Answer, CheckpointFacts, Pulse, RunFacts, RunPage, Standing
-from leaderboard import charts, dataset_words, reading
-from leaderboard.board_page import opened, watch
+from leaderboard import dataset_words, reading, training_page
+from leaderboard.board_page import BUSY_REFRESH, opened, watch
 from leaderboard.words import (
     NONE,
     against_base,
     ago,
+    badge,
+    colour,
     coverage,
     cut,
     difference,
@@ -27,13 +28,6 @@ from leaderboard.words import (
 
 ANSWERS = 10
 """Answers on a page."""
-Colour = Literal["green", "red", "gray", "blue", "orange"]
-BADGES: dict[str, Colour] = {
-    "done": "green",
-    "failed": "red",
-    "stopped": "orange",
-    "waiting": "gray",
-}
 
 
 def show() -> None:
@@ -53,7 +47,7 @@ def show() -> None:
     watch(pulse, only=run_id)
     _scores(page.standings)
     _overlap(pulse, page)
-    _training(pulse, page)
+    _training(page)
     _events(page.run)
     _provenance(page.run)
     _answers(page)
@@ -70,7 +64,7 @@ def _list(pulse: Pulse) -> None:
     rows = [
         {
             "Run": f"[{plain(run.label)}](run?id={run.id})",
-            "State": f":{BADGES.get(run.state, 'blue')}-badge[{run.state}]",
+            "State": badge(run.state),
             "Started": ago(run.created_at, now),
             "Took": _took(run),
             "Id": f"`{run.id}`",
@@ -89,7 +83,7 @@ def _took(run: RunFacts) -> str:
 def _head(run: RunFacts) -> None:
     st.title(plain(run.label))
     with st.container(horizontal=True):
-        st.badge(run.state, color=BADGES.get(run.state, "blue"))
+        st.badge(run.state, color=colour(run.state))
         st.badge(run.kind, color="gray")
     told = f"Run `{run.id}`, started {ago(run.created_at, datetime.now(UTC))}"
     if run.finished_at is not None:
@@ -156,19 +150,16 @@ def _overlap(pulse: Pulse, page: RunPage) -> None:
         st.markdown("\n".join(f"- {line}" for line in said))
 
 
-def _training(pulse: Pulse, page: RunPage) -> None:
-    steps = reading.steps(pulse, page.run.id)
-    if not steps and page.checkpoint is None:
+def _training(page: RunPage) -> None:
+    """Show the curves, redrawn while they grow, and what the training left behind."""
+    busy = page.run.state == "training"
+    if not busy and page.run.last_step is None and page.checkpoint is None:
         return
     st.header("Training")
-    curve, facts = st.columns([3, 2])
-    with curve:
-        if steps:
-            st.altair_chart(charts.loss_curve(steps), alt=charts.loss_words(steps))
-            st.caption(charts.loss_words(steps))
-    with facts:
-        if page.checkpoint is not None:
-            _checkpoint(page.checkpoint)
+    if busy or page.run.last_step is not None:
+        st.fragment(training_page.draw, run_every=BUSY_REFRESH if busy else None)(page.run.id)
+    if page.checkpoint is not None:
+        _checkpoint(page.checkpoint)
 
 
 def _checkpoint(weights: CheckpointFacts) -> None:

@@ -3,6 +3,7 @@
 import re
 import string
 from datetime import datetime
+from typing import Literal
 
 from database.exchange import in_words
 from database.facts import Standing
@@ -14,6 +15,15 @@ NONE = "\u2013"
 """An empty cell: a hyphen would be a Markdown list."""
 JOINED = str.maketrans(" ", "\u00a0")
 """A number stays on one line with its unit, so that a narrow table scrolls, not wraps."""
+Colour = Literal["green", "red", "gray", "blue", "orange"]
+BADGES: dict[str, Colour] = {
+    "done": "green",
+    "failed": "red",
+    "stalled": "orange",
+    "stopped": "orange",
+    "waiting": "gray",
+}
+"""By the state of a run or training; the others are at work, and blue."""
 MARKS = re.compile(f"[{re.escape(string.punctuation)}]")
 
 
@@ -67,6 +77,16 @@ def ago(then: datetime, now: datetime) -> str:
 def count(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def colour(state: str) -> Colour:
+    """Return the colour of a state's badge; its word says the same."""
+    return BADGES.get(state, "blue")
+
+
+def badge(state: str) -> str:
+    """Return a state as Markdown draws it in a table."""
+    return f":{colour(state)}-badge[{state}]"
 
 
 def plain(text: str) -> str:

@@ -10,10 +10,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from plausible_rows import TUNED, small_ledger
+from plausible_rows import TUNED, small_ledger, training, tuned_run
 from streaming_server import Server
 
 from database import open_ledger, write
@@ -39,6 +40,12 @@ def wait_until_healthy(url, server):
     pytest.fail("the app did not start")
 
 
+def record(rows):
+    engine = open_ledger()
+    write(engine, rows)
+    engine.dispose()
+
+
 @pytest.fixture
 def models(monkeypatch):
     """A model server that holds its first token back."""
@@ -56,9 +63,7 @@ def models(monkeypatch):
 @pytest.fixture
 def app(home, models, tmp_path):
     """The address of the running app, with a small ledger behind it."""
-    engine = open_ledger()
-    write(engine, small_ledger())
-    engine.dispose()
+    record(small_ledger())
     port = free_port()
     command = ["-m", "streamlit", "run", "leaderboard/app.py", "--server.port", str(port)]
     with (tmp_path / "app.log").open("w") as log:
@@ -122,3 +127,27 @@ def test_stop_works_before_the_first_token_and_answers_stream_after(app, models,
     main.get_by_role("button", name="Ask", exact=True).click()
     main.get_by_text("return n + 1").nth(1).wait_for()
     main.get_by_text("5 tokens").nth(1).wait_for()
+
+
+def test_a_training_is_watched_live_and_is_all_there_after_a_reload(app, tab):
+    run, now = "a" * 12, datetime.now(UTC)
+    record([tuned_run(run, state="training", label="mine"), *training(run, 20, of=60, at=now)])
+    tab.goto(app)
+    tab.get_by_role("link", name="Training").click()
+    main = tab.get_by_test_id("stMain")
+
+    def drawn(words):
+        return main.locator(f'[role="graphics-document"][aria-label*="{words}"]')
+
+    main.get_by_text("step 20 of 60").first.wait_for()
+    drawn("Loss over the steps of 1 training").wait_for()
+
+    record(training(run, 40, of=60, at=now + timedelta(seconds=8)))
+    main.get_by_text("step 40 of 60").first.wait_for()
+    drawn("at step 40").wait_for()
+    tab.reload()
+    main.get_by_text("step 40 of 60").first.wait_for()
+    main.get_by_role("combobox", name="Runs").fill("falcon")
+    tab.get_by_role("option", name="falcon-tiny, starter, lora, seed 1").click()
+    drawn("Loss over the steps of 2 trainings").wait_for()
+    assert TUNED in tab.url

@@ -1,0 +1,240 @@
+"""The pages of trainings, run by Streamlit's own tester on a real ledger; and their words."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import streamlit as st
+from plausible_rows import TUNED, small_ledger, training, tuned_run
+from streamlit.testing.v1 import AppTest
+
+from database import open_ledger, queries, write
+from database.facts import Spent
+from leaderboard import training_charts, training_page
+from leaderboard.training_charts import CURVES
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def board(home):
+    """The ledger behind the pages; what the last test left in the caches is dropped."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    engine = open_ledger()
+    write(engine, small_ledger())
+    yield engine
+    engine.dispose()
+    st.cache_resource.clear()
+
+
+def training_script():
+    from leaderboard import training_page
+
+    training_page.show()
+
+
+def run_script():
+    from leaderboard import run_page
+
+    run_page.show()
+
+
+def page(script, **query):
+    app = AppTest.from_function(script, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def bars(app):
+    return [bar.proto.text for bar in app.get("progress")]
+
+
+def charts(app):
+    return [chart.proto.alt for chart in app.get("vega_lite_chart")]
+
+
+def runs(count, **more):
+    """Some more trainings, each an hour older than the one before."""
+    for place in range(count):
+        at = NOW - timedelta(hours=place)
+        name = f"{place:012}"
+        yield tuned_run(name, label=f"run {place}", **more)
+        yield from training(name, 30, at=at, held_out_loss=None)
+
+
+def test_without_trainings_the_page_says_what_to_do(home):
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    open_ledger().dispose()
+
+    assert "make train-all" in page(training_script).info[0].value
+
+
+def test_what_trains_now_is_shown_with_step_loss_speed_and_time_left(board):
+    now = datetime.now(UTC)
+    write(board, [tuned_run("a" * 12, state="training", label="mine_now", finished_at=None)])
+    write(board, training("a" * 12, 15, of=4000, at=now, seconds=2.0))
+    app = page(training_script)
+
+    (bar,) = bars(app)
+    assert bar.startswith("[mine\\_now](run?id=aaaaaaaaaaaa): step 15 of 4,000, loss 1.4")
+    assert bar.endswith("1,024 tokens/s, about 2.2 h left")
+
+
+def test_a_training_whose_steps_stopped_coming_is_marked(board):
+    silent = datetime.now(UTC) - timedelta(minutes=3)
+    write(board, [tuned_run("a" * 12, state="training", finished_at=None)])
+    write(board, training("a" * 12, 15, of=60, at=silent))
+    app = page(training_script)
+
+    (bar,) = bars(app)
+    assert ":orange-badge[stalled] last step 3 min ago, one takes 0.4 s" in bar
+    assert ":orange-badge[stalled]" in list(app.table[0].value["State"])
+
+
+def test_a_training_that_was_started_and_told_nothing_yet_is_shown(board):
+    write(board, [tuned_run("a" * 12, state="training", finished_at=None)])
+
+    assert bars(page(training_script))[0].endswith("starts, no step is done yet")
+
+
+def test_finished_and_stopped_trainings_are_listed_and_can_be_chosen(board):
+    write(board, [tuned_run("5" * 12, state="stopped"), *training("5" * 12, 20, of=60, at=NOW)])
+    app = page(training_script)
+
+    rows = app.table[0].value
+    assert list(rows["State"]) == [":orange-badge[stopped]", ":green-badge[done]"]
+    assert list(rows["Steps"]) == ["20 of 60", "60 of 60"]
+    assert len(app.multiselect(key="runs").options) == 2
+
+
+def test_the_curves_of_what_runs_now_are_shown_unless_others_are_chosen(board):
+    write(board, runs(4))
+    write(board, [tuned_run("a" * 12, label="running", state="training"), *training("a" * 12, 9)])
+    app = page(training_script)
+    assert app.multiselect(key="runs").value == ["a" * 12]
+
+    app.multiselect(key="runs").set_value([TUNED, "0" * 12]).run()
+    (said,) = charts(app)
+    assert said.startswith("Loss over the steps of 2 trainings. Last: falcon-tiny, starter, lora")
+    assert "run 0 (000000000000): 1." in said
+
+
+def test_a_link_opens_the_runs_and_the_curve_it_was_made_with(board):
+    write(board, runs(2))
+    chosen = ["run 1 (000000000001)", f"falcon-tiny, starter, lora, seed 1 ({TUNED})"]
+    app = page(training_script, runs=chosen, curve=CURVES["gradient_norm"].title, smoothing="0.5")
+
+    assert app.multiselect(key="runs").value == ["000000000001", TUNED]
+    assert charts(app)[0].startswith("Gradient norm over the steps of 2 trainings")
+    assert app.slider(key="smoothing").value == 0.5
+
+
+def test_a_curve_that_no_chosen_run_has_is_said(board):
+    app = page(training_script, curve=CURVES["watts"].title)
+
+    assert "not measured" in app.info[0].value
+    assert charts(app) == []
+
+
+def test_steps_recorded_since_are_there_after_a_reload(board):
+    write(board, [tuned_run("a" * 12, state="training"), *training("a" * 12, 9, of=60)])
+    before = bars(page(training_script))
+    write(board, training("a" * 12, 20, of=60, at=datetime.now(UTC)))
+    after = bars(page(training_script))
+
+    assert "step 9 of 60" in before[0] and "step 20 of 60" in after[0]
+
+
+def test_the_page_of_a_run_shows_every_curve_that_was_measured_in_words_too(board):
+    app = page(run_script, id=TUNED)
+
+    said = charts(app)
+    assert said[0] == (
+        "Loss: 2.622 nats per token at step 1, 1.009 nats per token at step 60. "
+        "Held-out loss: 1.729 nats per token at step 20, 1.359 nats per token at step 60. "
+        "Lowest: 1.359 at step 60."
+    )
+    assert [words.split(":")[0] for words in said[1:]] == [
+        "Learning rate",
+        "Gradient norm",
+        "Speed",
+        "Padding",
+        "Memory, most so far",
+        "Used of the matrix ceiling (MFU)",
+    ]
+    assert said[6].endswith("50.0 % in the middle, 50.0 % to 50.0 %.")
+    assert any("60 steps, 122,880 tokens, 24 s of training" in c.value for c in app.caption)
+
+
+def test_a_run_that_trains_shows_its_curves_before_it_has_scores(board):
+    write(board, [tuned_run("a" * 12, state="training"), *training("a" * 12, 9, of=60, at=NOW)])
+    app = page(run_script, id="a" * 12)
+
+    assert charts(app)[0].startswith("Loss: 2.622")
+    assert any(block.value.startswith("step 9 of 60, loss 1.6") for block in app.markdown)
+
+
+def test_a_run_whose_training_just_began_says_so(board):
+    write(board, [tuned_run("a" * 12, state="training")])
+
+    assert any("No step is done" in info.value for info in page(run_script, id="a" * 12).info)
+
+
+def steps_of(board, **more):
+    write(board, [tuned_run("b" * 12), *training("b" * 12, 40, **more)])
+    return queries.steps(board, "b" * 12)
+
+
+def test_a_step_without_a_finite_loss_is_a_gap_and_is_not_told(board):
+    steps = steps_of(board, loss=float("nan"))
+
+    drawn = training_charts.loss_chart(steps).to_dict()
+    assert {row["loss"] for row in drawn["data"]["values"][:40]} == {None}
+    assert training_charts.words(CURVES["loss"], steps).startswith("Loss: not measured, or not f")
+
+
+def test_the_held_out_loss_lies_over_the_loss_in_another_colour_with_points(board):
+    drawn = training_charts.loss_chart(steps_of(board)).to_dict()
+
+    assert drawn["layer"][0]["encoding"]["color"]["scale"]["domain"] == [
+        "rows trained on",
+        "held-out rows",
+    ]
+    held_out = [row["step"] for row in drawn["data"]["values"] if row["of"] == "held-out rows"]
+    assert held_out == [20, 40]
+
+
+def test_overlaid_curves_are_told_apart_by_more_than_colour(board):
+    drawn = training_charts.overlay(CURVES["loss"], {"a": steps_of(board), "b": steps_of(board)})
+
+    encoded = drawn.to_dict()["encoding"]
+    assert encoded["color"]["field"] == encoded["strokeDash"]["field"] == "run"
+
+
+def test_smoothing_is_the_mean_that_pandas_calculates():
+    import pandas
+
+    points = [(step, float(step * 7 % 5)) for step in range(1, 30)]
+    expected = pandas.Series([value for _, value in points]).ewm(alpha=0.3, adjust=True).mean()
+
+    found = [value for _, value in training_charts.smoothed(points, 0.7)]
+    assert found == pytest.approx(list(expected))
+    assert training_charts.smoothed(points, 0.0) == points
+
+
+def test_the_names_of_the_curves_are_fields_of_a_step(board):
+    step = steps_of(board, joules=100.0)[19]
+
+    assert all(isinstance(getattr(step, name), float) for name in CURVES)
+
+
+def test_energy_is_told_where_it_was_measured():
+    spent = {"steps": 1, "tokens": 1234, "seconds": 7200.0}
+
+    told = training_page.cost(Spent(**spent, joules=5.4e6))
+    assert told == "1 step, 1,234 tokens, 2.0 h of training, 1.5 kWh"
+    assert "kWh" not in training_page.cost(Spent(**spent, joules=None))
