@@ -31,11 +31,12 @@ class Isolation:
     """Arguments of the decoder, from segments, tokens [1, T] and the dtype of its weights."""
 
 
-def isolate(model: Any) -> Isolation:
+def isolate(model: Any, *, quick: bool = True) -> Isolation:
     """Make a causal model keep packed rows apart, and prove that it does.
 
     Args:
         model: of transformers, without a wrapper. Its attention may be replaced.
+        quick: also replace what else is slow where nothing is compiled.
 
     Raises:
         TrainingError: it keeps a state from token to token, or lets packed rows see each other
@@ -54,7 +55,7 @@ def isolate(model: Any) -> Isolation:
     if getattr(model.config, "model_type", "") == "falcon":
         ways = [_falcon]
     else:
-        ways = [_interface, _positions, _mask]
+        ways = [_quick] * quick + [_interface, _positions, _mask]
     if partitioned(model):  # no part of it can run yet
         return ways[0](model)
     with at_rest(model):
@@ -78,6 +79,14 @@ def _falcon(model: Any) -> Isolation:
 
     falcon.segment(model.get_decoder())
     return Isolation(name=_kernel(model), told=_segments)
+
+
+def _quick(model: Any) -> Isolation:
+    from jobs.training.quick_blocks import quicken_blocks
+
+    isolation = _interface(model)
+    quicken_blocks(model.get_decoder())
+    return isolation
 
 
 def _interface(model: Any) -> Isolation:

@@ -47,7 +47,7 @@ class LoraFunction(torch.autograd.Function):
         by_y_TO = by_y.reshape(-1, by_y.shape[-1])
         by_low_TR = (by_y_TO @ b_OR) * ctx.scaling
         by_a_RI = (by_low_TR.T @ x_TI).float()
-        by_b_OR = (by_y_TO.T @ low_TR).float() * ctx.scaling
+        by_b_OR = (low_TR.T @ by_y_TO).float().T * ctx.scaling
         by_x = None
         if ctx.needs_input_grad[0]:
             by_x = by_y @ weight_OI

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.training import loss
+from jobs.training.arithmetic import bf16_pays
 from jobs.training.attention import Segments
 from jobs.training.isolation import Isolation, at_rest, isolate, partitioned, row
 from jobs.training.lora_linear import quicken
@@ -39,8 +40,12 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = model
         base = self._base
+        if not (bf16_pays() or partitioned(base) or getattr(base, "is_quantized", False)):
+            base.float()
         base.config.use_cache = False  # a cache makes transformers forget about packed rows
-        self._isolation: Isolation | None = isolate(base) if settings.packing else None
+        self._isolation: Isolation | None = (
+            isolate(base, quick=not settings.compile) if settings.packing else None
+        )
         self.attention = self._isolation.name if self._isolation else "rows side by side"
         self._scale = _scale_of_head(base)
         quicken(model)
