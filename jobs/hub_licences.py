@@ -46,6 +46,10 @@ BASES = (
     ("mistralai/Mistral-7B-", "apache-2.0"),
     ("Qwen/Qwen2.5-Coder-3B", "qwen-research"),
     ("Qwen/Qwen2.5-Coder-", "apache-2.0"),
+    ("Qwen/Qwen3-", "apache-2.0"),
+    ("HuggingFaceTB/SmolLM3-3B", "apache-2.0"),
+    ("ibm-granite/granite-3.3-", "apache-2.0"),
+    ("ibm-granite/granite-4.0-", "apache-2.0"),
     ("tiiuae/falcon-7b", "apache-2.0"),
 )
 """How repositories on the hub begin, and their licence as their own cards say; the first counts."""

@@ -241,11 +241,24 @@ def _say_totals(
         "every answer runs to its longest.",
         style="dim",
     )
+    if uncounted := _uncounted(experiment):
+        console.print(
+            f"Epochs over rows of the hub are not in the time: {', '.join(uncounted)}.", style="dim"
+        )
     if any(needed.memory is None for needed in needs):
         console.print(
             "Memory is not known of models that are not here; give their `parameters`.",
             style="yellow",
         )
+
+
+def _uncounted(experiment: Experiment) -> list[str]:
+    """Datasets of which some rows are on the hub, so that nobody knows yet how many."""
+    return [
+        name
+        for name, dataset in experiment.datasets.items()
+        if any(source.kind == "hub" for source in dataset.recipe.sources.values())
+    ]
 
 
 def _source_bytes(dataset: Dataset) -> int:

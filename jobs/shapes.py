@@ -11,7 +11,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-USUAL_VOCABULARY = 32_000
+USUAL_VOCABULARY = 128_000
+"""Of a model of today; older ones have a quarter of it, and need less."""
 USUAL_HEAD_WIDTH = 128
 
 
