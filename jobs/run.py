@@ -13,9 +13,9 @@ from sqlalchemy import Engine
 
 from cluster.gpus import Hardware, of_cluster
 from cluster.slots import Slots
-from database.queries import recorded_runs, recorded_scores
+from database.queries import recorded_runs, recorded_scores, runs
 from database.session import LedgerError, open_ledger
-from jobs.asha import contests, stopped
+from jobs.asha import contests, stops
 from jobs.checks import host_mistakes
 from jobs.curves import NO_COPIES, Copies
 from jobs.declared import UserError, report
@@ -54,10 +54,11 @@ def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> 
     for note in looked.notes:
         console.print(note, style="yellow", markup=False)
     with home.only_driver(), _ledger(experiment, home, console, copies) as ledger:
+        record_stopped(experiment, ledger, home)
         works = outstanding(experiment, ledger, home)
         if not works:
-            runs = len(experiment.runs())
-            console.print(f"Nothing to do: all {runs} runs of {experiment.name} are recorded.")
+            count = len(experiment.runs())
+            console.print(f"Nothing to do: all {count} runs of {experiment.name} are recorded.")
             show_results(ledger, experiment.name, console)
             return 0
         fetch(looked, works, console)
@@ -81,18 +82,21 @@ def outstanding(experiment: Experiment, ledger: Engine, home: Home) -> list[Work
             for k in benchmark.asking.report
         )
 
-    given_up = {
-        run.id
-        for contest in contests(experiment.runs(), experiment.file)
-        for run in contest.runs
-        if stopped(home.run(run.id), contest.rule)
-    }
+    given_up = {run.id for run, _ in stops(experiment.runs(), experiment.file, home)}
     works = [
         Work(run=run, benchmarks=tuple(b for b in experiment.benchmarks if missing(run, b)))
         for run in experiment.runs()
         if run.id not in given_up
     ]
     return [work for work in works if work.benchmarks or work.run.id not in done]
+
+
+def record_stopped(experiment: Experiment, ledger: Engine, home: Home) -> None:
+    """Record what a sweep stopped and no driver lived to record."""
+    states = {run.id: run.state for run in runs(ledger)}
+    for run, decision in stops(experiment.runs(), experiment.file, home):
+        if states.get(run.id) != "stopped":
+            Recorder(ledger, experiment).stopped(run, str(decision))
 
 
 def _checked(path: Path, home: Home) -> tuple[Experiment, Looked]:

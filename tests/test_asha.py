@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from cluster.gang import Gang, HopelessError, run_gang
 from cluster.session import connect
+from database import open_ledger, queries
 from jobs.asha import DECISIONS, Rule, Rungs, Stopped, Trained, contests, keep, recall, stopped
+from jobs.home import Home
 from jobs.loading import load
+from jobs.run import outstanding, record_stopped
 from jobs.search import Failed, train_swept
 from jobs.training.order import TrainOrder
 from jobs.training.settings import ALONE
@@ -162,27 +165,25 @@ def test_another_driver_compares_with_what_ran_under_the_last(tmp_path):
     assert rungs.tell("going", 2, OF, 9.0) is None
 
 
-def test_runs_that_differ_in_more_than_the_point_do_not_compete(tmp_path):
-    lora = {"kind": "lora", "steps": 100, "held_out": 0.1}
-    path = tmp_path / "mine.yaml"
+@pytest.fixture
+def experiment(tmp_path):
+    """Two models, two seeds, and a sweep that stops early beside one that does not."""
     sweep = {"method": "lora", "grid": {"rank": [8, 16]}}
     early = {"early_stop": {"asha": {"grace": 60}}}
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "models": {
-                    name: {"path": f"models/starter/{name}"} for name in ("falcon", "llama")
-                },
-                "datasets": ["starter"],
-                "methods": {"lora": lora},
-                "sweeps": {"a": sweep | early, "b": {"method": "lora", "grid": {"clip": [2.0]}}},
-                "benchmarks": {"starter": {"problems": 4}},
-                "seeds": [0, 1],
-            }
-        )
-    )
-    experiment = load(path)
+    content = {
+        "models": {name: {"path": f"models/starter/{name}"} for name in ("falcon", "llama")},
+        "datasets": ["starter"],
+        "methods": {"lora": {"kind": "lora", "steps": 100, "held_out": 0.1}},
+        "sweeps": {"a": sweep | early, "b": {"method": "lora", "grid": {"clip": [2.0]}}},
+        "benchmarks": {"starter": {"problems": 4}},
+        "seeds": [0, 1],
+    }
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return load(path)
 
+
+def test_runs_that_differ_in_more_than_the_point_do_not_compete(experiment):
     found = contests(experiment.runs(), experiment.file)
     assert [[run.label for run in contest.runs] for contest in found] == [
         [f"{model} starter a rank={rank} seed {seed}" for rank in (8, 16)]
@@ -190,6 +191,26 @@ def test_runs_that_differ_in_more_than_the_point_do_not_compete(tmp_path):
         for seed in (0, 1)
     ]
     assert {contest.rule for contest in found} == {Rule(grace=60, reduction=3)}
+
+
+def test_a_stop_that_no_driver_lived_to_record_is_recorded_and_nothing_is_left_to_do(
+    experiment, home
+):
+    contest = contests(experiment.runs(), experiment.file)[0]
+    lost, other = contest.runs
+    rungs = Rungs(contest.rule)
+    rungs.tell(other.id, 60, 100, 1.0)
+    keep(home / lost.id, rungs, lost.id, rungs.tell(lost.id, 60, 100, 2.0))
+    ledger = open_ledger()
+
+    record_stopped(experiment, ledger, Home(home))
+
+    (recorded,) = queries.runs(ledger)
+    assert (recorded.id, recorded.state) == (lost.id, "stopped")
+    assert "held-out loss 2.0000 is above 1.0000" in queries.events(ledger, lost.id)[0].message
+    left = {work.run.id for work in outstanding(experiment, ledger, Home(home))}
+    assert {run.id for run in experiment.runs()} - left == {lost.id}
+    ledger.dispose()
 
 
 LOSSES = {"middle": 1.0, "best": 0.5, "worst": 2.0, "good": 0.4}
