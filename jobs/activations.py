@@ -11,6 +11,8 @@ from jobs.training.settings import Adapter, Settings
 
 FLOAT = 4
 """Bytes of a float32."""
+LIKE_LLAMA = frozenset({"llama", "mistral", "qwen2", "granite", ""})
+"""Families whose norms keep no more than their input: see `jobs/training/quick_blocks.py`."""
 NORMALISING = 20
 """Bytes of gradients, for each unit of width, where most of them are there at once: in the backward
 pass of a norm, which is float32."""
@@ -105,10 +107,12 @@ class _Kept:
         return self.shape.norms * self._norm() + heads
 
     def _norm(self) -> int:
-        width = self.shape.width
-        if self.shape.layer_norm:
-            return self.stream  # its input
-        return FLOAT * width * (2 if self.full else 1)
+        """Its input; transformers' own norms make it float32, and keep what a trained weight
+        multiplies."""
+        quick = self.settings.packing and not self.settings.compile
+        if self.shape.layer_norm or (quick and self.shape.family in LIKE_LLAMA):
+            return self.stream
+        return FLOAT * self.shape.width * (2 if self.full else 1)
 
     def _inputs_trained(self) -> int:
         """Autocast makes a copy of an input for each layer that reads it."""

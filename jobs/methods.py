@@ -1,4 +1,4 @@
-"""How a base is tuned: LoRA, DoRA, QLoRA or all of its weights, each a named entry of an experiment.
+"""How a base is tuned: LoRA, DoRA, QLoRA, or all its weights, each a named entry of an experiment.
 
 What they share is in `Method`. `settings()` is the same without pydantic, for the workers.
 """
@@ -154,8 +154,8 @@ class Parallelism(Declared):
     """How one training is spread over workers."""
 
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3", "auto"] = "single"
-    """`ddp` copies the model to each worker; `zeroN` is DeepSpeed's ZeRO, stage N; `auto` takes all
-    GPUs of a node, and the first of these, without offload before with, that fits their memory."""
+    """`ddp` copies the model to each worker; `zeroN` is DeepSpeed's ZeRO, stage N; `auto` is
+    decided by memory: see `jobs.spreading.decide`."""
     workers: int = Field(default=1, ge=1)
     """One GPU each, or one core where there is none; the most that `auto` takes, where it is given.
     """

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.experiment import Asking, ExperimentFile, ModelSpec
+from jobs.methods import DoRA, Full, LoRA, Parallelism, QLoRA
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = (ROOT / "README.md").read_text()
@@ -73,3 +76,12 @@ def test_every_environment_variable_of_ours_is_documented():
             used |= set(re.findall(r"\bCODELADDER_[A-Z_]+\b", path.read_text()))
 
     assert {name for name in used if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    "declared", [ExperimentFile, ModelSpec, Asking, Parallelism, LoRA, DoRA, QLoRA, Full]
+)
+def test_every_key_of_an_experiment_is_documented(declared):
+    page = (ROOT / "docs" / "configuration.md").read_text()
+
+    assert {key for key in declared.model_fields if f"`{key}`" not in page} == set()

@@ -14,11 +14,13 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from jobs import memory
+from jobs.activations import LIKE_LLAMA
 from jobs.memory import GIB, MASTER, training_memory
 from jobs.methods import DoRA, Full, LoRA, QLoRA
 from jobs.shapes import read_shape, shape_from, shape_of, usual_shape
 from jobs.training import loss, models, optimizers, packing, zero
 from jobs.training.arithmetic import bf16_pays
+from jobs.training.quick_blocks import ALIKE
 from jobs.training.rows import Row
 from jobs.training.settings import ALONE, Spread
 from jobs.training.trainee import Trainee
@@ -159,7 +161,8 @@ class Measured:
     def known(self):
         b = self.batch
         told = [b.tokens, b.targets, b.positions, b.starts, b.places]
-        return [*self.trainee.parameters(), *self.trainee.buffers(), *told]
+        tensors = [one for one in told if one is not None]
+        return [*self.trainee.parameters(), *self.trainee.buffers(), *tensors]
 
     def run(self):
         """Bytes kept between forward and backward pass, and at the height of a step."""
@@ -254,6 +257,7 @@ CASES = {
     "dora": ("llama", DoRA, {}),
     "dora in fp32": ("falcon", DoRA, {"precision": "fp32"}),
     "full": ("mistral", Full, {}),
+    "lora without packing": ("llama", LoRA, {"packing": False}),
     "full in fp32": ("llama", Full, {"precision": "fp32"}),
     "full of a falcon": ("falcon", Full, {}),
 }
@@ -296,7 +300,7 @@ def test_a_block_as_wide_as_one_of_7b_keeps_what_is_estimated(name):
     wide = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 1}
     if name != "falcon":
         wide["intermediate_size"] = 11008 if name == "llama" else 14336
-    measured = Measured(configured(name, **wide, vocab_size=128), method(LoRA))
+    measured = Measured(configured(name, **wide, vocab_size=128), method(LoRA), 2, 16)
     kept, _ = measured.run()
     estimate = measured.estimate()
 
@@ -326,6 +330,7 @@ def test_a_gpu_reports_what_was_estimated(name, kind, fields):
 
 
 def test_what_the_training_is_told_is_what_is_estimated():
+    assert LIKE_LLAMA - {""} == {name.lower() for name in ALIKE}
     assert memory.LOGITS_AT_ONCE == loss.LOGITS_AT_ONCE
     told = zero.declared(method(LoRA).settings(), Spread(strategy="zero2", ranks=2))
     assert told["zero_optimization"]["reduce_bucket_size"] == memory.BUCKET
