@@ -152,8 +152,8 @@ def _attention(
     if asked or dropout or kwargs.get("is_causal") is False or attention_mask is not None:
         raise NotImplementedError(f"attention with {asked or 'dropout, or a mask'}")
     if segments is None:
-        if len(query) > 1:
-            raise NotImplementedError("rows beside each other")
+        if len(query) > 1 or query.shape[2] != key.shape[2]:
+            raise NotImplementedError("a model that was trained; load it again to ask it")
         whole = torch.tensor([0, query.shape[2]], dtype=torch.int32, device=query.device)
         segments = Segments(whole, query.shape[2])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
