@@ -109,7 +109,7 @@ def write_rows(path: Path, scale: Scale) -> list[int]:
         The lengths.
     """
     random = np.random.default_rng(SEED)
-    drawn = random.lognormal(4.8, 0.75, scale.rows).astype(int)
+    drawn = random.lognormal(4.72, 0.85, scale.rows).astype(int)
     lengths = np.clip(drawn, 8, 760)
     tokens = [
         (2 + np.minimum(random.zipf(1.3, length), VOCABULARY - 3)).tolist() for length in lengths
