@@ -300,7 +300,8 @@ def test_a_block_as_wide_as_one_of_7b_keeps_what_is_estimated(name):
     wide = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 1}
     if name != "falcon":
         wide["intermediate_size"] = 11008 if name == "llama" else 14336
-    measured = Measured(configured(name, **wide, vocab_size=128), method(LoRA), 2, 16)
+    few = method(LoRA, micro_batch_tokens=128, max_length=32)
+    measured = Measured(configured(name, **wide, vocab_size=128), few, 4, 32)
     kept, _ = measured.run()
     estimate = measured.estimate()
 
