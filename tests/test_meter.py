@@ -123,7 +123,7 @@ def test_the_memory_is_the_most_that_was_resident_so_far():
 PEAK = "from jobs.training.resident import Resident; print(Resident().peak())"
 STARTS = f"""
 import subprocess, sys
-held = bytearray(2**29)
+held = bytearray(2**28)
 subprocess.run([sys.executable, "-c", "{PEAK}"], check=True)
 """
 
