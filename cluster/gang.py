@@ -1,6 +1,7 @@
 """Workers that train together: all of them run, or all of them start again."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Generic, TypeVar
 RESTARTS = 3
 """Deaths of workers that one call survives without any progress between them."""
 MEETINGS = 3
-"""Times in a row that workers may fail to meet: a node that dies just then ends the whole attempt,
-and Ray does not try again by itself."""
+"""Times in a row that workers may fail to meet: a worker or node that dies just then ends the whole
+attempt, and Ray does not try again by itself."""
 COLLECTIVE_TIMEOUT_SECONDS = 600
 """How long a worker waits for the others, loading of their models included."""
 TRAIN_SETTINGS = {
@@ -62,6 +63,8 @@ class _Fit(Generic[Config]):
     gang: Gang
     storage: Path
     name: str
+    mark: int
+    """Bytes of memory that each worker asks for, different for every gang: see `_release`."""
 
 
 def run_gang(
@@ -95,13 +98,15 @@ def run_gang(
 
     # fit() wants a main thread, and the driver calls this from several threads.
     task = ray.remote(num_cpus=0)(_fit)
-    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name)
+    mark = 1 + secrets.randbelow(2**20)
+    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name, mark=mark)
     reached, unmet = progress(), 0
     while True:
         shutil.rmtree(storage / name, ignore_errors=True)  # a kill tears what Ray notes there
         failure = ray.get(task.remote(fit))
         if failure is None:
             return
+        _release(mark)
         if not isinstance(failure, GangError):
             raise failure
         before, reached = reached, progress()
@@ -117,6 +122,7 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
     from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
     gang = fit.gang
+    each = {"CPU": 1.0, "memory": float(fit.mark)}
     trainer = TorchTrainer(
         partial(_work, fit.worker, fit.config),
         torch_config=TorchConfig(
@@ -125,7 +131,7 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
         scaling_config=ScalingConfig(
             num_workers=gang.workers,
             use_gpu=gang.gpus,
-            resources_per_worker={"CPU": 1, "GPU": 1} if gang.gpus else {"CPU": 1},
+            resources_per_worker=each | ({"GPU": 1.0} if gang.gpus else {}),
         ),
         run_config=RunConfig(
             name=fit.name,
@@ -140,6 +146,21 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
         return GangError(fit.name, _reason(error), str(error), met)
     failure: Exception | None = result.return_value
     return failure
+
+
+def _release(mark: int) -> None:
+    """Give back what a failed gang took.
+
+    Where workers fail while they meet, Ray Train forgets the placement group that they were in, and
+    it would be taken until the driver ends. It has no name, so it is known by what it asked for.
+    """
+    import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for number, group in ray.util.placement_group_table().items():
+        asked = {bundle.get("memory") for bundle in group["bundles"].values()}
+        if asked == {float(mark)} and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(number))))
 
 
 def _work(worker: Callable[[Config], None], config: Config) -> HopelessError | None:

@@ -11,13 +11,14 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cluster.__main__ import main
-from cluster.gang import Gang, GangError, HopelessError, run_gang
+from cluster.gang import MEETINGS, RESTARTS, Gang, GangError, HopelessError, run_gang
 from cluster.mailbox import Mailbox
 from cluster.session import Cluster, ClusterError, connect
 
@@ -52,19 +53,34 @@ def meet(task):
 
 
 def die_once(task):
-    from tempfile import TemporaryDirectory
-
-    import ray.train
-
-    before = ray.train.get_checkpoint()
-    if before is None:
-        with TemporaryDirectory() as folder:
-            Path(folder, "note").write_text("kept")
-            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    note = task.folder / "note"
+    if not note.exists():
+        note.write_text("kept")
         time.sleep(1.5)
         os.kill(os.getpid(), signal.SIGKILL)
-    with before.as_directory() as folder:
-        (task.folder / "found").write_text(Path(folder, "note").read_text())
+    (task.folder / "found").write_text(note.read_text())
+
+
+def how_far(folder):
+    return len(list(folder.glob("part-*")))
+
+
+def die_often(task):
+    """More deaths than one call survives, if nothing were done between them."""
+    with (task.folder / "deaths").open("a") as file:
+        file.write("x")
+    deaths = len((task.folder / "deaths").read_text())
+    if deaths <= RESTARTS + 2:
+        (task.folder / f"part-{deaths}").touch()
+        time.sleep(1.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def always_die(task):
+    with (task.folder / "deaths").open("a") as file:
+        file.write("x")
+    time.sleep(1.5)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def give_up(task):
@@ -141,10 +157,65 @@ def test_workers_of_a_gang_meet(cluster, tmp_path):
     assert sorted(box.drain()) == [(0, 2), (1, 2)]
 
 
-def test_a_gang_goes_on_from_its_checkpoint_after_a_death(cluster, tmp_path):
+def test_a_gang_starts_again_after_a_death(cluster, tmp_path):
     run_gang(die_once, Task(tmp_path), Gang(workers=1, gpus=False), storage=tmp_path, name="die")
 
     assert (tmp_path / "found").read_text() == "kept"
+
+
+@pytest.mark.slow
+def test_deaths_count_only_where_nothing_was_done_between_them(cluster, tmp_path):
+    alone, storage = Gang(workers=1, gpus=False), tmp_path / "ray"
+    progress = partial(how_far, tmp_path)
+
+    run_gang(die_often, Task(tmp_path), alone, storage=storage, name="often", progress=progress)
+    assert len((tmp_path / "deaths").read_text()) == RESTARTS + 3
+
+    (tmp_path / "deaths").unlink()
+    with pytest.raises(GangError):
+        run_gang(
+            always_die, Task(tmp_path), alone, storage=storage, name="always", progress=progress
+        )
+    assert len((tmp_path / "deaths").read_text()) == RESTARTS + 1
+
+
+APART = """
+import sys
+from pathlib import Path
+from cluster import session
+from cluster.gang import Gang, GangError, run_gang
+there = session._local_settings
+session._local_settings = lambda: there() | {"GLOO_SOCKET_IFNAME": "none"}
+asked = []
+with session.connect(Path(sys.argv[1])):
+    try:
+        run_gang(
+            print, None, Gang(workers=2, gpus=False), storage=Path(sys.argv[1]), name="apart",
+            progress=lambda: asked.append(1) or 0,
+        )
+    except GangError as error:
+        print(error.met, len(asked))
+    import ray, time
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < deadline, "what the gang took is not free"
+        time.sleep(0.2)
+    print("free")
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_meet_are_sent_again_and_not_forever(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", APART, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+
+    # What they took is free again, which Ray itself forgets.
+    assert done.stdout.split() == ["False", str(1 + MEETINGS), "free"]
 
 
 def test_what_no_restart_mends_is_tried_once(cluster, tmp_path):
