@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from jobs.prompts import end_of_turn
+from jobs.training.models import expect_quantized, quantizable, quantized
 from jobs.weights import Weights
 
 TOKENS_AT_ONCE_CPU = 48_000
@@ -67,18 +68,18 @@ def load_whole(weights: Weights) -> Any:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     options: dict[str, Any] = {}
     if weights.quantization is not None:
-        from jobs.training.models import quantized
-
         options["quantization_config"] = quantized(weights.quantization, dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        location,
-        revision=revision,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        **options,
-    )
+    with quantizable():
+        model = AutoModelForCausalLM.from_pretrained(
+            location,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
     if weights.quantization is not None:
+        expect_quantized(model, location)
         model = model.dequantize()
     return model.to(device).eval()
 

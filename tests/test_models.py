@@ -294,6 +294,17 @@ class TestQuantized:
         assert {one.dtype for _, one in models.trained(model)} == {torch.float32}
         assert {type(one).__name__ for one in frozen} == {"Params4bit"}
 
+    @pytest.mark.parametrize("family, linear", [("falcon", 4), ("mistral", 7), ("starcoder2", 6)])
+    def test_every_linear_layer_of_a_block_is_quantized(self, family, linear, tmp_path):
+        small_model(family, hidden_size=64).save_pretrained(tmp_path)
+        chosen = settings(adapter(quantization="nf4"))
+
+        model = models.load_base(str(tmp_path), None, chosen)
+
+        kinds = [type(module).__name__ for module in model.modules()]
+        assert kinds.count("Linear4bit") == 2 * linear
+        assert model(input_ids=TOKENS).logits.isfinite().all()
+
     def test_an_adapter_of_it_is_saved_like_any_other(self, base, tmp_path):
         chosen = settings(adapter(quantization="nf4"))
         model = disturbed(models.tuned(models.load_base(base, None, chosen), chosen, seed=0))

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,18 +47,21 @@ def load_base(
 
     disable_progress_bar()
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            location,
-            revision=revision or "main",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **_form(settings, device),
-        )
+        with quantizable():
+            model, found = AutoModelForCausalLM.from_pretrained(
+                location,
+                revision=revision or "main",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **_form(settings, device),
+            )
     except (OSError, ValueError) as error:
         raise ModelError(f"{location}: {error}") from error
     _expect_whole(location, found)
     model.config.use_cache = False
+    if settings.adapter is not None and settings.adapter.quantization is not None:
+        expect_quantized(model, location)
     _keep_quantized(model)
     return model
 
@@ -83,6 +86,31 @@ def quantized(quantization: Quantization, dtype: "torch.dtype") -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+@contextmanager
+def quantizable() -> Iterator[None]:
+    """Models loaded within have torch's own linear layers: transformers passes over others when it
+    quantizes, without a word, and Falcon's, which compute the same, are others."""
+    import torch
+    from transformers.models.falcon import modeling_falcon
+
+    own = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = torch.nn.Linear
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = own
+
+
+def expect_quantized(model: Any, location: str) -> None:
+    """Check that a model that was loaded in 4 bits has layers of 4 bits.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if not any(type(module).__name__ == "Linear4bit" for module in model.modules()):
+        raise ModelError(f"{location}: none of its layers was quantized; it cannot be tuned so")
 
 
 def tuned(base: Any, settings: Settings, seed: int) -> Any:
