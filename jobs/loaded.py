@@ -109,8 +109,8 @@ def with_adapter(model: Any, folder: Path) -> Any:
     if stored != wanted:
         odd = sorted(stored ^ wanted)
         raise EngineError(
-            f"the adapter {folder} is of another model: {len(odd)} tensors are in one of them only, "
-            f"such as {odd[0]}"
+            f"the adapter {folder} is of another model: {len(odd)} tensors are in one of them "
+            f"only, such as {odd[0]}"
         )
     return tuned.eval()
 
