@@ -50,7 +50,8 @@ def attend(
     """
     query, key = query.to(value.dtype), key.to(value.dtype)  # autocast leaves them in float32
     if query.device.type != "cuda":
-        return segmented(query, key, value, segments.starts, scale, window or 0)[0]
+        found: Tensor = segmented(query, key, value, segments.starts, scale, window or 0)[0]
+        return found
     if value.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] <= 256:
         return _flash(query, key, value, segments, scale, window)
     return _masked(query, key, value, segments, scale, window)
@@ -66,7 +67,7 @@ def _flash(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    found: Tensor = varlen_attn(
+    found = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
@@ -78,6 +79,7 @@ def _flash(
         window_size=(window - 1 if window else -1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    assert isinstance(found, Tensor)
     return found[None]
 
 

@@ -51,7 +51,7 @@ class SegmentedFalconAttention(FalconAttention):  # type: ignore[misc]
         hidden_states: Tensor,
         alibi: Tensor | None,
         attention_mask: Segments | Tensor | None,
-        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        position_embeddings: Any = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         """As the original where there are no segments in the place of the mask."""
@@ -75,7 +75,7 @@ class SegmentedFalconAttention(FalconAttention):  # type: ignore[misc]
         if not self.new_decoder_architecture and self.multi_query:
             groups = 1
         each = heads // groups
-        split = fused.unflatten(-1, (groups, each + 2, self.head_dim))
+        split = fused.view(*fused.shape[:2], groups, each + 2, self.head_dim)
         query, key, value = split[..., :each, :], split[..., each, :], split[..., each + 1, :]
         return query.flatten(2, 3).transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 

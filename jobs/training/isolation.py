@@ -181,7 +181,8 @@ def _lengths(model: Any) -> tuple[int, int]:
 def row(model: Any, length: int, seed: int) -> Tensor:
     """Any int64 [length], the same for the same seed."""
     device = next(model.parameters()).device
-    return (torch.arange(length, device=device) * 7 + seed) % model.config.vocab_size
+    found: Tensor = (torch.arange(length, device=device) * 7 + seed) % model.config.vocab_size
+    return found
 
 
 def _probe(model: Any) -> Tensor:

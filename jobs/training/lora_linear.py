@@ -5,6 +5,7 @@ much time and memory as the frozen layer beside it. Here the adapter is cast to 
 instead, as autocast would; what is trained stays float32, and so do its gradients.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class LoraFunction(torch.autograd.Function):
     """y = x W^T + b + s (x A^T) B^T, with gradients of x, A and B only (Hu et al. 2021, eq. 3)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight_OI: Tensor,
@@ -41,7 +42,7 @@ class LoraFunction(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, by_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, by_y: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients, those of A and B in float32."""
         x_TI, low_TR, weight_OI, a_RI, b_OR = ctx.saved_tensors
         by_y_TO = by_y.reshape(-1, by_y.shape[-1])
@@ -55,6 +56,9 @@ class LoraFunction(torch.autograd.Function):
         return by_x, None, None, by_a_RI, by_b_OR, None
 
 
+_lora: Callable[..., Any] = LoraFunction.apply
+
+
 class LoraLinear(Linear):  # type: ignore[misc]
     """peft's layer in all but its forward pass; its tensors have the same names."""
 
@@ -65,21 +69,21 @@ class LoraLinear(Linear):  # type: ignore[misc]
             return found
         name = self.active_adapters[0]
         base, a, b = self.base_layer, self.lora_A[name], self.lora_B[name]
-        if _partitioned(a) or _training_drops(self.lora_dropout[name]):
+        drops = not isinstance(self.lora_dropout[name], nn.Identity)
+        if drops or _partitioned(a) or torch.compiler.is_compiling():
             return self._by_modules(x, name)
         x = x.to(base.weight.dtype)
-        result: Tensor = LoraFunction.apply(
-            x, base.weight, base.bias, a.weight, b.weight, self.scaling[name]
-        )
+        result: Tensor = _lora(x, base.weight, base.bias, a.weight, b.weight, self.scaling[name])
         return result
 
     def _by_modules(self, x: Tensor, name: str) -> Tensor:
-        """Where something has to be done to weights or inputs before they are used."""
+        """Where inputs are dropped, weights gathered first, or a compiler finds the gradient."""
         base: Tensor = self.base_layer(x)
         with torch.autocast(x.device.type, base.dtype, enabled=base.dtype != torch.float32):
             dropped = self.lora_dropout[name](x)
             update: Tensor = self.lora_B[name](self.lora_A[name](dropped))
-        return base + update * self.scaling[name]
+        result: Tensor = base + update * self.scaling[name]
+        return result
 
 
 def quicken(model: nn.Module) -> int:
@@ -113,7 +117,3 @@ def _fits(layer: Any) -> bool:
 def _partitioned(module: Any) -> bool:
     """Whether DeepSpeed gathers the weight in hooks of its module, as ZeRO-3 does."""
     return hasattr(module.weight, "ds_id")
-
-
-def _training_drops(dropout: Any) -> bool:
-    return not isinstance(dropout, nn.Identity)

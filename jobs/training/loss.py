@@ -28,7 +28,7 @@ def summed(
     at_once = max(1, LOGITS_AT_ONCE.get(hidden_NC.device.type, 2**24) // vocabulary)
     if len(targets_N) <= at_once:
         return _part(head, hidden_NC, targets_N)
-    parts = zip(hidden_NC.split(at_once), targets_N.split(at_once), strict=True)
+    parts = zip(torch.split(hidden_NC, at_once), torch.split(targets_N, at_once), strict=True)
     losses: list[Any] = [
         checkpoint(_part, head, hidden_nC, targets_n, use_reentrant=False)
         for hidden_nC, targets_n in parts

@@ -5,6 +5,7 @@ times, which on a CPU takes 40 % of the time of the products. A compiler would f
 nothing is compiled, rotations and norms are written here with a gradient of their own.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -62,7 +63,8 @@ class Norm(torch.autograd.Function):
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, weight_C, scale)
-        return (x * scale).to(x.dtype) * weight_C
+        found: Tensor = (x * scale).to(x.dtype) * weight_C
+        return found
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
@@ -76,6 +78,10 @@ class Norm(torch.autograd.Function):
         along.mul_(scale**3).div_(-x.shape[-1])
         by_x = (weighted * scale).addcmul_(x.to(scale.dtype), along)
         return by_x.to(x.dtype), by_weight, None
+
+
+_rotate: Callable[..., Any] = Rotation.apply
+_norm: Callable[..., Any] = Norm.apply
 
 
 class _Attention:
@@ -100,8 +106,8 @@ class _Attention:
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         attended = attend(
-            Rotation.apply(query, *position_embeddings).transpose(1, 2),
-            Rotation.apply(key, *position_embeddings).transpose(1, 2),
+            _rotate(query, *position_embeddings).transpose(1, 2),
+            _rotate(key, *position_embeddings).transpose(1, 2),
             value.transpose(1, 2),
             segments,
             scale=self.scaling,
@@ -116,7 +122,7 @@ class _Norm:
     def forward(self: Any, hidden_states: Tensor) -> Tensor:
         if hidden_states.device.type == "cuda":  # torch has a kernel for it there
             return rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
-        found: Tensor = Norm.apply(hidden_states, self.weight, self.variance_epsilon)
+        found: Tensor = _norm(hidden_states, self.weight, self.variance_epsilon)
         return found
 
 

@@ -85,7 +85,7 @@ class Trainee(nn.Module):
 
     def _logits(self, hidden_NC: Tensor) -> Tensor:
         logits_NV: Tensor = self._base.get_output_embeddings()(hidden_NC)
-        return logits_NV if self._scale == 1 else logits_NV.float() * self._scale
+        return logits_NV if self._scale in (1, None) else logits_NV.float() * self._scale
 
     @property
     def _base(self) -> Any:
