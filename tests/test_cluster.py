@@ -19,6 +19,7 @@ import pytest
 
 from cluster.__main__ import main
 from cluster.gang import MEETINGS, RESTARTS, Gang, GangError, HopelessError, run_gang
+from cluster.gpus import of_cluster, of_this_machine
 from cluster.mailbox import Mailbox
 from cluster.session import Cluster, ClusterError, connect
 
@@ -34,6 +35,15 @@ def cluster(home):
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import what is below
         with connect(home) as cluster:
             yield cluster
+
+
+def test_a_cluster_without_gpus_tells_its_processors_and_memory(cluster):
+    if cluster.gpus:
+        pytest.skip("there are GPUs here")
+    found = of_cluster()
+
+    assert (found.gpus, found.gpu_gib, found.cpus) == (0, None, cluster.cpus)
+    assert found.host_gib == pytest.approx(of_this_machine().host_gib, rel=0.01)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_decoders import configured, transformers_config
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from jobs import memory
 from jobs.activations import LIKE_LLAMA
 from jobs.memory import GIB, MASTER, training_memory
 from jobs.methods import DoRA, Full, LoRA, QLoRA
-from jobs.shapes import read_shape, shape_from, shape_of, usual_shape
+from jobs.shapes import shape_from, usual_shape
 from jobs.training import loss, models, optimizers, packing, zero
 from jobs.training.arithmetic import bf16_pays
 from jobs.training.quick_blocks import ALIKE
@@ -27,51 +28,8 @@ from jobs.training.trainee import Trainee
 
 ROOT = Path(__file__).parent.parent
 ROWS, LENGTH = 4, 64
-SMALL = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 512}
-ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 WITHIN = 0.05
 """Of what is kept and of the peak; with checkpointing, the peak has three times as much."""
-
-DECODERS = {
-    "llama": {"model_type": "llama", "intermediate_size": 320},
-    "llama with biases, tied": {
-        "model_type": "llama",
-        "intermediate_size": 320,
-        "attention_bias": True,
-        "mlp_bias": True,
-        "tie_word_embeddings": True,
-    },
-    "mistral": {"model_type": "mistral", "intermediate_size": 320, "num_key_value_heads": 2},
-    "qwen2": {"model_type": "qwen2", "intermediate_size": 320, "num_key_value_heads": 2},
-    "qwen3": {"model_type": "qwen3", "intermediate_size": 320, "num_key_value_heads": 2},
-    "granite": {"model_type": "granite", "intermediate_size": 320, "num_key_value_heads": 2},
-    "starcoder2": {"model_type": "starcoder2", "intermediate_size": 320, "num_key_value_heads": 2},
-    "gemma": {"model_type": "gemma", "intermediate_size": 320, "num_key_value_heads": 1},
-    "gemma2": {"model_type": "gemma2", "intermediate_size": 320, "num_key_value_heads": 2},
-    "gemma3": {"model_type": "gemma3_text", "intermediate_size": 320, "num_key_value_heads": 2},
-    "smollm3": {"model_type": "smollm3", "intermediate_size": 320, "num_key_value_heads": 2},
-    "falcon": {"model_type": "falcon"},
-    "falcon of the new kind": {
-        "model_type": "falcon",
-        "new_decoder_architecture": True,
-        "num_kv_heads": 2,
-    },
-    "falcon in sequence": {
-        "model_type": "falcon",
-        "parallel_attn": False,
-        "multi_query": False,
-        "bias": True,
-    },
-}
-
-
-def configured(name, **changed):
-    return SMALL | DECODERS[name] | changed
-
-
-def transformers_config(config):
-    rest = {key: value for key, value in config.items() if key != "model_type"}
-    return AutoConfig.for_model(config["model_type"], **ENDS, **rest)
 
 
 @pytest.fixture(autouse=True)
@@ -186,51 +144,6 @@ class Measured:
 def method(kind, **fields):
     common = {"steps": 1, "micro_batch_tokens": ROWS * LENGTH, "max_length": LENGTH}
     return kind(kind=kind.__name__.lower(), **(common | fields))
-
-
-@pytest.mark.parametrize("name", DECODERS)
-def test_parameters_are_counted_as_transformers_counts_them(name):
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(transformers_config(configured(name)))
-
-    assert shape_from(configured(name)).parameters == model.num_parameters()
-
-
-@pytest.mark.parametrize("name", ["llama", "starcoder2", "falcon of the new kind"])
-def test_layers_have_the_names_and_sizes_that_transformers_gives_them(name):
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(transformers_config(configured(name)))
-
-    found = {
-        name.rpartition(".")[2]: (module.in_features, module.out_features)
-        for name, module in model.get_decoder().named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    assert {x.name: (x.inputs, x.outputs) for x in shape_from(configured(name)).linears} == found
-
-
-@pytest.mark.parametrize("parameters", [5e8, 1.5e9, 7e9, 7e10])
-def test_the_usual_shape_has_as_many_parameters_as_were_asked_for(parameters):
-    assert usual_shape(parameters).parameters == pytest.approx(parameters, rel=0.01)
-
-
-def test_the_starter_models_have_the_parameters_that_their_files_hold():
-    for name in ("falcon", "llama", "mistral"):
-        folder = ROOT / "models" / "starter" / name
-        model = AutoModelForCausalLM.from_pretrained(folder)
-        assert read_shape(folder).parameters == model.num_parameters()
-
-
-def test_a_model_of_the_hub_is_looked_for_among_those_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    revision = "a" * 40
-    folder = tmp_path / "models--some--model" / "snapshots" / revision
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text((ROOT / "models/starter/llama/config.json").read_text())
-
-    assert shape_of("some/model", revision, 7e9).family == "llama"
-    assert shape_of("some/other", revision, 7e9).family == ""
-    assert shape_of("some/other", revision, 0) is None
 
 
 def test_shapes_and_memory_need_the_standard_library_only():

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from rich.console import Console
 
-from cluster import gpus, session
 from cluster.gpus import Hardware, Node, of_this_machine, together
 from jobs.__main__ import main
 from jobs.declared import UserError
@@ -288,12 +287,3 @@ def test_a_machine_without_gpus_has_its_processors_and_memory(monkeypatch, tmp_p
     assert (found.gpus, found.gpus_per_node, found.gpu_gib) == (0, 0, None)
     assert found.cpus >= 1
     assert found.host_gib > 0.5
-
-
-def test_a_cluster_without_gpus_is_asked_for_its_memory(tmp_path):
-    here = of_this_machine()
-    with session.connect(tmp_path) as cluster:
-        found = gpus.of_cluster()
-
-    assert (found.gpus, found.cpus) == (0, cluster.cpus)
-    assert found.host_gib == pytest.approx(here.host_gib, rel=0.01)
