@@ -58,7 +58,7 @@ def base(tmp_path_factory):
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=64,
-        intermediate_size=2048,
+        intermediate_size=4096,  # 4 bits of them too
         num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -106,13 +106,18 @@ def under(prefix, weights):
     return {n.removeprefix(prefix): one for n, one in weights.items() if n.startswith(prefix)}
 
 
+def filed(name):
+    """The name in a file of peft's of one of its parameters."""
+    return name.replace(".default", "").replace("magnitude_vector.weight", "magnitude_vector")
+
+
 def free_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]
 
 
-def start(order, rank, port):
+def start(order, rank, port, **more):
     """A worker as torchrun starts it."""
     told = {
         "RANK": str(rank),
@@ -126,7 +131,7 @@ def start(order, rank, port):
     }
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "two_ranks.py"), str(order)],
-        env=os.environ | told,
+        env=os.environ | told | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -183,7 +188,7 @@ def plain(base):
             optimizer.step()
             optimizer.zero_grad()
             found.append((sum(losses), norm.item()))
-        return found, {name.replace(".default", ""): one.detach() for name, one in named.items()}
+        return found, {filed(name): one.detach() for name, one in named.items()}
 
     known = {}
 
@@ -275,6 +280,19 @@ def test_a_quantized_base_trains_on_two_workers_and_goes_on_bit_for_bit(name, pa
     assert first["same bits"]
     if name.startswith("zero3"):
         assert first["held"][0] < 0.75 * first["held"][1]
+
+
+@pytest.mark.slow
+def test_what_accelerate_leaves_out_without_a_word_stops_the_training(base, tmp_path):
+    order = tmp_path / "order.json"
+    order.write_text(json.dumps({"base": base, "cases": [("zero2", *QUICK["zero2 full"])]}))
+    port = free_port()
+
+    workers = [start(order, rank, port, ACCELERATE_USE_CPU="true") for rank in (0, 1)]
+    said = [worker.communicate(timeout=600)[0] for worker in workers]
+
+    found = "asked for zero2 on 2 workers, but Accelerate prepared DistributedDataParallel"
+    assert all(found in each for each in said)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
