@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from jobs.declared import Declared
+from jobs.training.order import UNSHAPING
 from jobs.training.settings import Adapter, Quantization, Settings, Spread
-
-UNSHAPING = frozenset({"checkpoint_every", "checkpoint_minutes"})
-"""Fields that change no weight, so no run's id."""
 
 
 class Method(Declared):

@@ -337,6 +337,8 @@ def test_what_became_of_long_rows_is_told(order, too_long, kept):
     "wrong, said",
     [
         ({"form": "chat"}, "no chat template"),
+        ({"location": "/nowhere"}, "/nowhere has no tokenizer"),
+        ({"rows": Path("/nowhere")}, "no rows in /nowhere on .* all nodes must see"),
         ({"spread": Spread(strategy="ddp", ranks=2)}, "ordered for 2 workers, but 1 run"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -123,10 +124,18 @@ def _read(order: TrainOrder, mates: Peers) -> Data:
             f"{named} is ordered for {order.spread.ranks} workers, but {mates.ranks} run: "
             f"torchrun --nproc-per-node {order.spread.ranks}, or change `spread` in the order"
         )
-    tokenizer = AutoTokenizer.from_pretrained(order.location, revision=order.revision or "main")
-    rows = stream(_files(order))
     try:
-        found = tokenise(rows, tokenizer, settings.max_length, order.form, order.too_long)
+        tokenizer = AutoTokenizer.from_pretrained(order.location, revision=order.revision or "main")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{named}: {order.location} has no tokenizer: {error}") from None
+    files = _files(order)
+    if not files:
+        raise TrainingError(
+            f"{named}: there are no rows in {order.rows} on {socket.gethostname()}; all nodes must "
+            "see the folder of prepared datasets (CODELADDER_HOME)"
+        )
+    try:
+        found = tokenise(stream(files), tokenizer, settings.max_length, order.form, order.too_long)
         if not found.rows:
             raise ValueError(
                 f"none of the {found.dropped} rows in {order.rows} has at most "
