@@ -1,9 +1,9 @@
 """Workers that train together: all of them run, or all of them start again."""
 
+import hashlib
 import os
-import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,8 +63,6 @@ class _Fit(Generic[Config]):
     gang: Gang
     storage: Path
     name: str
-    mark: int
-    """Bytes of memory that each worker asks for, different for every gang: see `_release`."""
 
 
 def run_gang(
@@ -98,15 +96,15 @@ def run_gang(
 
     # fit() wants a main thread, and the driver calls this from several threads.
     task = ray.remote(num_cpus=0)(_fit)
-    mark = 1 + secrets.randbelow(2**20)
-    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name, mark=mark)
+    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name)
+    release([name])  # of a caller that died, and its gang with it
     reached, unmet = progress(), 0
     while True:
         shutil.rmtree(storage / name, ignore_errors=True)  # a kill tears what Ray notes there
         failure = ray.get(task.remote(fit))
         if failure is None:
             return
-        _release(mark)
+        release([name])
         if not isinstance(failure, GangError):
             raise failure
         before, reached = reached, progress()
@@ -122,7 +120,7 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
     from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
     gang = fit.gang
-    each = {"CPU": 1.0, "memory": float(fit.mark)}
+    each = {"CPU": 1.0, "memory": _mark(fit.name)}
     trainer = TorchTrainer(
         partial(_work, fit.worker, fit.config),
         torch_config=TorchConfig(
@@ -148,19 +146,26 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
     return failure
 
 
-def _release(mark: int) -> None:
-    """Give back what a failed gang took.
+def release(names: Collection[str]) -> None:
+    """Give back what failed gangs took, or gangs whose caller is dead; they must not run any more.
 
     Where workers fail while they meet, Ray Train forgets the placement group that they were in, and
-    it would be taken until the driver ends. It has no name, so it is known by what it asked for.
+    it would be taken until the driver ends; so it is, now and then, where a gang dies with the
+    process that called `run_gang`. It has no name, so it is known by what it asked for.
     """
     import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+    marks = set(map(_mark, names))
     for number, group in ray.util.placement_group_table().items():
         asked = {bundle.get("memory") for bundle in group["bundles"].values()}
-        if asked == {float(mark)} and group["state"] != "REMOVED":
+        if len(asked) == 1 and asked <= marks and group["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(number))))
+
+
+def _mark(name: str) -> float:
+    """Bytes of memory, at most 16 MiB, that each worker of a gang asks for: as good as a name."""
+    return 1.0 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:3])
 
 
 def _work(worker: Callable[[Config], None], config: Config) -> HopelessError | None:

@@ -1,12 +1,14 @@
 """The trainings of a sweep on Ray Tune, and those that `jobs/asha.py` stops.
 
 Every trial is a process that trains with a gang of its own, as any other run does. A trial that is
-stopped ends with its process, and with that, as Ray ends what an owner leaves, its gang.
+stopped ends with its process, and with that, as Ray ends what an owner leaves, its gang; but Ray
+does not always give back the processors and GPUs of such a gang, so the driver sees to it.
 """
 
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cluster.gang import release
 from cluster.mailbox import Mailbox
 from jobs.asha import Rule, Rungs, Stopped, Trained, keep, recall, stopped
 from jobs.train import train
@@ -21,7 +24,9 @@ from jobs.training.order import TrainOrder
 from jobs.training.steps import Progress
 
 LOOK_SECONDS = 1.0
-"""How often the driver looks for trainings that were stopped."""
+"""How often the driver looks for trainings that were stopped, and for what they left taken."""
+LINGER_SECONDS = 5.0
+"""For the end of a gang whose trial has ended; it takes less than one."""
 POLL_SECONDS = 0.2
 """How often a trial looks for new losses of its gang."""
 RESTARTS = 3
@@ -79,22 +84,24 @@ def train_swept(
     import ray
 
     outcomes = {order.run_id: _known(order, rule) for order in orders}
+    for outcome in outcomes.values():
+        if isinstance(outcome, Stopped):
+            told(outcome)
     left = [order for order in orders if outcomes[order.run_id] is None]
-    heard = _Heard(orders, rule, told)
-    heard.look()
     if left:
         task = ray.remote(num_cpus=0)(_search)
         how = training or partial(train, gpus=gpus)
         search = task.remote(orders, left, rule, mailbox, at_once, how)
+        watch = _Watch(left, rule, told)
         while not ray.wait([search], timeout=LOOK_SECONDS)[0]:
-            heard.look()
+            watch.look()
+        watch.linger()
         outcomes |= ray.get(search)
-        heard.look()
     return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
 
 
-class _Heard:
-    """Tells of each training that was stopped, once."""
+class _Watch:
+    """Tells of each training that is stopped, once, and frees what its gang leaves taken."""
 
     def __init__(
         self, orders: Sequence[TrainOrder], rule: Rule, told: Callable[[Stopped], None]
@@ -102,13 +109,24 @@ class _Heard:
         self._going = {order.run_id: order.folder for order in orders}
         self._rule = rule
         self._told = told
+        self._stopped: list[str] = []
 
     def look(self) -> None:
         for run_id, folder in list(self._going.items()):
             decision = stopped(folder, self._rule)
             if decision is not None:
                 del self._going[run_id]
+                self._stopped.append(run_id)
                 self._told(decision)
+        release(self._stopped)
+
+    def linger(self) -> None:
+        """Look on until a gang that was stopped last is dead, and starts no more."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        self.look()
+        while self._stopped and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            self.look()
 
 
 def _known(order: TrainOrder, rule: Rule) -> Outcome | None:

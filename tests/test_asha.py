@@ -251,7 +251,7 @@ def sweep(folder, names):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(HERE))  # workers import this file
-        with connect(folder / "home"):
+        with connect(folder / "home") as cluster:
             mailbox = Mailbox.create()
             orders = [order_of(folder, name) for name in names]
             stops = []
@@ -264,7 +264,17 @@ def sweep(folder, names):
                 told=stops.append,
                 training=train_here,
             )
+            assert all_free(cluster), "a training that ended still holds a processor"
             return outcomes, stops, mailbox.drain()
+
+
+def all_free(cluster):
+    import ray
+
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != cluster.cpus and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return ray.available_resources().get("CPU") == cluster.cpus
 
 
 def attempts(folder, name):
