@@ -256,10 +256,10 @@ class Checkpoints:
         try:
             (draft / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
             for settled in (draft / MANIFEST, draft):
-                _settle(settled)
+                settle(settled)
             _sweep(path)  # one that was passed over
             draft.rename(path)
-            _settle(self.folder)
+            settle(self.folder)
         except OSError as error:
             raise _unwritten(draft, error) from None
         self._retire(step)
@@ -276,6 +276,15 @@ class Checkpoints:
         for number, path in earlier.items():
             if number not in kept:
                 _sweep(path)
+
+
+def settle(path: Path) -> None:
+    """Have it on the disk itself, so that a power cut after the renaming leaves it whole."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def newest(folder: Path) -> int:
@@ -330,7 +339,7 @@ def _save(tensors: "Mapping[str, Tensor]", path: Path) -> str:
     from safetensors.torch import save_file
 
     save_file(dict(tensors), path)
-    _settle(path)
+    settle(path)
     return path.name
 
 
@@ -339,15 +348,6 @@ def _load(path: Path) -> "dict[str, Tensor]":
 
     found: dict[str, Tensor] = load_file(path)
     return found
-
-
-def _settle(path: Path) -> None:
-    """Have it on the disk itself, so that a power cut after the renaming leaves it whole."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sweep(path: Path) -> None:

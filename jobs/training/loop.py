@@ -225,8 +225,9 @@ class Loop:
 
     def _save(self, steps: Sequence[Step]) -> None:
         if self.checkpoints is not None:
-            weights, state = self.engine.weights(), self.engine.state()
-            self.checkpoints.save(steps, weights, state, self.best_step)
+            holds = self.engine.sharded or self.peers.first
+            state = self.engine.state() if holds else {}
+            self.checkpoints.save(steps, self.engine.weights(), state, self.best_step)
         self._saved = time.monotonic()
 
     def _tell(self, steps: Sequence[Step], order: Order, *, at_once: bool = False) -> None:

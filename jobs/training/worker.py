@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jobs.training import engines, models
-from jobs.training.checkpoints import Checkpoints
+from jobs.training.checkpoints import Checkpoints, settle
 from jobs.training.loop import Loop, Teller, Training, numbered
 from jobs.training.meter import Meter
 from jobs.training.order import TrainingError, TrainOrder
@@ -258,18 +258,24 @@ def _finish(
     facts: Facts,
 ) -> None:
     """Write what the training leaves behind, all at once for those who look."""
+    from safetensors import SafetensorError
+
+    for left in order.folder.glob("checkpoint.*"):
+        shutil.rmtree(left, ignore_errors=True)
     draft = order.folder / f"checkpoint.{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
     try:
         models.save(model, weights, draft, tokenizer)
         write_steps(steps, draft / STEPS)
         (draft / FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n")
+        for path in (*draft.iterdir(), draft):
+            settle(path)
         draft.rename(order.checkpoint)
-    except OSError as error:
+        settle(order.folder)
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise TrainingError(
             f"run {order.run_id}: its weights could not be written to {order.folder}: {error}. "
-            "Run again: it goes on from its last checkpoint"
+            "Make room and run again: it goes on from its last checkpoint"
         ) from None
 
 
