@@ -14,7 +14,7 @@ Each keeps its activations where they fit, else computes them again (`again`). T
 warming up, three are measured: tokens of rows, padding not counted, by wall-clock time. `of the
 ceiling` is the share of what the GPU does in a product of large bfloat16 matrices, 4 floating-point
 operations counted for each parameter and token (the frozen weights have no gradient), attention not
-counted. `predicted` is what `jobs/memory.py`, by which a plan is judged, would have said.
+counted. `predicted` is what `jobs/fit/memory.py`, by which a plan is judged, would have said.
 
 The last lines are `figure NAME VALUE UNIT`, for the best of ours at the size where it is fastest.
 Without a GPU it says so and ends well; `--tiny` runs all of it on models of toy size anywhere.
@@ -132,7 +132,7 @@ def _missing() -> list[str]:
     if find_spec("bitsandbytes") is None:
         notes.append("QLoRA is left out: there is no bitsandbytes here")
     try:
-        import jobs.memory  # noqa: F401
+        import jobs.fit.memory  # noqa: F401
     except ImportError as error:
         notes.append(f"nothing is predicted: {error}")
     return notes
@@ -173,8 +173,8 @@ def _predicted(
     if settings is None:
         return None
     try:
-        from jobs.memory import training_memory
-        from jobs.shapes import shape_from
+        from jobs.fit.memory import training_memory
+        from jobs.fit.shapes import shape_from
     except ImportError:
         return None
     settings = replace(settings, activation_checkpointing=measured.checkpointed)

@@ -46,7 +46,7 @@ def _plan(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _run(asked: argparse.Namespace, console: Console) -> int:
-    from jobs.curves import Copies
+    from jobs.curves.copies import Copies
     from jobs.run import run_experiment
 
     copies = Copies(tensorboard=asked.tensorboard, mlflow=asked.mlflow)
@@ -89,7 +89,7 @@ def _import(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _export(asked: argparse.Namespace, console: Console) -> int:
-    from jobs.export import Wanted, export
+    from jobs.exports.export import Wanted, export
 
     wanted = Wanted(to=asked.to, merged=asked.merged, hub=asked.hub, public=asked.public)
     export(asked.run, wanted, console)

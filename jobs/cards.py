@@ -8,7 +8,7 @@ published. A card repeats what was declared and found; it is no legal advice.
 from jobs.card_text import Cells, bullets, document, plain, table
 from jobs.data.report import Report
 from jobs.data.row import SCHEMA
-from jobs.hub_licences import under
+from jobs.hub.licences import under
 
 CARD = "README.md"
 SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")

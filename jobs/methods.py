@@ -153,7 +153,7 @@ class Parallelism(Declared):
 
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3", "auto"] = "single"
     """`ddp` copies the model to each worker; `zeroN` is DeepSpeed's ZeRO, stage N; `auto` is
-    decided by memory: see `jobs.spreading.decide`."""
+    decided by memory: see `jobs.fit.spreading.decide`."""
     workers: int = Field(default=1, ge=1)
     """One GPU each, or one core where there is none; the most that `auto` takes, where it is given.
     """

@@ -16,11 +16,11 @@ from cluster.gpus import Hardware, of_this_machine
 from jobs.data.sources import parts
 from jobs.declared import UserError, report
 from jobs.experiment import Dataset, Experiment, ModelSpec, Run, Training
+from jobs.fit.memory import GIB, Memory, answering_memory, training_memory
+from jobs.fit.spreading import decide, refuse, shape_for
 from jobs.loading import load
-from jobs.memory import GIB, Memory, answering_memory, training_memory
 from jobs.methods import Parallelism
 from jobs.recipes import TRAIN, MissingFileError
-from jobs.spreading import decide, refuse, shape_for
 
 CARDS = {16: 15.0, 24: 22.5, 40: 39.4, 48: 45.0, 80: 79.2, 141: 140.0}
 """Common GPUs by the gigabytes of their names, and the least GiB that those report: T4, L4, A100,
@@ -112,7 +112,7 @@ def need(run: Run, experiment: Experiment, hardware: Hardware, trainings: int) -
         run: of the experiment.
         experiment: what is asked of every run.
         hardware: where it would run.
-        trainings: see `jobs.spreading.decide`.
+        trainings: see `jobs.fit.spreading.decide`.
     """
     count = parameters(run.model)
     rate = GPU_RATE if count >= SMALL else CPU_RATE

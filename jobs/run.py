@@ -17,18 +17,18 @@ from database.queries import recorded_runs, recorded_scores, runs
 from database.session import LedgerError, open_ledger
 from jobs.asha import contests, stops
 from jobs.checks import host_mistakes
-from jobs.curves import NO_COPIES, Copies
+from jobs.curves.copies import NO_COPIES, Copies
 from jobs.declared import UserError, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
+from jobs.fit.spreading import decide, refuse
 from jobs.home import Home
-from jobs.hub_download import download
-from jobs.hub_models import Looked, look
+from jobs.hub.download import download
+from jobs.hub.models import Looked, look
 from jobs.loading import load
 from jobs.pipeline import Failure, Match, execute_all
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.results import show_results
-from jobs.spreading import decide, refuse
 from jobs.stages import Spent, Work, Workplace, prepare_stage
 from jobs.training.settings import Spread
 

@@ -15,10 +15,10 @@ from jobs.asha import Rule, Stopped
 from jobs.data.crew import OnCluster
 from jobs.data.report import Report, read_stored
 from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
+from jobs.exports.model_cards import model_card, tuned_of, write_model_card
 from jobs.generate import AskOrder, ask
 from jobs.home import Home
 from jobs.judge import JudgeOrder, judge, read_verdicts
-from jobs.model_cards import model_card, tuned_of, write_model_card
 from jobs.prepare import prepare
 from jobs.prepared import read_report
 from jobs.progress import Board

@@ -15,14 +15,14 @@ from plausible_reports import STARTER_DATA, clean_report, plausible_report, sour
 
 from database.facts import Result, Standing
 from database.scores import Difference
-from jobs import hub_licences
 from jobs.card_text import one_line
 from jobs.cards import dataset_card, size_category
 from jobs.data.report import Drop, Execution
 from jobs.data.row import Row
-from jobs.hub_licences import Terms, base_terms, cautions, together, under
+from jobs.exports.model_cards import Scored, Tuned, model_card, tuned_of, write_model_card
+from jobs.hub import licences
+from jobs.hub.licences import Terms, base_terms, cautions, together, under
 from jobs.loading import load
-from jobs.model_cards import Scored, Tuned, model_card, tuned_of, write_model_card
 from jobs.training.steps import Facts, Step, write_steps
 
 ROOT = Path(__file__).parent.parent
@@ -403,7 +403,7 @@ def test_the_front_matter_of_a_licence(licence, said):
 def test_every_id_that_is_called_spdxs_is_on_its_list():
     listed = {name.lower() for name in license_expression.get_spdx_licensing().known_symbols}
 
-    assert (hub_licences.SPDX | set(hub_licences.RENAMED)) - listed == set()
+    assert (licences.SPDX | set(licences.RENAMED)) - listed == set()
 
 
 @pytest.mark.parametrize(("licences", "said"), TOGETHER.values(), ids=TOGETHER)

@@ -10,19 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from jobs.curves.copies import Copies, Copy
+from jobs.curves.mlflow_runs import open_mlflow
+from jobs.curves.tensorboard import TensorBoard
 from plausible_rows import BASE, NOON, TUNED, base_run, training, training_step, tuned_run
 from tensorboardX.proto.event_pb2 import Event
 
 from database import open_ledger, write
 from database.schema import Step, Training
-from jobs import curves
 from jobs.__main__ import main
-from jobs.curves import Copies, Copy
+from jobs.curves import copies
 from jobs.declared import UserError
 from jobs.home import Home
 from jobs.loading import load
-from jobs.mlflow_runs import open_mlflow
-from jobs.tensorboard import TensorBoard
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ROOT / "experiments" / "smoke.yaml"
@@ -213,7 +213,7 @@ def wait_for(seen, seconds=20):
 
 
 def test_steps_are_seen_while_the_training_goes_on(recorded, home, monkeypatch):
-    monkeypatch.setattr(curves, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(copies, "LOOK_SECONDS", 0.02)
     experiment, run = cells()
     write(recorded, [tuned_run(run, state="training"), *training(run, 2, of=9)])
     folder, said = home / "tensorboard", []
@@ -239,7 +239,7 @@ def test_curves_of_finished_runs_can_be_copied_afterwards(recorded, home, monkey
 def test_a_copy_that_cannot_be_written_is_told_of_once_and_stops_nothing(
     recorded, home, monkeypatch
 ):
-    monkeypatch.setattr(curves, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(copies, "LOOK_SECONDS", 0.02)
     experiment, run = cells()
     write(recorded, [tuned_run(run, state="training"), *training(run, 2)])
     (home / "tensorboard").write_text("no folder")
@@ -322,4 +322,4 @@ def test_an_mlflow_server_that_does_not_answer_is_said(mlflow):
 def test_the_names_of_the_curves_are_columns_of_a_step():
     measured = {column.name for column in Step.__table__.columns}
 
-    assert set(curves.TAGS) - {"tokens_per_second", "memory_gib", "watts"} <= measured
+    assert set(copies.TAGS) - {"tokens_per_second", "memory_gib", "watts"} <= measured

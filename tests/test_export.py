@@ -269,7 +269,7 @@ def test_a_file_that_was_changed_is_made_again_and_only_that(recorded, tmp_path)
 
 
 def test_an_export_that_was_killed_is_not_there_yet_and_goes_on(recorded, tmp_path, monkeypatch):
-    from jobs import export as module
+    from jobs.exports import export as module
 
     run = recorded()
     monkeypatch.setattr(module, "model_card", lambda *_: "\ud800")  # no file can hold it

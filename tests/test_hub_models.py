@@ -7,11 +7,12 @@ import socket
 import pytest
 from small_hub import COMMIT, HEAD, TOKEN, running
 
-from jobs import hub_download, hub_models
 from jobs.experiment import ModelSpec
-from jobs.hub_cache import partial, place
-from jobs.hub_download import DownloadError, download
-from jobs.hub_models import look
+from jobs.hub import download as hub_download
+from jobs.hub import models as hub_models
+from jobs.hub.cache import partial, place
+from jobs.hub.download import DownloadError, download
+from jobs.hub.models import look
 
 MISSING = "c3" * 20
 NOISE = random.Random(0).randbytes

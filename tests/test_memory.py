@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
-from jobs import memory
-from jobs.activations import LIKE_LLAMA
-from jobs.memory import GIB, MASTER, training_memory
+from jobs.fit import memory
+from jobs.fit.activations import LIKE_LLAMA
+from jobs.fit.memory import GIB, MASTER, training_memory
+from jobs.fit.shapes import shape_from, usual_shape
 from jobs.methods import DoRA, Full, LoRA, QLoRA
-from jobs.shapes import shape_from, usual_shape
 from jobs.training import loss, models, optimizers, packing, zero
 from jobs.training.arithmetic import bf16_pays
 from jobs.training.quick_blocks import ALIKE
@@ -150,7 +150,7 @@ def test_shapes_and_memory_need_the_standard_library_only():
     code = """
 import sys
 before = set(sys.modules)
-import jobs.memory
+import jobs.fit.memory
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(loaded - sys.stdlib_module_names - {"jobs"}))
 """

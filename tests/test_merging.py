@@ -22,7 +22,7 @@ from transformers import (
     Starcoder2Config,
 )
 
-from jobs.merging import Merge, MergeError, Merger, header, weight_files
+from jobs.exports.merging import Merge, MergeError, Merger, header, weight_files
 from jobs.methods import QLoRA
 
 ROOT = Path(__file__).parent.parent
@@ -249,7 +249,7 @@ def test_merging_needs_the_memory_of_a_tensor_not_of_the_model(tmp_path):
     size = (tmp_path / "base" / "model.safetensors").stat().st_size
     code = (
         "import json, resource, sys, torch, safetensors.torch; from pathlib import Path\n"
-        "from jobs.merging import Merge, Merger\n"
+        "from jobs.exports.merging import Merge, Merger\n"
         "home, peak = Path(sys.argv[1]), lambda: resource.getrusage(0).ru_maxrss * 1024\n"
         "before = peak()\n"
         "merger = Merger(Merge(base=home / 'base', adapter=home / 'adapter'))\n"

@@ -12,12 +12,12 @@ from rich.console import Console
 from cluster.gpus import Hardware, Node, of_this_machine, together
 from jobs.__main__ import main
 from jobs.declared import UserError
+from jobs.fit.memory import GIB, training_memory
+from jobs.fit.shapes import usual_shape
+from jobs.fit.spreading import decide, refuse
 from jobs.loading import load
-from jobs.memory import GIB, training_memory
 from jobs.methods import LoRA
 from jobs.plan import show_plan
-from jobs.shapes import usual_shape
-from jobs.spreading import decide, refuse
 from jobs.training.settings import ALONE
 
 ROOT = Path(__file__).parent.parent

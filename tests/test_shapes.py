@@ -7,7 +7,7 @@ import torch
 from small_decoders import DECODERS, configured, transformers_config
 from transformers import AutoModelForCausalLM
 
-from jobs.shapes import read_shape, shape_from, shape_of, usual_shape
+from jobs.fit.shapes import read_shape, shape_from, shape_of, usual_shape
 
 ROOT = Path(__file__).parent.parent
 

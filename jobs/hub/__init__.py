@@ -1,0 +1,1 @@
+"""Base models and exports on the Hugging Face hub: looked at, fetched, sent, and their licences."""
