@@ -125,7 +125,7 @@ def _tags(annotation: Any) -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
     for member in _members(annotation):
         kind = getattr(member, "model_fields", {}).get("kind")
-        found |= {tag: member for tag in get_args(kind.annotation)} if kind else {}
+        found |= dict.fromkeys(get_args(kind.annotation), member) if kind else {}
     return found if len(found) > 1 else {}
 
 

@@ -10,9 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from jobs.curves.copies import Copies, Copy
-from jobs.curves.mlflow_runs import open_mlflow
-from jobs.curves.tensorboard import TensorBoard
 from plausible_rows import BASE, NOON, TUNED, base_run, training, training_step, tuned_run
 from tensorboardX.proto.event_pb2 import Event
 
@@ -20,6 +17,9 @@ from database import open_ledger, write
 from database.schema import Step, Training
 from jobs.__main__ import main
 from jobs.curves import copies
+from jobs.curves.copies import Copies, Copy
+from jobs.curves.mlflow_runs import open_mlflow
+from jobs.curves.tensorboard import TensorBoard
 from jobs.declared import UserError
 from jobs.home import Home
 from jobs.loading import load
