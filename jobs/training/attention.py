@@ -24,6 +24,8 @@ class Segments(NamedTuple):
     """int32 [S + 1]: where each starts, and where the last ends."""
     longest: int
     """At least the tokens of the longest."""
+    kept: Tensor | None = None
+    """int64 [N]: the only places of which the decoder's output is wanted; None: all."""
 
 
 def attend(

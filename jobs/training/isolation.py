@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ class Isolation:
     """Of the attention, for the facts of a training."""
     told: Callable[[Segments, Tensor, torch.dtype], Mapping[str, Any]]
     """Arguments of the decoder, from segments, tokens [1, T] and the dtype of its weights."""
+    keeps: bool = False
+    """Whether the decoder returns the places only that the segments keep."""
 
 
 def isolate(model: Any, *, quick: bool = True) -> Isolation:
@@ -86,7 +88,7 @@ def _quick(model: Any) -> Isolation:
 
     isolation = _interface(model)
     quicken_blocks(model.get_decoder())
-    return isolation
+    return replace(isolation, keeps=True)
 
 
 def _interface(model: Any) -> Isolation:

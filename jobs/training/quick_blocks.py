@@ -21,9 +21,10 @@ ALIKE = ("Llama", "Mistral", "Qwen2", "Granite")
 
 
 def quicken_blocks(decoder: Any) -> None:
-    """Exchange the forward passes of a decoder's attentions and norms.
+    """Exchange the forward passes of a decoder's attentions and norms, and of its last block.
 
-    Without segments an attention does what it did before.
+    Without segments an attention does what it did before. The decoder returns only the hidden
+    states that the segments keep.
 
     Raises:
         ValueError: the decoder is of another family.
@@ -36,6 +37,8 @@ def quicken_blocks(decoder: Any) -> None:
             module.__class__ = type("QuickAttention", (_Attention, type(module)), {})
         elif type(module).__name__ == f"{family}RMSNorm":
             module.__class__ = type("QuickNorm", (_Norm, type(module)), {})
+    last = decoder.layers[-1]
+    last.__class__ = type("QuickLastBlock", (_LastBlock, type(last)), {})
 
 
 class Rotation(torch.autograd.Function):
@@ -94,6 +97,7 @@ class _Attention:
         attention_mask: Tensor | None = None,
         *args: Any,
         segments: Segments | None = None,
+        kept: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         if segments is None:
@@ -113,7 +117,36 @@ class _Attention:
             scale=self.scaling,
             window=getattr(self, "sliding_window", getattr(self.config, "sliding_window", None)),
         )
+        if kept is not None:
+            attended = attended[:, kept]
         return self.o_proj(attended.flatten(2)), None
+
+
+class _LastBlock:
+    """Before the block of a family, among its classes.
+
+    What a token without a loss needs of the last block is its key and its value.
+    """
+
+    def forward(
+        self: Any,
+        hidden_states: Tensor,
+        *args: Any,
+        segments: Segments | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        if segments is None or segments.kept is None:
+            found: Tensor = super().forward(  # type: ignore[misc]
+                hidden_states, *args, segments=segments, **kwargs
+            )
+            return found
+        scale = getattr(self, "residual_multiplier", 1.0)  # of Granite
+        attended, _ = self.self_attn(
+            self.input_layernorm(hidden_states), segments=segments, kept=segments.kept, **kwargs
+        )
+        hidden = hidden_states[:, segments.kept] + attended * scale
+        found = self.mlp(self.post_attention_layernorm(hidden))
+        return hidden + found * scale
 
 
 class _Norm:

@@ -70,17 +70,18 @@ class Trainee(nn.Module):
         """
         if places is None:
             places = (targets.flatten() != NO_LOSS).nonzero().flatten()
-        told: dict[str, Any] = {}
         base = self._base
-        if starts is not None and self._isolation is not None:
+        isolation = self._isolation if starts is not None else None
+        kept = places if isolation is not None and isolation.keeps and self._scale else None
+        told: dict[str, Any] = {"input_ids": tokens, "position_ids": positions, "use_cache": False}
+        if starts is not None and isolation is not None:
             dtype = base.get_input_embeddings().weight.dtype
-            told |= self._isolation.told(Segments(starts, longest), tokens, dtype)
-        told |= {"input_ids": tokens, "position_ids": positions, "use_cache": False}
+            told |= isolation.told(Segments(starts, longest, kept), tokens, dtype)
         targets_N = targets.flatten()[places]
         if self._scale is None:
             return _through_model(base, told, places, targets_N)
-        hidden_BTC = base.get_decoder()(**told).last_hidden_state
-        hidden_NC = hidden_BTC.flatten(0, 1)[places]
+        hidden = base.get_decoder()(**told).last_hidden_state.flatten(0, 1)
+        hidden_NC = hidden[places] if kept is None else hidden
         return loss.summed(self._logits, hidden_NC, targets_N, base.config.vocab_size)
 
     def _logits(self, hidden_NC: Tensor) -> Tensor:
