@@ -100,10 +100,6 @@ MISTAKES = {
         {"methods": {"x": {"kind": "lroa", "steps": 1}}},
         "methods.x.kind: there is no 'lroa'. Did you mean 'lora'?",
     ),
-    "a rank where every weight is trained": (
-        {"methods": {"x": {"kind": "full", "rank": 8, "steps": 1}}},
-        "methods.x.rank: unknown key.",
-    ),
     "an unknown key in a list": (
         {"exclude": [{"modle": "m"}]},
         "exclude.0.modle: unknown key. Did you mean 'model'?",
@@ -181,6 +177,12 @@ MISTAKES = {
         "exclude: no method 'smal'. Did you mean 'small'?",
     ),
 }
+
+
+def test_a_rank_where_every_weight_is_trained_is_told_what_there_is_instead(edited):
+    said = mistake(edited(methods={"x": {"kind": "full", "rank": 8, "steps": 1}}))
+
+    assert "methods.x.rank: unknown key. Known: activation_checkpointing, batch_size" in said
 
 
 @pytest.mark.parametrize("change, line", MISTAKES.values(), ids=MISTAKES)
