@@ -144,9 +144,9 @@ class _LastBlock:
         attended, _ = self.self_attn(
             self.input_layernorm(hidden_states), segments=segments, kept=segments.kept, **kwargs
         )
-        hidden = hidden_states[:, segments.kept] + attended * scale
-        found = self.mlp(self.post_attention_layernorm(hidden))
-        return hidden + found * scale
+        hidden: Tensor = hidden_states[:, segments.kept] + attended * scale
+        update: Tensor = self.mlp(self.post_attention_layernorm(hidden))
+        return hidden + update * scale
 
 
 class _Norm:
