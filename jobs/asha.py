@@ -45,7 +45,7 @@ class Rule:
         rung = self.grace
         while rung < end:
             yield rung
-            rung *= self.reduction
+            rung = round(rung * self.reduction, 9)  # 0.1 times 3 is above 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ class UserError(Exception):
 class Declared(BaseModel):
     """Base of everything a user writes: immutable, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, value: Any) -> tuple[Self | None, list[str]]:

@@ -41,6 +41,8 @@ class ModelSpec(Declared):
     def _pinned(self) -> Self:
         if bool(self.path) == bool(self.hub):
             raise ValueError("name either a path (a local folder) or a hub repository")
+        if self.hub and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.hub, re.ASCII):
+            raise ValueError(f"hub {self.hub!r} is no repository; give OWNER/NAME")
         if self.hub and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
             raise ValueError(
                 f"revision {self.revision!r} is no commit; give the 40 hex digits that "

@@ -26,8 +26,13 @@ def listening(
     ended = threading.Event()
 
     def listen() -> None:
-        while not ended.wait(POLL_SECONDS):
-            listener.receive(mailbox.drain())
+        last = False
+        while not last:
+            last = ended.wait(POLL_SECONDS)  # and once more after the end
+            try:
+                listener.receive(mailbox.drain())
+            except Exception as error:  # what is shown live is recorded again at the end
+                board.say(f"  progress was not recorded: {error}")
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -53,7 +58,7 @@ class Listener:
         steps = [message for message in messages if isinstance(message, Progress)]
         self.recorder.steps(steps)
         for told in steps:
-            label = f"{self.labels[told.run_id]}: training"
+            label = f"{self.labels.get(told.run_id, told.run_id)}: training"
             self.board.update(label, "steps", told.step.step, told.of, self._note(told))
         for told in messages:
             if not isinstance(told, Progress):

@@ -93,7 +93,8 @@ class _Hand:
             outcomes = contest_stage(match.contest.rule, match.works, self.workplace, priority)
         except Exception as error:
             for work in match.works:
-                self._tell(work.run, error)
+                if work.wanted:
+                    self._tell(work.run, error)
             return
         trained = []
         for work in match.works:

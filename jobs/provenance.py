@@ -1,6 +1,7 @@
 """Where a result came from: recorded beside a run's id, never in it."""
 
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def provenance(run: Run, experiment: str) -> dict[str, Any]:
     return {
         **_surroundings(),
         "experiment": experiment,
-        "command": " ".join(sys.orig_argv[1:]),
+        "command": re.sub(r"//[^/@\s]+@", "//***@", " ".join(sys.orig_argv[1:])),
         "model": {"location": run.model.location, "revision": run.model.revision or None},
         "method": training.method.model_dump(mode="json") if training else {},
         "parallelism": run.model.parallelism.model_dump(mode="json"),

@@ -15,8 +15,8 @@ from cluster.gpus import Hardware, of_cluster
 from cluster.slots import Slots
 from database.queries import recorded_runs, recorded_scores, runs
 from database.session import LedgerError, open_ledger
-from jobs.asha import contests, stops
-from jobs.checks import host_mistakes
+from jobs.asha import Contest, contests, stopped, stops
+from jobs.checks import host_mistakes, missing_libraries
 from jobs.curves.copies import NO_COPIES, Copies
 from jobs.declared import UserError, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
@@ -107,8 +107,9 @@ def _checked(path: Path, home: Home) -> tuple[Experiment, Looked]:
         mistakes.append(str(error))
     if experiment is not None:
         looked = look(experiment.file.models)
-        if looked.mistakes:
-            mistakes.append(str(report(path, looked.mistakes)))
+        lacking = [*missing_libraries(experiment), *looked.mistakes]
+        if lacking:
+            mistakes.append(str(report(path, lacking)))
     machine = host_mistakes(home)
     if machine:
         mistakes.append(str(report(Path("this machine"), machine)))
@@ -216,10 +217,15 @@ def _matches(works: list[Work], experiment: Experiment, home: Home) -> list[Matc
             others = (
                 Work(run=run, benchmarks=(), spread=spread, wanted=False)
                 for run in contest.runs
-                if run.id not in of_run
+                if run.id not in of_run and _is_known(home.run(run.id), contest)
             )
             found.append(Match(contest=contest, works=(*wanted, *others)))
     return found
+
+
+def _is_known(folder: Path, contest: Contest) -> bool:
+    """Whether a run that is done took part: its losses are there, or why it was stopped."""
+    return (folder / "checkpoint").exists() or stopped(folder, contest.rule) is not None
 
 
 def _show_time(spent: list[Spent], total: float, console: Console) -> None:

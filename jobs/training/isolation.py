@@ -1,6 +1,6 @@
 """How a model is told which rows lie behind each other, and the proof that it keeps them apart."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,8 +58,8 @@ def isolate(model: Any, *, quick: bool = True) -> Isolation:
         ways = [_falcon]
     else:
         ways = [_quick] * quick + [_interface, _positions, _mask]
-    if partitioned(model):  # no part of it can run yet
-        return ways[0](model)
+    if partitioned(model):  # no part of it can run yet, so nothing that needs proof is taken
+        return _unproven(model, [way for way in ways if way is not _positions])
     with at_rest(model):
         alone_TC = _probe(model)
         before = model.config._attn_implementation
@@ -74,6 +74,16 @@ def isolate(model: Any, *, quick: bool = True) -> Isolation:
     raise TrainingError(
         f"{kind} does not keep rows apart that lie behind each other; set packing: false"
     )
+
+
+def _unproven(model: Any, ways: Sequence[Callable[[Any], Isolation]]) -> Isolation:
+    """The first way that a model takes; a mask, the last of them, is taken by all."""
+    for way in ways[:-1]:
+        try:
+            return way(model)
+        except (ValueError, AttributeError):
+            continue
+    return ways[-1](model)
 
 
 def _falcon(model: Any) -> Isolation:
@@ -95,7 +105,7 @@ def _interface(model: Any) -> Isolation:
     kinds = set(getattr(model.config, "layer_types", None) or ())
     if not kinds <= {"full_attention", "sliding_attention"}:
         raise ValueError(f"no segments for {kinds}")
-    if getattr(model.config, "attention_dropout", 0.0):
+    if any(getattr(model.config, name, 0.0) for name in ("attention_dropout", "attn_pdrop")):
         raise ValueError("no segments with dropout")
     _register()
     model.set_attn_implementation(SEGMENTS)

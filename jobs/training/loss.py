@@ -27,14 +27,16 @@ def summed(
     """
     at_once = max(1, LOGITS_AT_ONCE.get(hidden_NC.device.type, 2**24) // vocabulary)
     if len(targets_N) <= at_once:
-        return _part(head, hidden_NC, targets_N)
+        return whole(head, hidden_NC, targets_N)
     parts = zip(torch.split(hidden_NC, at_once), torch.split(targets_N, at_once), strict=True)
     losses: list[Any] = [
-        checkpoint(_part, head, hidden_nC, targets_n, use_reentrant=False)
+        checkpoint(whole, head, hidden_nC, targets_n, use_reentrant=False)
         for hidden_nC, targets_n in parts
     ]
     return torch.stack(losses).sum()
 
 
-def _part(head: Callable[[Tensor], Tensor], hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+def whole(head: Callable[[Tensor], Tensor], hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+    """The same with all logits at once. ZeRO-3 needs it: every call of the head is a collective,
+    and workers have different numbers of parts."""
     return cross_entropy(head(hidden_NC).float(), targets_N, reduction="sum")

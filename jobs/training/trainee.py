@@ -82,6 +82,9 @@ class Trainee(nn.Module):
             return _through_model(base, told, places, targets_N)
         hidden = base.get_decoder()(**told).last_hidden_state.flatten(0, 1)
         hidden_NC = hidden[places] if kept is None else hidden
+        head = base.get_output_embeddings()
+        if hasattr(head.weight, "ds_id"):  # gathered by all workers at once, so once for each
+            return loss.whole(self._logits, hidden_NC, targets_N)
         return loss.summed(self._logits, hidden_NC, targets_N, base.config.vocab_size)
 
     def _logits(self, hidden_NC: Tensor) -> Tensor:
@@ -106,7 +109,8 @@ def _through_model(base: Any, told: dict[str, Any], places: Tensor, targets_N: T
 def _scale_of_head(base: Any) -> float | None:
     """What the model multiplies the output layer's logits by; None: it does something else."""
     if partitioned(base):
-        return 1.0 if not _scales(base.config) else None
+        capped = getattr(base.config, "final_logit_softcapping", None)
+        return None if capped or _scales(base.config) else 1.0
     tokens = row(base, 8, 3)[None]
     with at_rest(base):
         told = {"input_ids": tokens, "use_cache": False}
