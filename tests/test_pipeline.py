@@ -182,7 +182,7 @@ def test_pass_at_1_is_the_share_of_completions_that_passed(undisturbed):
 def test_killed_while_training_the_same_command_finishes_with_the_same_rows(undisturbed, tmp_path):
     home = tmp_path / "killed"
     process = start(home)
-    wait_for(lambda: home.is_dir() and list(home.glob("*/attempts/**/checkpoint_*")), process)
+    wait_for(lambda: home.is_dir() and list(home.glob("*/attempts/step-*")), process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
