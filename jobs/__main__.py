@@ -6,8 +6,9 @@ traceback; ours keep it.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
-        return _COMMANDS[asked.command](asked, console)
+        return _COMMANDS[asked.command].run(asked, console)
     except (UserError, LedgerError, ClusterError, SandboxUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
@@ -103,15 +104,124 @@ def _serve(asked: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _plan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _plan_options(parser)
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="copy the curves of its trainings, live, to tensorboard/ in CODELADDER_HOME",
+    )
+    parser.add_argument(
+        "--mlflow",
+        metavar="URI_OR_FOLDER",
+        help="copy them to an MLflow server or database, or to one made in a folder",
+    )
+
+
+def _results_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--experiment", help="only the runs of this experiment (its file's name)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
+    form.add_argument("--csv", action="store_true", help="the same as CSV")
+    form.add_argument(
+        "--by-recipe",
+        action="store_true",
+        help="also each recipe over its seeds, even where it has but one",
+    )
+
+
+def _prepare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")
+    parser.add_argument(
+        "--experiment",
+        type=Path,
+        help="keep the benchmarks of this experiment out of it, as its runs do; otherwise all that "
+        "are here",
+    )
+
+
+def _new_options(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    text = "Look at a file of rows to train on, show three as a model sees them, write a recipe."
+    dataset = kinds.add_parser("dataset", help=text, description=text)
+    dataset.add_argument("file", type=Path, help=".jsonl, .json, .csv or .parquet; also .gz, .zst")
+    dataset.add_argument("--name", default="", help="of the recipe; the file's own without it")
+
+
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=["completions"],
+        default="completions",
+        help='completions: JSON lines of {"task_id", "completion"} or {"task_id", "solution"}',
+    )
+    parser.add_argument(
+        "--benchmark", required=True, help="a recipe's name: humaneval, mbpp, starter ..."
+    )
+    parser.add_argument("--name", required=True, help="what to call whoever made the answers")
+    parser.add_argument("file", type=Path, help=".jsonl, or .jsonl.gz")
+
+
+def _export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="its id, or its label in quotes")
+    parser.add_argument("--to", type=Path, help="folder; below the folder of work without it")
+    parser.add_argument(
+        "--merged", action="store_true", help="whole weights, the adapter added into its base"
+    )
+    parser.add_argument("--hub", default="", help="also upload to OWNER/NAME, with HF_TOKEN")
+    parser.add_argument(
+        "--public", action="store_true", help="let everybody see a repository that is made now"
+    )
+
+
+def _serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8377, help="port to listen on (%(default)s)")
+
+
+class _Command(NamedTuple):
+    run: Callable[[argparse.Namespace, Console], int]
+    add_options: Callable[[argparse.ArgumentParser], None]
+    text: str
+
+
 _COMMANDS = {
-    "plan": _plan,
-    "run": _run,
-    "results": _results,
-    "prepare": _prepare,
-    "new": _new,
-    "import": _import,
-    "export": _export,
-    "serve": _serve,
+    "plan": _Command(
+        _plan, _plan_options, "Show what an experiment would run and need; start nothing."
+    ),
+    "run": _Command(
+        _run,
+        _run_options,
+        "Run all of an experiment that is not recorded yet. Safe to repeat.",
+    ),
+    "results": _Command(
+        _results,
+        _results_options,
+        "Show the scores, each with its interval and difference to its base.",
+    ),
+    "prepare": _Command(
+        _prepare, _prepare_options, "Prepare one dataset and say what became of its rows."
+    ),
+    "new": _Command(
+        _new, _new_options, "Make a recipe of a file of your own: look, propose, show, write."
+    ),
+    "import": _Command(
+        _import, _import_options, "Judge and record answers that were made elsewhere."
+    ),
+    "export": _Command(
+        _export,
+        _export_options,
+        "Write a run's weights, card and provenance to a folder or the hub.",
+    ),
+    "serve": _Command(
+        _serve,
+        _serve_options,
+        "Serve bases and adapters over OpenAI's protocol, for the try-it page.",
+    ),
 }
 
 
@@ -123,80 +233,8 @@ def _parser() -> argparse.ArgumentParser:
         "(CODELADDER_DATABASE_URL); Ray is started here (RAY_ADDRESS).",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text)
-
-    plan = add("plan", "Show what an experiment would run and need; start nothing.")
-    plan.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
-
-    run = add("run", "Run all of an experiment that is not recorded yet. Safe to repeat.")
-    run.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
-    run.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="copy the curves of its trainings, live, to tensorboard/ in CODELADDER_HOME",
-    )
-    run.add_argument(
-        "--mlflow",
-        metavar="URI_OR_FOLDER",
-        help="copy them to an MLflow server or database, or to one made in a folder",
-    )
-
-    results = add("results", "Show the scores, each with its interval and difference to its base.")
-    results.add_argument("--experiment", help="only the runs of this experiment (its file's name)")
-    form = results.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
-    form.add_argument("--csv", action="store_true", help="the same as CSV")
-    form.add_argument(
-        "--by-recipe",
-        action="store_true",
-        help="also each recipe over its seeds, even where it has but one",
-    )
-
-    prepare = add("prepare", "Prepare one dataset and say what became of its rows.")
-    prepare.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")
-    prepare.add_argument(
-        "--experiment",
-        type=Path,
-        help="keep the benchmarks of this experiment out of it, as its runs do; otherwise all that "
-        "are here",
-    )
-
-    new = add("new", "Make a recipe of a file of your own: look, propose, show, write.")
-    kinds = new.add_subparsers(dest="kind", required=True, metavar="KIND")
-    text = "Look at a file of rows to train on, show three as a model sees them, write a recipe."
-    dataset = kinds.add_parser("dataset", help=text, description=text)
-    dataset.add_argument("file", type=Path, help=".jsonl, .json, .csv or .parquet; also .gz, .zst")
-    dataset.add_argument("--name", default="", help="of the recipe; the file's own without it")
-
-    importing = add("import", "Judge and record answers that were made elsewhere.")
-    importing.add_argument(
-        "--format",
-        choices=["completions"],
-        default="completions",
-        help='completions: JSON lines of {"task_id", "completion"} or {"task_id", "solution"}',
-    )
-    importing.add_argument(
-        "--benchmark", required=True, help="a recipe's name: humaneval, mbpp, starter ..."
-    )
-    importing.add_argument("--name", required=True, help="what to call whoever made the answers")
-    importing.add_argument("file", type=Path, help=".jsonl, or .jsonl.gz")
-
-    exporting = add("export", "Write a run's weights, card and provenance to a folder or the hub.")
-    exporting.add_argument("run", help="its id, or its label in quotes")
-    exporting.add_argument("--to", type=Path, help="folder; below the folder of work without it")
-    exporting.add_argument(
-        "--merged", action="store_true", help="whole weights, the adapter added into its base"
-    )
-    exporting.add_argument("--hub", default="", help="also upload to OWNER/NAME, with HF_TOKEN")
-    exporting.add_argument(
-        "--public", action="store_true", help="let everybody see a repository that is made now"
-    )
-
-    serve = add("serve", "Serve bases and adapters over OpenAI's protocol, for the try-it page.")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=_port, default=8377, help="port to listen on (%(default)s)")
+    for name, command in _COMMANDS.items():
+        command.add_options(commands.add_parser(name, help=command.text, description=command.text))
     return parser
 
 

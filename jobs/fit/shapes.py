@@ -211,15 +211,20 @@ class _Sizes:
         )
 
 
-def _llama(s: _Sizes) -> tuple[Linear, ...]:
-    into, out, mlp = s.says("attention_bias"), s.says("attention_bias"), s.says("mlp_bias")
-    if s.config.get("model_type") == "qwen2":
-        into, out = True, False
+def _attention(s: _Sizes, into: bool, out: bool) -> tuple[Linear, ...]:
     return s.linears(
         ("q_proj", "attention", s.width, s.queries, into),
         ("k_proj", "attention", s.width, s.keys, into),
         ("v_proj", "attention", s.width, s.keys, into),
         ("o_proj", "heads", s.queries, s.width, out),
+    )
+
+
+def _llama(s: _Sizes) -> tuple[Linear, ...]:
+    into, out, mlp = s.says("attention_bias"), s.says("attention_bias"), s.says("mlp_bias")
+    if s.config.get("model_type") == "qwen2":
+        into, out = True, False
+    return _attention(s, into, out) + s.linears(
         ("gate_proj", "mlp", s.width, s.intermediate, mlp),
         ("up_proj", "mlp", s.width, s.intermediate, mlp),
         ("down_proj", "hidden", s.intermediate, s.width, mlp),
@@ -228,11 +233,7 @@ def _llama(s: _Sizes) -> tuple[Linear, ...]:
 
 def _starcoder2(s: _Sizes) -> tuple[Linear, ...]:
     bias = s.says("use_bias", True)
-    return s.linears(
-        ("q_proj", "attention", s.width, s.queries, bias),
-        ("k_proj", "attention", s.width, s.keys, bias),
-        ("v_proj", "attention", s.width, s.keys, bias),
-        ("o_proj", "heads", s.queries, s.width, bias),
+    return _attention(s, bias, bias) + s.linears(
         ("c_fc", "mlp", s.width, s.intermediate, bias),
         ("c_proj", "hidden", s.intermediate, s.width, bias),
     )

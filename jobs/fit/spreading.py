@@ -8,8 +8,8 @@ from cluster.gpus import Hardware
 from jobs.experiment import ModelSpec, Run
 from jobs.fit.memory import GIB, Memory, answering_memory, training_memory
 from jobs.fit.shapes import Shape, shape_of
-from jobs.methods import Parallelism
-from jobs.training.settings import Adapter, Offload, Settings, Spread, Strategy
+from jobs.methods import LoRA, Parallelism
+from jobs.training.settings import Offload, Settings, Spread, Strategy
 
 LEAST_TOKENS = 512
 """Micro batches are not suggested smaller."""
@@ -24,16 +24,7 @@ STEPS: tuple[tuple[Strategy, Offload], ...] = (
 """What `auto` tries on several GPUs, the least to exchange first."""
 
 
-ADAPTER = Adapter(
-    rank=16,
-    alpha=32,
-    dropout=0.0,
-    targets="all-linear",
-    rslora=False,
-    lora_plus=1.0,
-    dora=False,
-    quantization=None,
-)
+ADAPTER = LoRA(kind="lora", steps=1).settings().adapter
 """What is suggested instead of training everything."""
 
 

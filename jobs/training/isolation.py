@@ -63,17 +63,20 @@ def isolate(model: Any, *, quick: bool = True) -> Isolation:
     with at_rest(model):
         alone_TC = _probe(model)
         before = model.config._attn_implementation
+        refused: Exception | None = None
         for way in ways:
             try:
                 isolation = way(model)
                 if _apart(model, isolation, alone_TC):
                     return isolation
-            except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError):
-                pass  # this model does not take this way; the next may be its own
+            except torch.OutOfMemoryError:
+                raise
+            except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+                refused = error  # this model does not take this way; the next may be its own
             model.set_attn_implementation(before)
     raise TrainingError(
         f"{kind} does not keep rows apart that lie behind each other; set packing: false"
-    )
+    ) from refused
 
 
 def _unproven(model: Any, ways: Sequence[Callable[[Any], Isolation]]) -> Isolation:
