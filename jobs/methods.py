@@ -185,6 +185,8 @@ class Parallelism(Declared):
         return self.workers if given or self.strategy != "auto" else None
 
     def spread(self) -> Spread:
-        """The same, for a worker; `auto` has to be decided before."""
+        """The same, for a worker; `auto` has to be decided before. One copy needs no DDP."""
         assert self.strategy != "auto", "auto is decided before a training starts"
-        return Spread(strategy=self.strategy, ranks=self.workers, offload=self.offload)
+        alone = self.strategy == "ddp" and self.workers == 1
+        strategy = "single" if alone else self.strategy
+        return Spread(strategy=strategy, ranks=self.workers, offload=self.offload)

@@ -11,9 +11,6 @@ from sqlalchemy import create_engine, text
 
 from database import open_ledger
 
-# Ray reads it once, when it is first imported; clusters of ours want a token.
-os.environ["RAY_AUTH_MODE"] = "token"
-
 ROOT = Path(__file__).parent.parent
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 

@@ -26,7 +26,7 @@ from jobs.prompts import alpaca
 from jobs.training.order import TrainingError, from_json, to_json
 from jobs.training.schedule import learning_rate
 from jobs.training.schedule import order_of as schedule
-from jobs.training.settings import Spread
+from jobs.training.settings import ALONE, Spread
 from jobs.training.steps import Step, read_facts
 from jobs.training.watch import LASTING, RISE, WINDOW, DivergedError, Watch
 from jobs.training.worker import train_worker
@@ -387,6 +387,27 @@ def test_a_command_repeats_an_order_without_ray(order, tmp_path):
     assert f"step 6/6  loss {losses(order)[-1]:.4f}" in done.stdout
     assert done.stdout.endswith(f"done: {again.checkpoint}\n")
     assert not again.attempts.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["zero1", "zero3"])
+def test_a_command_carries_out_zero_with_one_worker(order, strategy, tmp_path):
+    order = replace(order, spread=Spread(strategy=strategy, ranks=1))
+    (tmp_path / "order.json").write_text(to_json(order))
+
+    done = by_command(tmp_path / "order.json")
+
+    assert done.returncode == 0, done.stderr
+    facts = read_facts(order.checkpoint)
+    assert (facts.engine, facts.zero_stage, facts.ranks) == (
+        "DeepSpeedEngine",
+        int(strategy[-1]),
+        1,
+    )
+    train(replace(order, spread=ALONE, folder=tmp_path / "alone"))
+    assert losses(order) == pytest.approx(
+        losses(replace(order, folder=tmp_path / "alone")), abs=1e-5
+    )
 
 
 def test_a_command_says_what_is_wrong_in_one_line(tmp_path):

@@ -59,16 +59,23 @@ def order_of(folder, run_id):
     )
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.data())
-def test_the_rule_decides_as_asha_of_ray_tune_does(data):
-    from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+@pytest.fixture(scope="module")
+def schedulers(tmp_path_factory):
+    """Those of Ray Tune. Ray reads its environment once, when it is imported, and clusters of later
+    tests need the one that `connect` gives it."""
+    with connect(tmp_path_factory.mktemp("home")):
+        from ray.tune import schedulers
+    return schedulers
 
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_the_rule_decides_as_asha_of_ray_tune_does(schedulers, data):
     grace, reduction = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 4))
     of = data.draw(st.integers(grace + 2, 200))
     rungs = Rule(grace=grace, reduction=reduction).rungs(of)
     assume(rungs[-1] * reduction - of > 1 and of - 1 - rungs[-1] > 1)  # its logarithm rounds
-    oracle = ASHAScheduler(
+    oracle = schedulers.ASHAScheduler(
         time_attr="step",
         metric="loss",
         mode="min",
@@ -92,7 +99,7 @@ def test_the_rule_decides_as_asha_of_ray_tune_does(data):
             None, trials[name], {"step": at[name], "loss": loss, "training_iteration": 1}
         )
         decision = ours.tell(name, at[name], of, loss)
-        assert (theirs == TrialScheduler.STOP) == (decision is not None)
+        assert (theirs == schedulers.TrialScheduler.STOP) == (decision is not None)
         if decision:
             at[name] = of
 

@@ -20,8 +20,10 @@ from database.schema import Checkpoint, Completion, Dataset, Row, Run, Score, St
 ROOT = Path(__file__).parent.parent
 SMOKE = "experiments/smoke.yaml"
 TIMES = {"seconds", "cpu_seconds", "wall_seconds", "created_at", "recorded_at", "finished_at", "at"}
+COSTS = {"memory", "flops_share", "joules"}
 WHERE = {"path", "facts", "provenance", "message"}
-"""Columns that say when and where, and so differ between two runs of the same thing."""
+"""Columns that say when, where and at what cost, and so differ between two runs of the same thing.
+"""
 
 
 ABOUT = ("run", "model", "base", "method", "dataset", "seed", "benchmark", "metric", "contract")
@@ -59,7 +61,7 @@ def contents(home):
     found = {}
     with ledger_of(home).connect() as connection:
         for table in Row.metadata.sorted_tables:
-            kept = [column for column in table.columns if column.name not in TIMES | WHERE]
+            kept = [column for column in table.columns if column.name not in TIMES | COSTS | WHERE]
             rows = connection.execute(select(*kept)).all()
             found[table.name] = sorted(json.dumps(list(row), default=str) for row in rows)
     return found

@@ -9,6 +9,7 @@ Prints one line a step. What is done is not done again; what was begun goes on.
 import argparse
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,12 +70,28 @@ def _carry_out(order: TrainOrder) -> None:
 
     from jobs.training.worker import train_worker
 
+    if order.spread.stage is not None and "WORLD_SIZE" not in os.environ:
+        os.environ.update(_only_rank())
     try:
         train_worker(order, Printer())
         shutil.rmtree(order.attempts, ignore_errors=True)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _only_rank() -> dict[str, str]:
+    """What torchrun would say to one worker; DeepSpeed asks even where it is alone."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
 
 
 if __name__ == "__main__":
