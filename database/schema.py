@@ -1,6 +1,6 @@
 """The tables. Keys are content, so writing a row twice changes nothing."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -92,6 +92,9 @@ class Run(Row):
     """Everything that shapes the weights: what the id hashes."""
     provenance: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     """Commit, dirty flag, library versions, host, digests: recorded beside the id, not in it."""
+    released: Mapped[date | None] = mapped_column(default=None)
+    """When the base model was published, where the experiment says so: what is newer than that it
+    cannot have learnt."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
 
@@ -169,6 +172,8 @@ class Problem(Row):
     tests: Mapped[str] = mapped_column(Text)
     """The tests as text, for people."""
     reference: Mapped[str] = mapped_column(Text, default="")
+    released: Mapped[date | None] = mapped_column(default=None)
+    """When it was published, where its benchmark says so."""
 
 
 class Contract(Row):
@@ -220,6 +225,52 @@ class Verdict(Row):
     cpu_seconds: Mapped[float] = mapped_column()
     wall_seconds: Mapped[float] = mapped_column()
     detail: Mapped[str] = mapped_column(Text)
+    extracted: Mapped[bool | None] = mapped_column(default=None)
+    """Whether a program was found in the answer; null: the contract takes answers as they are."""
+
+
+class PublishedVerdict(Row):
+    """What the publisher of an imported completion says of it; ours is a `Verdict`."""
+
+    __tablename__ = "published_verdicts"
+
+    completion: Mapped[str] = mapped_column(ForeignKey("completions.id"), primary_key=True)
+    passed: Mapped[bool] = mapped_column()
+    detail: Mapped[str] = mapped_column(Text, default="")
+    """In the publisher's own words, where there are any."""
+
+
+class PublishedScore(Row):
+    """What somebody published of an imported run; ours is a `Score`."""
+
+    __tablename__ = "published_scores"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(20), primary_key=True)
+    value: Mapped[float] = mapped_column()
+    """In [0, 1]."""
+    source: Mapped[str] = mapped_column(Text, default="")
+    """Where it was published, or that it was counted from the published verdicts."""
+
+
+class Generation(Row):
+    """What it cost to ask a run one benchmark."""
+
+    __tablename__ = "generations"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    asking: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    device: Mapped[str] = mapped_column(String(100))
+    """`cpu`, the name of the GPU, or the address of the server that was asked."""
+    seconds: Mapped[float] = mapped_column()
+    """Summed over workers, from the model being there to the last answer; of a server the wall
+    clock."""
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    """Read; a prompt is read once for all its completions, and counted once."""
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    """Drawn, over all completions."""
 
 
 class Score(Row):
@@ -244,6 +295,10 @@ class Score(Row):
     """Problems asked; fewer judged means that the sandbox failed, not the model."""
     completions: Mapped[int] = mapped_column(Integer)
     """Completions per problem."""
+    method: Mapped[str] = mapped_column(String(100), default="")
+    """How the interval was made; empty: by a version that did not say."""
+    draws_seed: Mapped[int | None] = mapped_column(Integer, default=None)
+    """Of the bootstrap; null: nothing was drawn."""
     recorded_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
