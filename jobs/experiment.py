@@ -5,10 +5,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +37,8 @@ class ModelSpec(Declared):
     parameters: float = Field(default=0.0, ge=0)
     """How many, in units of 10^9: only `plan` uses it, where the weights are not at hand."""
     parallelism: Parallelism = Parallelism()
+    released: date | None = None
+    """When it was published: problems that are older may have been learnt."""
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
@@ -64,9 +67,20 @@ class Asking(Declared):
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Tokens are drawn from the most likely ones that hold this mass."""
+    top_k: int = Field(default=0, ge=0)
+    """Tokens are drawn from so many of the most likely ones; 0: from all."""
     max_new_tokens: int = Field(default=512, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the weights and the arithmetic while a model answers."""
+    prompt: str = ""
+    """Ask in this form instead of the one that the benchmark's recipe names."""
     problems: int | None = Field(default=None, ge=1)
     """Ask only the first so many problems; default: all of them."""
+    since: date | None = None
+    """Ask only problems published on this day or later; those without a date are left out."""
+    until: date | None = None
+    """Ask only problems published on this day or earlier; those without a date are left out."""
     report: tuple[int, ...] = (1,)
     """Each k for which pass@k is reported."""
 
@@ -207,7 +221,7 @@ class Benchmark:
     @property
     def asking_content(self) -> dict[str, Any]:
         """All that shapes the answers besides the model."""
-        sampling = self.asking.model_dump(exclude={"report"})
+        sampling = self.asking.model_dump(exclude={"report"}, mode="json")
         own = self.recipe.model_dump(include={"prompt", "stop", "benchmark", "split"}, mode="json")
         return own | sampling | self._conversion | {"sha256": self.recipe.source.sha256}
 
