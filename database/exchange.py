@@ -8,8 +8,8 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
+from database.comparisons import Difference
 from database.facts import Result
-from database.scores import Difference
 
 DELTA = tuple(field.name for field in fields(Difference))
 COLUMNS = (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from database.scores import Difference
+from database.comparisons import Difference, Noise, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,35 @@ class Result:
     contract: str
     delta: Difference | None
     """Against the base; null: this is a base, or its base has no score here."""
+    coverage: float = 1.0
+    """Problems judged, of those asked; under 1 the sandbox failed, and nothing is compared."""
+    interval_method: str = ""
+    """How the interval was made; empty: by a version that did not say."""
+    draws_seed: int | None = None
+    """Of the interval's draws; null: nothing was drawn."""
+    why: str = ""
+    """Why the difference is not comparable; empty where it is."""
+    rank_low: int | None = None
+    """Best rank on another draw of the problems, among the scores in view; null: not all judged."""
+    rank_high: int | None = None
+    """Worst."""
+    p_holm: float | None = None
+    """`delta.p`, adjusted for all comparisons in view."""
+    comparisons: int | None = None
+    """How many those are."""
+    verdict: Verdict | None = None
+    """By `p_holm`, where `delta.verdict` knows of no other comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerProblem:
+    """What a score is the mean of."""
+
+    task_ids: tuple[str, ...]
+    units: tuple[str, ...]
+    """What each problem was drawn with: its family, or itself."""
+    values: tuple[float, ...]
+    """pass@k of each, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +72,10 @@ class Standing:
     asking: str
     judging: str
     recorded_at: datetime
+    per_problem: PerProblem | None = None
+    """None: some problem has no verdict on every completion."""
+    noise: Noise | None = None
+    """Of the difference to the base; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

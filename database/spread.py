@@ -15,7 +15,7 @@ from typing import Any
 from scipy import special
 
 from database.facts import Standing
-from database.scores import UPPER
+from database.intervals import UPPER
 from database.standings import k_of
 
 

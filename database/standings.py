@@ -1,16 +1,27 @@
 """Scores with their difference from the base, which is computed from verdicts when read."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Engine, case, func, select
 
-from database.facts import Result, Standing
+from database.comparability import Contents, unjudged, what_differs
+from database.comparisons import (
+    NOT_COMPARABLE,
+    Difference,
+    Noise,
+    difference_of,
+    noise_of,
+    pairs_of,
+)
+from database.facts import PerProblem, Result, Standing
+from database.in_view import in_view
 from database.rows import columns_of, rows_of
-from database.schema import Completion, Experiment, Run, Score, Verdict
-from database.scores import NOT_COMPARABLE, Difference, ProblemResult, paired_difference
+from database.schema import Completion, Contract, Experiment, Problem, Run, Score, Verdict
+from database.scores import ProblemResult, pass_at_k, units_of
 from database.session import LedgerError
 
 Tally = dict[tuple[str, str, str, str], list[ProblemResult]]
@@ -30,10 +41,12 @@ def k_of(metric: str) -> int:
 def scores(engine: Engine, experiment: str | None = None) -> list[Result]:
     """Return all scores, or those of one experiment's runs, in the order of `standings`.
 
+    They are each other's view: ranks and adjusted p are among them.
+
     Raises:
         LedgerError: the ledger holds no such experiment.
     """
-    return [standing.result for standing in standings(engine, experiment=experiment)]
+    return [standing.result for standing in in_view(standings(engine, experiment=experiment))]
 
 
 def standings(
@@ -47,7 +60,8 @@ def standings(
     """Return scores with their difference from the base, by benchmark, metric, best first.
 
     Ties go by run id, then contract. Runs are compared under one asking and judging contract
-    and with a verdict on every completion; otherwise the difference is `NOT_COMPARABLE`.
+    and with a verdict on every completion; otherwise the difference is `NOT_COMPARABLE`, and the
+    result says why. What depends on the scores in view is left open: see `database.in_view`.
 
     Raises:
         LedgerError: the ledger holds no such experiment.
@@ -63,8 +77,13 @@ def standings(
         wanted = wanted.where(Score.run.in_(_runs_of(engine, experiment)))
     found = rows_of(engine, wanted)
     bases = _base_scores(engine, {row.base_run for row in found if row.base_run})
-    tally = _tally(engine, [row for row in found if row.base_run in bases], bases)
-    standing = [_standing(row, _delta(row, bases, tally)) for row in found]
+    contents = _contents(engine, [*found, *(row for rows in bases.values() for row in rows)])
+    tally = _tally(engine, found, bases, contents)
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    standing = [
+        _standing(row, _compared(row, bases, tally, contents), _per_problem(row, tally, shared))
+        for row in found
+    ]
     return sorted(standing, key=_place)
 
 
@@ -73,7 +92,8 @@ def problem_results(
 ) -> list[ProblemResult]:
     """Return what a run made of each problem, in order of the problems' ids."""
     key = (run, benchmark, asking, judging)
-    return _counted(engine, {run}, {benchmark}, {asking}, {judging}).get(key, [])
+    digests = {judging: _digest(_contents_of(engine, {judging}), judging)}
+    return _counted(engine, {run}, {benchmark}, {asking}, digests).get(key, [])
 
 
 def _runs_of(engine: Engine, experiment: str) -> list[str]:
@@ -95,40 +115,113 @@ def _base_scores(engine: Engine, bases: Collection[str]) -> dict[str, list[Any]]
     return of_run
 
 
-def _delta(row: Any, bases: dict[str, list[Any]], tally: Tally) -> Difference | None:
-    """Return the difference of one score from its base's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """A score beside its base's."""
+
+    delta: Difference | None
+    noise: Noise | None = None
+    why: str = ""
+
+
+def _refused(why: str) -> _Compared:
+    return _Compared(delta=NOT_COMPARABLE, why=why)
+
+
+def _compared(
+    row: Any, bases: dict[str, list[Any]], tally: Tally, contents: Mapping[str, dict[str, Any]]
+) -> _Compared:
+    """Return the difference of one score from its base's, or why there is none."""
     same_metric = [
         base
         for base in bases.get(row.base_run, [])
         if (base.benchmark, base.metric) == (row.benchmark, row.metric)
     ]
     if not same_metric:
-        return None
+        return _Compared(delta=None)
+    apart = {_key(base): what_differs(*_both(row, base, contents)) for base in same_metric}
     for base in same_metric:
         if (base.asking, base.judging) == (row.asking, row.judging):
-            if base.problems != base.asked or row.problems != row.asked:
-                return NOT_COMPARABLE
-            ours, theirs = tally.get(_key(row), []), tally.get(_key(base), [])
-            return paired_difference(ours, theirs, k_of(row.metric))
-    return NOT_COMPARABLE
+            return _paired(row, base, tally)
+    closest = min(apart.values(), key=len)
+    return _refused("; ".join(closest) or "under another contract")
 
 
-def _tally(engine: Engine, tuned: list[Any], bases: dict[str, list[Any]]) -> Tally:
-    """Return what the tuned runs and their bases made of each problem they share."""
-    if not tuned:
+def _paired(row: Any, base: Any, tally: Tally) -> _Compared:
+    """Compare two scores under one contract."""
+    if lost := unjudged((row.problems, row.asked), (base.problems, base.asked)):
+        return _refused(lost)
+    ours, theirs = tally.get(_key(row), []), tally.get(_key(base), [])
+    pairs = pairs_of(ours, theirs, k_of(row.metric))
+    if pairs is None:
+        return _refused("the verdicts of the two are not on the same problems")
+    return _Compared(delta=difference_of(pairs), noise=noise_of(pairs))
+
+
+def _both(row: Any, base: Any, contents: Mapping[str, dict[str, Any]]) -> list[Contents]:
+    return [
+        Contents(asking=contents.get(side.asking, {}), judging=contents.get(side.judging, {}))
+        for side in (row, base)
+    ]
+
+
+def _per_problem(
+    row: Any, tally: Tally, shared: dict[tuple[str, ...], tuple[str, ...]]
+) -> PerProblem | None:
+    """Return what a score is the mean of; runs of one benchmark share the names in it."""
+    k, results = k_of(row.metric), tally.get(_key(row), [])
+    whole = row.problems == row.asked == len(results)
+    if not whole or any(result.completions < k for result in results):
+        return None
+    task_ids, units = tuple(r.task_id for r in results), tuple(units_of(results))
+    return PerProblem(
+        task_ids=shared.setdefault(task_ids, task_ids),
+        units=shared.setdefault(units, units),
+        values=tuple(pass_at_k(r.completions, r.passed, k) for r in results),
+    )
+
+
+def _contents(engine: Engine, rows: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Return what the contracts of these scores say, by id."""
+    return _contents_of(engine, {part for row in rows for part in (row.asking, row.judging)})
+
+
+def _contents_of(engine: Engine, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    wanted = select(Contract.id, Contract.content).where(Contract.id.in_(ids))
+    return {row.id: row.content for row in rows_of(engine, wanted)}
+
+
+def _digest(contents: Mapping[str, dict[str, Any]], judging: str) -> str:
+    """The sha256 of the benchmark's file that a judging contract names; empty: none."""
+    return str(contents.get(judging, {}).get("sha256", ""))
+
+
+def _tally(
+    engine: Engine,
+    found: list[Any],
+    bases: dict[str, list[Any]],
+    contents: Mapping[str, dict[str, Any]],
+) -> Tally:
+    """Return what these runs and their bases made of each problem they share."""
+    if not found:
         return {}
     return _counted(
         engine,
-        {row.run for row in tuned} | set(bases),
-        {row.benchmark for row in tuned},
-        {row.asking for row in tuned},
-        {row.judging for row in tuned},
+        {row.run for row in found} | set(bases),
+        {row.benchmark for row in found},
+        {row.asking for row in found},
+        {row.judging: _digest(contents, row.judging) for row in found},
     )
 
 
 def _counted(
-    engine: Engine, runs: set[str], benchmarks: set[str], asking: set[str], judging: set[str]
+    engine: Engine,
+    runs: set[str],
+    benchmarks: set[str],
+    asking: set[str],
+    judging: dict[str, str],
 ) -> Tally:
+    """Return results by run and contract; `judging` has the benchmark's digest of each."""
     passed = func.sum(case((Verdict.outcome == "passed", 1), else_=0))
     key = (Completion.run, Completion.benchmark, Completion.asking, Verdict.judging)
     wanted = (
@@ -143,12 +236,29 @@ def _counted(
         )
         .group_by(*key, Completion.task_id)
     )
+    families = _families(engine, benchmarks, set(judging.values()))
     tally: Tally = defaultdict(list)
     for row in sorted(rows_of(engine, wanted), key=lambda row: row.task_id):
         tally[_key(row)].append(
-            ProblemResult(task_id=row.task_id, completions=row.judged, passed=row.passed)
+            ProblemResult(
+                task_id=row.task_id,
+                family=families.get((row.benchmark, judging[row.judging], row.task_id), ""),
+                completions=row.judged,
+                passed=row.passed,
+            )
         )
     return tally
+
+
+def _families(
+    engine: Engine, benchmarks: set[str], digests: set[str]
+) -> dict[tuple[str, str, str], str]:
+    """Return the family of each problem that has one, by benchmark, digest and id."""
+    columns = Problem.benchmark, Problem.digest, Problem.task_id, Problem.family
+    wanted = select(*columns).where(
+        Problem.benchmark.in_(benchmarks), Problem.digest.in_(digests), Problem.family != ""
+    )
+    return {(row.benchmark, row.digest, row.task_id): row.family for row in rows_of(engine, wanted)}
 
 
 def _key(row: Any) -> tuple[str, str, str, str]:
@@ -167,17 +277,24 @@ def _columns() -> list[Any]:
         Run.base_run,
         Run.label,
         Run.kind,
-        *columns_of(Score, Result),
+        *(column for column in columns_of(Score, Result) if column.key != "method"),
+        Score.method.label("interval_method"),
         *columns_of(Score, Standing),
     ]
 
 
-def _standing(row: Any, delta: Difference | None) -> Standing:
+def _standing(row: Any, compared: _Compared, per_problem: PerProblem | None) -> Standing:
     columns = row._asdict()
     apart = {
         name: columns.pop(name)
         for name in ("label", "kind", "asked", "asking", "judging", "recorded_at")
     }
-    contract = contract_of(row.asking, row.judging)
-    result = Result(base=columns.pop("base_run"), contract=contract, delta=delta, **columns)
-    return Standing(result=result, **apart)
+    result = Result(
+        base=columns.pop("base_run"),
+        contract=contract_of(row.asking, row.judging),
+        delta=compared.delta,
+        why=compared.why,
+        coverage=row.problems / row.asked if row.asked else 0.0,
+        **columns,
+    )
+    return Standing(result=result, per_problem=per_problem, noise=compared.noise, **apart)

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from database.comparisons import Difference
 from database.exchange import in_words
 from database.queries import runs
-from database.scores import Difference
 from database.spread import (
     OverSeeds,
     differing_fields,

@@ -5,9 +5,9 @@ import string
 from datetime import datetime
 from typing import Literal
 
+from database.comparisons import Difference
 from database.exchange import in_words
 from database.facts import Standing
-from database.scores import Difference
 
 CODE_LIMIT = 20_000
 """Characters of a model's text that a page carries; more is cut and said so."""

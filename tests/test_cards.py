@@ -13,8 +13,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from markdown_it import MarkdownIt
 from plausible_reports import STARTER_DATA, clean_report, plausible_report, source
 
+from database.comparisons import Difference
 from database.facts import Result, Standing
-from database.scores import Difference
 from jobs.card_text import one_line
 from jobs.cards import dataset_card, size_category
 from jobs.data.report import Drop, Execution

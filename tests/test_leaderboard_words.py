@@ -9,9 +9,9 @@ import pytest
 from plausible_rows import BASE, NOON, TUNED, small_ledger
 
 from database import open_ledger, queries, write
+from database.comparisons import NOT_COMPARABLE, Difference
 from database.exchange import as_csv, as_json
 from database.facts import Result, Standing
-from database.scores import NOT_COMPARABLE, Difference
 from leaderboard import charts, ranking, words
 
 BETTER = Difference(value=0.413, low=0.37, high=0.456, p=0.001, verdict="better")

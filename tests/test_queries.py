@@ -15,6 +15,7 @@ from plausible_rows import (
     base_run,
     completion,
     judged,
+    problems,
     score_row,
     small_ledger,
     tuned_run,
@@ -22,12 +23,14 @@ from plausible_rows import (
 )
 
 from database import LedgerError, queries, write
+from database.comparisons import NOT_COMPARABLE, paired_difference
 from database.schema import Contract, Event, Experiment
-from database.scores import NOT_COMPARABLE, ProblemResult, paired_difference
+from database.scores import ProblemResult
 
 FIELDS = (
     "run model base method dataset seed benchmark metric value low high problems completions "
-    "contract delta"
+    "contract delta coverage interval_method draws_seed why rank_low rank_high p_holm comparisons "
+    "verdict"
 )
 OTHER = Contract(id="judging00002", kind="judging", content={"sha256": DIGEST})
 PASSES_OF_BASE = [place % 3 == 0 for place in range(40)]
@@ -83,13 +86,38 @@ def test_a_base_judged_otherwise_is_not_comparable(ledger):
 
     best, _ = queries.scores(ledger)
     assert best.delta == NOT_COMPARABLE
+    assert best.why == "judged with another seconds: 10 / none"
+
+
+def test_a_base_asked_otherwise_is_not_comparable_and_says_in_what(ledger):
+    spoken = Contract(id="asking000002", kind="asking", content={"form": "chat", "n": 2})
+    write(ledger, [ASKING, spoken, JUDGING, base_run(), tuned_run()])
+    write(ledger, judged(BASE, PASSES_OF_BASE, asking=spoken) + judged(TUNED, [2] * 40))
+
+    best, _ = queries.scores(ledger)
+    assert best.why == "asked with another form: alpaca / chat"
+
+
+def test_families_come_from_the_problems_of_the_file_that_was_judged(ledger):
+    rows = problems(40)
+    for problem in rows:
+        problem.family = f"family {problem.position % 8}"
+    write(ledger, small_ledger())
+    write(ledger, rows)
+
+    best, _ = queries.standings(ledger)
+    assert best.result.delta.method.endswith("over 8 families")
+    assert len(set(best.per_problem.units)) == 8
 
 
 def test_incomplete_coverage_is_not_comparable(filled):
     lost = score_row(TUNED, passes([2] * 39), asked=40)
     write(filled, [lost])
 
-    assert queries.scores(filled)[0].delta == NOT_COMPARABLE
+    best, base = queries.scores(filled)
+    assert best.delta == NOT_COMPARABLE
+    assert best.why == "39 of 40 problems of this run judged"
+    assert (best.coverage, best.rank_low, base.rank_low) == (39 / 40, None, 1)
 
 
 def test_a_base_without_a_score_gives_no_difference(ledger):

@@ -1,20 +1,14 @@
-"""The statistics, against brute force, scipy's own and simulation."""
+"""pass@k and its interval, against brute force, statsmodels and simulation."""
 
 import itertools
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.api import OLS
+from statsmodels.stats.proportion import proportion_confint
 
-from database.scores import (
-    NOT_COMPARABLE,
-    ProblemResult,
-    detectable_gap,
-    family_of,
-    paired_difference,
-    pass_at_k,
-    score,
-)
+from database.scores import ProblemResult, method_of, pass_at_k, score
 
 
 def results(passes, n=1, families=None):
@@ -47,10 +41,11 @@ def test_pass_at_k_is_refused_where_it_is_undefined(n, c, k):
 @pytest.mark.parametrize(("passed", "n"), [(0, 20), (20, 20), (100, 164), (1, 3), (1, 1)])
 def test_one_answer_per_problem_gives_wilsons_interval(passed, n):
     ours = score(results([place < passed for place in range(n)]), 1)
-    theirs = stats.binomtest(passed, n).proportion_ci(method="wilson")
 
     assert ours.value == passed / n
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert (ours.low, ours.high) == pytest.approx(
+        proportion_confint(passed, n, method="wilson"), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("passed", [0, 10])
@@ -77,7 +72,7 @@ def test_problems_of_one_family_tell_less():
     passes = [place // 10 % 2 for place in range(100)]
     families = [str(place // 10) for place in range(100)]
     alone = score(results(passes), 1)
-    together = score(results(passes, families=families), 1, unit=family_of)
+    together = score(results(passes, families=families), 1)
 
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
@@ -95,100 +90,32 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_benchmarks(shape, n):
     assert held / 400 > 0.91
 
 
-def test_the_difference_of_single_answers_is_mcnemars():
-    tuned = results([1] * 14 + [0] * 3 + [1] * 10 + [0] * 13)
-    base = results([0] * 14 + [1] * 3 + [1] * 10 + [0] * 13)
-    difference = paired_difference(tuned, base)
+def test_families_enter_as_statsmodels_counts_clusters():
+    chance = np.random.default_rng(2)
+    families = chance.integers(0, 25, 300)
+    passes = chance.binomial(1, chance.beta(1, 2, 25)[families])
+    fitted = OLS(passes, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": families})
+    variance = float(fitted.bse[0]) ** 2
+    p, freedom = passes.mean(), (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 24)) ** 2
+    problems = 300 * p * (1 - p) / 299 / variance * freedom
 
-    assert difference.value == pytest.approx(11 / 40)
-    assert difference.p == pytest.approx(2 * stats.binom.cdf(3, 17, 0.5))
-    assert difference.verdict == "better"
-    assert 0 < difference.low < 11 / 40 < difference.high < 0.5
-
-
-def test_the_permutation_test_agrees_with_every_sign_written_out():
-    tuned, base = [9, 7, 4, 10, 6, 5, 8, 9], [5, 7, 5, 3, 2, 4, 6, 4]
-    differences = (np.array(tuned) - np.array(base)) / 10
-    signs = np.array(list(itertools.product([-1, 1], repeat=8)))
-    exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9)
-
-    ours = paired_difference(results(tuned, n=10), results(base, n=10))
-    assert ours.p == pytest.approx(exact, abs=0.01)
-
-
-def test_the_bootstrap_agrees_with_scipys_where_differences_are_many():
-    chance = np.random.default_rng(3)
-    base = chance.binomial(10, chance.beta(1, 2, 300))
-    tuned = np.minimum(10, base + chance.integers(-2, 5, 300)).clip(0)
-    theirs = stats.bootstrap(
-        ((tuned - base) / 10,), np.mean, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-
-    ours = paired_difference(results(tuned, n=10), results(base, n=10))
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
-
-
-def test_swapping_the_sides_turns_the_verdict():
-    strong, weak = results([1] * 30 + [0] * 10), results([0] * 30 + [0] * 10)
-
-    assert paired_difference(strong, weak).verdict == "better"
-    assert paired_difference(weak, strong).verdict == "worse"
-
-
-def test_no_difference_seen_is_not_no_difference_proven():
-    same = paired_difference(results([0] * 20), results([0] * 20))
-
-    assert (same.value, same.p, same.verdict) == (0, 1, "no clear difference")
-    assert same.low < -0.05 and same.high > 0.05
-
-
-def test_equal_models_are_seldom_told_apart():
-    chance = np.random.default_rng(11)
-    named = 0
-    for _ in range(200):
-        skill = chance.beta(0.7, 1.5, 40)
-        tuned, base = chance.binomial(5, skill), chance.binomial(5, skill)
-        found = paired_difference(results(tuned, n=5), results(base, n=5))
-        named += found.verdict != "no clear difference"
-
-    assert named / 200 < 0.08
-
-
-def test_the_same_results_give_the_same_figures():
-    tuned, base = results([3, 1, 5, 0, 4], n=5), results([1, 1, 2, 0, 5], n=5)
-
-    assert paired_difference(tuned, base) == paired_difference(tuned[::-1], base)
-
-
-INCOMPARABLE = {
-    "other problems": (results([1, 0, 1]), results([1, 0])),
-    "no problems": ([], []),
-    "too few answers for k": (results([1, 0], n=5), results([1, 0], n=1)),
-}
-
-
-@pytest.mark.parametrize(("tuned", "base"), INCOMPARABLE.values(), ids=INCOMPARABLE)
-def test_not_comparable(tuned, base):
-    assert paired_difference(tuned, base, 2) == NOT_COMPARABLE
-
-
-@pytest.mark.parametrize(("problems", "discordant"), [(60, 0.2), (164, 0.3)])
-def test_the_detectable_gap_is_found_four_times_in_five(problems, discordant):
-    gap = detectable_gap(problems, discordant)
-    won, lost, _ = (
-        np.random.default_rng(5)
-        .multinomial(
-            problems,
-            [(discordant + gap) / 2, (discordant - gap) / 2, 1 - discordant],
-            size=2_000,
-        )
-        .T
+    ours = score(results(passes, families=[f"f{family}" for family in families]), 1)
+    assert (ours.low, ours.high) == pytest.approx(
+        proportion_confint(p * problems, problems, method="wilson"), abs=1e-9
     )
-    seen = np.maximum(won + lost, 1)
-    p = 2 * stats.binom.cdf(np.minimum(won, lost), seen, 0.5)
-
-    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.06)
 
 
-def test_a_handful_of_problems_detects_nothing():
-    assert detectable_gap(5, 0.2) is None
+def test_a_family_that_holds_every_problem_is_none():
+    passes = [1, 0] * 20
+    assert score(results(passes, families=["all"] * 40), 1) == score(results(passes), 1)
+
+
+def test_the_method_is_told():
+    families = [str(place // 10) for place in range(100)]
+
+    assert method_of(results([1] * 20)) == "Wilson over 20 problems"
+    assert method_of(results([1] * 20, n=2)).endswith(
+        "effective number of problems, over 20 problems"
+    )
+    assert method_of(results([1] * 100, families=families)).endswith("over 10 families")
+    assert len(method_of(results([1] * 100_000, n=2))) <= 100
