@@ -78,6 +78,18 @@ class _Peer:
 
         return callback
 
+    def named(self, name: str) -> Any:
+        """What the tests mean by a name: see `Problem.entry_point` for `C.m`."""
+        kind, _, method = name.partition(".")
+        if not method or kind not in self.names:
+            return self.names[method or kind]
+        return getattr(self.names[kind](), method)
+
+    def missing(self, name: str) -> str:
+        """The name that the program lacks, where it lacks what the tests call; else nothing."""
+        kind, _, method = name.partition(".")
+        return "" if kind in self.names or method in self.names else method or kind
+
     def perform(self, request: Any) -> None:
         """Answer one request."""
         try:
@@ -86,11 +98,11 @@ class _Peer:
             raise
         except BaseException as raised:
             kind, what = request[:2]
-            missing = what if kind == "call" and what not in self.names else ""
+            missing = self.missing(what) if kind == "call" and isinstance(what, str) else ""
             self.reply("raised", *_in_words(raised, missing))
 
     def _perform(self, kind: str, what: Any, *rest: Any) -> None:
-        target = self.names[what] if isinstance(what, str) else self.objects[what]
+        target = self.named(what) if isinstance(what, str) else self.objects[what]
         if kind == "call":
             args, kwargs = rest
             changing = tuple(arg if _is_mutable(arg) else None for arg in args)
@@ -150,10 +162,10 @@ def _answer_ahead(peer: _Peer) -> bool:
         try:
             if type(args) is CodeType:
                 args = eval(args, {})
-            value = peer.names[name](*args, **kwargs)
+            value = peer.named(name)(*args, **kwargs)
             peer.reply("value", codec.digest(value) if number in digested else value, None)
         except BaseException as raised:
-            peer.reply("raised", *_in_words(raised, name if name not in peer.names else ""))
+            peer.reply("raised", *_in_words(raised, peer.missing(name)))
             break
         if peer.objects:
             break  # a later call might change what the tests have not looked at yet

@@ -35,11 +35,19 @@ class Limits:
     """Everything the program keeps in its working folder, and the size of any one file."""
     output_kib: int = 256
     """Standard output and standard error together."""
+    test_seconds: float = 0.0
+    """CPU time that all tests together may take more for each test after the first. A run of the
+    program on one input may still take no more than a problem with one test."""
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            if not getattr(self, limit.name) > 0:
-                raise ValueError(f"{limit.name} is {getattr(self, limit.name)}; it must be above 0")
+            value = getattr(self, limit.name)
+            if not (value > 0 or (value == 0 and limit.name == "test_seconds")):
+                raise ValueError(f"{limit.name} is {value}; it must be above 0")
+
+    def content(self) -> dict[str, Any]:
+        """The rule as it is hashed; one that is not in force is no part of it."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +69,7 @@ class Judging:
         return {
             "preamble": self.preamble,
             "extract": self.extract,
-            "limits": asdict(self.limits),
+            "limits": self.limits.content(),
             "interpreter": f"{sys.version_info.major}.{sys.version_info.minor}",
             "isolation": self.isolation,
             "judge_version": JUDGE_VERSION,

@@ -1,13 +1,16 @@
 """A user's own problems: one JSON object a line.
 
-`{task_id, instruction, signature, entry_point, tests, reference?, family?, composition?}`, where
-a test is `{args, kwargs, expected}`, `{stdin, stdout}` or the text of an assert.
+`{task_id, instruction, signature, entry_point, tests, reference?, family?, composition?,
+released?}`, where a test is `{args, kwargs, expected}`, `{stdin, stdout, compare?}` or the text of
+an assert. An entry point `C.m` is a method of a class, `released` a date such as 2024-05-31.
 """
 
 import json
+from datetime import date
 from typing import Any
 
 from eval_sandbox.contract import nearest
+from eval_sandbox.printed import RULES
 from eval_sandbox.problem import Call, Dialogue, Problem, Script, Test
 from eval_sandbox.records import Fields
 
@@ -20,8 +23,9 @@ _FIELDS = (
     "reference",
     "family",
     "composition",
+    "released",
 )
-_CALL, _DIALOGUE = ("args", "kwargs", "expected"), ("stdin", "stdout")
+_CALL, _DIALOGUE = ("args", "kwargs", "expected"), ("stdin", "stdout", "compare")
 
 
 def custom_problem(fields: Fields) -> Problem:
@@ -30,7 +34,7 @@ def custom_problem(fields: Fields) -> Problem:
     signature = fields.text("signature", "")
     entry_point = fields.text("entry_point", "")
     tests = _tests(fields)
-    if any(isinstance(test, Call) for test in tests) and not entry_point.isidentifier():
+    if any(isinstance(test, Call) for test in tests) and not _is_callable(entry_point):
         fields.wrong(
             f"field 'entry_point' is {entry_point!r}; tests with 'args' call a function by its name"
         )
@@ -42,8 +46,24 @@ def custom_problem(fields: Fields) -> Problem:
         tests=tests,
         reference=fields.text("reference", ""),
         family=fields.text("family", ""),
+        released=_released(fields),
         trusted=not any(isinstance(test, Script) for test in tests),
     )
+
+
+def _is_callable(entry_point: str) -> bool:
+    """Whether it is the name of a function, or of a class and a method of it."""
+    parts = entry_point.split(".")
+    return len(parts) <= 2 and all(part.isidentifier() for part in parts)
+
+
+def _released(fields: Fields) -> date | None:
+    said = fields.text("released", "")
+    try:
+        return date.fromisoformat(said) if said else None
+    except ValueError:
+        fields.wrong(f"field 'released' is {said!r}; a date such as 2024-05-31 is expected")
+        return None
 
 
 def _tests(fields: Fields) -> tuple[Test, ...]:
@@ -87,7 +107,12 @@ def _dialogue(fields: Fields, place: str, value: dict[str, Any]) -> Dialogue | N
     if not isinstance(stdin, str) or not isinstance(stdout, str):
         fields.wrong(f"{place} needs 'stdout' (and 'stdin', where it reads) as texts")
         return None
-    return Dialogue(stdin=stdin, stdout=stdout)
+    compare = value.get("compare", "lines")
+    if compare not in RULES:
+        near = nearest(str(compare), RULES)
+        fields.wrong(f"{place}.compare is {json.dumps(compare)[:60]}; did you mean {near!r}?")
+        return None
+    return Dialogue(stdin=stdin, stdout=stdout, compare=compare)
 
 
 def _call(fields: Fields, place: str, value: dict[str, Any]) -> Call | None:

@@ -50,6 +50,11 @@ def assemble(problem: Problem, completion: Completion, extract: str) -> str:
     return EXTRACTIONS[extract](problem, completion)
 
 
+def is_python(text: str) -> bool:
+    """Whether a text is a program with something in it."""
+    return _Parser().parse(text) is not None
+
+
 def _as_it_is(problem: Problem, completion: Completion) -> str:
     """The text, after the problem's prompt where it continues that."""
     return completion.text if completion.whole else problem.prompt + completion.text
@@ -125,7 +130,7 @@ class _Answer:
         text = "\n".join(self._before)
         shifted = textwrap.dedent(text)
         block = _Block(shifted, self._parser.parse(shifted))
-        if self._problem.entry_point in block.defines:
+        if self._problem.defined in block.defines:
             return self._completed(block, ())
         for body in (text, self._body_and_statements()):
             if self._parser.parse(self._problem.prompt + body) is not None:
@@ -134,7 +139,7 @@ class _Answer:
 
     def defining(self) -> str | None:
         """A program that defines the entry point itself."""
-        name = self._problem.entry_point
+        name = self._problem.defined
         for blocks in (self._fenced, self._spans) if name else ():
             chosen = next((block for block in reversed(blocks) if name in block.defines), None)
             if chosen is not None:
@@ -189,7 +194,7 @@ class _Answer:
         prompt = self._problem.prompt
         tree = self._parser.parse(prompt) or self._parser.parse(f"{prompt}{_INDENT}pass\n")
         for statement in tree.body if tree else ():
-            names = set(_bound([statement])) - {self._problem.entry_point}
+            names = set(_bound([statement])) - {self._problem.defined}
             if names - own:
                 yield ast.unparse(statement)
 

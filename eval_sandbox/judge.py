@@ -105,7 +105,7 @@ class Worker:
 
     def _reference(self, terms: "_Terms") -> float | None:
         """CPU seconds of the reference; 0 where it does not pass, None where nobody can tell."""
-        cpu = max(_LONGEST_REFERENCE_SECONDS, terms.limits.cpu_seconds)
+        cpu = max(_LONGEST_REFERENCE_SECONDS, terms.allowance.cpu_seconds)
         generous = terms.within(cpu, _WALL_FACTOR * cpu)
         verdict = self._persistently(generous, terms.problem.reference)
         if not verdict.wall_seconds:  # the sandbox failed, or its judge was stuck
@@ -127,14 +127,15 @@ class Worker:
             if verdict.outcome is Outcome.SANDBOX_ERROR:
                 self.close()
                 trouble = verdict.detail
-            elif last or not _idled(verdict, terms.allowance):
+            elif last or not _idled(verdict, terms):
                 return verdict
         return _without_figures(Outcome.SANDBOX_ERROR, trouble)
 
     def _once(self, terms: "_Terms", program: str) -> Verdict:
         kept = self._kept(terms)
         told = None if terms.key in kept.told else described(terms.problem, terms.preamble)
-        request = (terms.key, told, terms.preamble, program, tuple(terms.allowance))
+        limits = (tuple(terms.allowance), terms.single)
+        request = (terms.key, told, terms.preamble, program, *limits)
         patience = START_SECONDS + _PATIENCE_FACTOR * terms.allowance.wall_seconds
         outcome, detail, cpu, wall = kept.sandbox.ask(request, patience)
         kept.told.add(terms.key)
@@ -172,13 +173,15 @@ class _Terms:
     packages: tuple[str, ...]
     limits: Limits
     allowance: Allowance
+    single: tuple[float, float]
+    """CPU and wall seconds that one run of a program may take of that."""
     process_limits: tuple[int, int, int]
     """What every process in the sandbox is born with: see `candidate_server.main`."""
 
     @classmethod
     def of(cls, problem: Problem, judging: Judging) -> Self:
         limits, preamble = judging.limits, PREAMBLES[judging.preamble]
-        return cls(
+        terms = cls(
             problem=problem,
             key=codec.digest(described(problem, preamble)).hex(),
             preamble=preamble,
@@ -191,18 +194,26 @@ class _Terms:
                 output_bytes=limits.output_kib << 10,
                 dialogue=False,
             ),
+            single=(limits.cpu_seconds, limits.wall_seconds),
             process_limits=(limits.memory_mib << 20, limits.processes, limits.file_mib << 20),
         )
+        return terms.calibrated(0.0) if limits.test_seconds else terms
 
     def calibrated(self, reference_seconds: float) -> Self:
         """The same with the limits of this problem: a rule in the contract, seconds here."""
-        cpu = max(self.limits.cpu_seconds, self.limits.cpu_factor * reference_seconds)
-        return self.within(cpu, max(self.limits.wall_seconds, _WALL_FACTOR * cpu))
+        one = max(self.limits.cpu_seconds, self.limits.cpu_factor * reference_seconds)
+        more = self.limits.test_seconds * (len(self.problem.tests) - 1)
+        together = max(one, self.limits.cpu_seconds + more)
+        terms = self.within(together, self._wall(together))
+        return replace(terms, single=(one, self._wall(one)))
+
+    def _wall(self, cpu_seconds: float) -> float:
+        return max(self.limits.wall_seconds, _WALL_FACTOR * cpu_seconds)
 
     def within(self, cpu_seconds: float, wall_seconds: float) -> Self:
-        """The same on another budget."""
+        """The same on another budget, all of which one run may take."""
         allowance = self.allowance._replace(cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)
-        return replace(self, allowance=allowance)
+        return replace(self, allowance=allowance, single=(cpu_seconds, wall_seconds))
 
 
 class _Kept:
@@ -308,12 +319,12 @@ class _Crew:
             worker.close()
 
 
-def _idled(verdict: Verdict, allowance: Allowance) -> bool:
+def _idled(verdict: Verdict, terms: _Terms) -> bool:
     """Whether time ran out with next to no CPU used: a busy host looks like that, so ask again."""
     return (
         verdict.outcome is Outcome.TIMED_OUT
-        and verdict.wall_seconds >= allowance.wall_seconds
-        and verdict.cpu_seconds < 0.1 * allowance.cpu_seconds
+        and verdict.wall_seconds >= terms.single[1]
+        and verdict.cpu_seconds < 0.1 * terms.single[0]
     )
 
 
@@ -340,8 +351,8 @@ def _as_data(test: Call | Dialogue | Script | Trials) -> tuple[Any, ...]:
             return "script", source
         case Call(args=args, kwargs=kwargs, expected=expected):
             return "call", args, kwargs, expected
-        case Dialogue(stdin=stdin, stdout=stdout):
-            return "dialogue", stdin, stdout
+        case Dialogue(stdin=stdin, stdout=stdout, compare=compare):
+            return "dialogue", stdin, stdout, compare
         case Trials(name=name, inputs=inputs, rule=rule, tolerance=tolerance):
             return "trials", name, inputs, rule, tolerance
 

@@ -23,6 +23,7 @@ from eval_sandbox.candidate_server import DEVICES, REPORT, Allowance, Reason, Re
 from eval_sandbox.channel import LONGEST_ORDER, MAX_FRAME, ClosedError, Frames, TooLongError, send
 from eval_sandbox.conversation import Conversation
 from eval_sandbox.examine import PASSED, Prepared, examine, ready
+from eval_sandbox.printed import mismatch
 from eval_sandbox.verdict import Finding, Outcome
 
 _OWN_SECONDS = 2
@@ -40,6 +41,8 @@ class Check:
     preamble: str
     program: str
     allowance: Allowance
+    single: tuple[float, float]
+    """CPU and wall seconds of that which one dialogue may take."""
 
     def order(self) -> bytes:
         """What the candidate's process reads first."""
@@ -75,12 +78,18 @@ class Judge:
             send(self._asked.fileno(), codec.encode(self._answer(*request), MAX_FRAME))
 
     def _answer(
-        self, digest: str, problem: dict[str, Any] | None, preamble: str, program: str, limits: Any
+        self,
+        digest: str,
+        problem: dict[str, Any] | None,
+        preamble: str,
+        program: str,
+        limits: Any,
+        single: tuple[float, float],
     ) -> tuple[Any, ...]:
         """(outcome, detail, CPU seconds, wall seconds) of one check."""
         if problem is not None:
             self._problems[digest] = problem
-        check = Check(preamble, program, Allowance(*limits))
+        check = Check(preamble, program, Allowance(*limits), single)
         self._budget(check.allowance.cpu_seconds)
         try:
             finding, cpu, wall = self._judge(digest, check)
@@ -107,12 +116,11 @@ class Judge:
             reports.append(report)
         for kind, *given in problem["tests"]:
             if kind == "dialogue" and finding.outcome is Outcome.PASSED:
-                left = left_of(check.allowance, reports)
+                left = left_of(check.allowance, reports, check.single)
                 if left is None:
                     finding = Finding(Outcome.TIMED_OUT, "the tests together took too long")
                     break
-                stdin, stdout = given
-                finding, report = self._dialogue(stdin, stdout, check, left)
+                finding, report = self._dialogue(*given, check, left)
                 reports.append(report)
         cpu, wall = sum(r.cpu_seconds for r in reports), sum(r.wall_seconds for r in reports)
         return finding, cpu, wall
@@ -212,7 +220,7 @@ class Judge:
             os._exit(0)
 
     def _dialogue(
-        self, stdin: str, stdout: str, check: Check, left: Allowance
+        self, stdin: str, stdout: str, compare: str, check: Check, left: Allowance
     ) -> tuple[Finding, Report]:
         calls, to_candidate = os.pipe()
         from_candidate, replies = os.pipe()
@@ -233,7 +241,9 @@ class Judge:
             report = self._awaited(errors)
             finding = concluded(None, report, left) if report.status or report.reason else None
             if finding is None or finding.outcome is Outcome.FAILED:
-                finding = _heard(from_candidate, printed, report, stdout, left)
+                finding = _heard(from_candidate, report) or _compared(
+                    printed, stdout, compare, left
+                )
             return finding, report
 
     def _awaited(self, output: int) -> Report:
@@ -294,20 +304,29 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def left_of(allowance: Allowance, reports: list[Report]) -> Allowance | None:
-    """What the reports leave of a budget, for the next dialogue; None when that is nothing."""
+def left_of(
+    allowance: Allowance,
+    reports: list[Report],
+    single: tuple[float, float] = (math.inf, math.inf),
+) -> Allowance | None:
+    """What the reports leave of a budget, for the next dialogue; None when that is nothing.
+
+    Args:
+        allowance: the budget of all.
+        reports: of those before.
+        single: CPU and wall seconds that one of them may take.
+    """
     cpu = allowance.cpu_seconds - sum(report.cpu_seconds for report in reports)
     wall = allowance.wall_seconds
     wall -= sum(report.wall_seconds - report.withheld_seconds for report in reports)
     if cpu <= 0 or wall <= 0:
         return None
+    cpu, wall = min(cpu, single[0]), min(wall, single[1])
     return allowance._replace(cpu_seconds=cpu, wall_seconds=wall, dialogue=True)
 
 
-def _heard(
-    replies: int, printed: int, report: Report, expected: str, allowance: Allowance
-) -> Finding:
-    """Compare what a program printed, or say with what it ended."""
+def _heard(replies: int, report: Report) -> Finding | None:
+    """With what a program ended that did not end well."""
     frames = Frames(replies)
     frames.read_at_hand()
     code = os.waitstatus_to_exitcode(report.status)
@@ -318,8 +337,14 @@ def _heard(
         return Finding(Outcome.FAILED, "wrote something to the descriptor of its replies")
     if code != 0:
         return Finding(Outcome.FAILED, f"exit status {code}")
+    return None
+
+
+def _compared(printed: int, expected: str, compare: str, allowance: Allowance) -> Finding:
     length = min(os.fstat(printed).st_size, allowance.output_bytes)
-    return _same_lines(os.pread(printed, length, 0).decode(errors="replace"), expected)
+    text = os.pread(printed, length, 0).decode(errors="replace")
+    detail = mismatch(compare, text, expected)
+    return Finding(Outcome.FAILED, detail) if detail else PASSED
 
 
 def _in_words(said: Any) -> Finding:
@@ -329,22 +354,6 @@ def _in_words(said: Any) -> Finding:
             outcome = Outcome.OUT_OF_MEMORY if kind == "MemoryError" else Outcome.FAILED
             return Finding(outcome, f"{kind}: {message[:300]}{place}")
     raise codec.MalformedError("neither an exception nor its place")
-
-
-def _same_lines(printed: str, expected: str) -> Finding:
-    found, wanted = _lines(printed), _lines(expected)
-    if found == wanted:
-        return PASSED
-    for number, (line, right) in enumerate(zip(found, wanted, strict=False), start=1):
-        if line != right:
-            detail = f"line {number} is {line[:80]!r}, expected {right[:80]!r}"
-            return Finding(Outcome.FAILED, detail)
-    return Finding(Outcome.FAILED, f"printed {len(found)} lines, expected {len(wanted)}")
-
-
-def _lines(text: str) -> list[str]:
-    """Lines without the white space at their ends; empty lines at the end do not count."""
-    return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
 def main(asked: int, candidates: int, isolated: bool, limits: tuple[int, int, int]) -> None:

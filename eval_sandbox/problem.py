@@ -1,6 +1,7 @@
 """A question with its tests, and one answer to it."""
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 
@@ -20,6 +21,8 @@ class Dialogue:
 
     stdin: str
     stdout: str
+    compare: str = "lines"
+    """How that is compared: a name of `printed.RULES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ class Problem:
     prompt: str
     """Code that a completion continues: HumanEval's prompt, a custom signature; empty for MBPP."""
     entry_point: str
-    """The function that the tests call; empty where the program is judged by its output."""
+    """The function that the tests call; empty where the program is judged by its output. `C.m` is
+    the method `m` of a new object of the program's class `C`, or its function `m` where it has no
+    such class."""
     tests: tuple[Test, ...]
     setup: str = ""
     """Code run before the tests (MBPP's `test_setup_code`)."""
@@ -64,10 +69,17 @@ class Problem:
     """A whole program that passes; empty where none was published."""
     family: str = ""
     """Problems of one family share a source."""
+    released: date | None = None
+    """When it was published, where the file says so."""
     trusted: bool = True
     """Whether the code of the tests is a published benchmark's; a user's own is judged apart."""
     extra: dict[str, str] = field(default_factory=dict)
     """Published fields that only prompts use (MBPP's visible tests, say)."""
+
+    @property
+    def defined(self) -> str:
+        """The function or class that a program has to define; empty where it only prints."""
+        return self.entry_point.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,8 @@ _CANDIDATES = (
 )
 _JUDGE = (
     *_CANDIDATES,
-    *("comparison", "conversation", "examine", "foresight", "judge_server", "plus", "verdict"),
+    *("comparison", "conversation", "examine", "foresight", "judge_server", "plus", "printed"),
+    "verdict",
 )
 _BOOT = """\
 import sys

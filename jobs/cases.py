@@ -5,17 +5,18 @@ custom form first, so that all of them are judged alike.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from eval_sandbox.benchmarks import BENCHMARKS, read_problems
 from eval_sandbox.mistakes import InputError
 from eval_sandbox.problem import Problem
-from jobs import can_ai_code, exercism_cases, unittest_cases
+from jobs import can_ai_code, contests, exercism_cases, livecodebench, unittest_cases
 from jobs.custom_form import Converted, LeftOut
 from jobs.declared import nearest
 
-__all__ = ["FORMS", "Converted", "LeftOut", "convert", "read_cases"]
+__all__ = ["FORMS", "Converted", "LeftOut", "convert", "read_cases", "within"]
 
 LOGGER = logging.getLogger(__name__)
 FORMS: dict[str, Callable[[Path], Converted]] = {
@@ -23,6 +24,9 @@ FORMS: dict[str, Callable[[Path], Converted]] = {
     "exercism-python": unittest_cases.convert_exercism_python,
     "interactive-coding": unittest_cases.convert_interactive_coding,
     "can-ai-code": can_ai_code.convert,
+    "livecodebench": livecodebench.convert,
+    "apps": contests.convert_apps,
+    "code-contests": contests.convert_code_contests,
 }
 """Form -> what converts it; beside these stand the forms of `eval_sandbox.benchmarks`."""
 CONVERTERS_VERSION = 1
@@ -59,3 +63,16 @@ def read_cases(form: str, path: Path, split: str = "") -> tuple[Problem, ...]:
     if converted.left_out:
         LOGGER.warning("%s: %d problems. %s", path.name, len(problems), converted.told())
     return problems
+
+
+def within(
+    problems: Sequence[Problem], since: date | None, until: date | None
+) -> tuple[Problem, ...]:
+    """The problems that were published in a window, both days included.
+
+    Those without a date are left out where a day is named, and nothing is where none is.
+    """
+    if since is None and until is None:
+        return tuple(problems)
+    first, last = since or date.min, until or date.max
+    return tuple(p for p in problems if p.released is not None and first <= p.released <= last)

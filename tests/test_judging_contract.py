@@ -28,7 +28,14 @@ def test_a_misspelt_name_is_refused_with_the_nearest(field, nearest):
         Judging(**{field: nearest[:-1]})
 
 
-@pytest.mark.parametrize("field", Limits.__dataclass_fields__)
+@pytest.mark.parametrize("field", sorted(Limits.__dataclass_fields__.keys() - {"test_seconds"}))
 def test_a_limit_of_zero_is_refused_by_name(field):
     with pytest.raises(ValueError, match=field):
         Limits(**{field: 0})
+
+
+def test_time_for_more_tests_is_in_the_contract_only_where_it_is_given():
+    assert "test_seconds" not in Judging().content()["limits"]
+    assert Judging(limits=Limits(test_seconds=1.5)).content()["limits"]["test_seconds"] == 1.5
+    with pytest.raises(ValueError, match="test_seconds"):
+        Limits(test_seconds=-1)

@@ -13,7 +13,7 @@ from jobs.data.exercises import EXERCISM, INTERACTIVE_CODING
 from jobs.data.functions import FUNCTIONS, STACK
 from jobs.data.origin import Source
 from jobs.declared import UserError
-from jobs.prompts import mbpp_instruction
+from jobs.prompt_contracts import mbpp_instruction
 
 _ASKERS, _ANSWERERS = ("user", "human"), ("assistant", "gpt", "model")
 
@@ -140,8 +140,9 @@ def _as_custom(test: Test) -> Any:
     match test:
         case Call(args=args, kwargs=kwargs, expected=expected):
             return {"args": list(args), "kwargs": kwargs, "expected": expected}
-        case Dialogue(stdin=stdin, stdout=stdout):
-            return {"stdin": stdin, "stdout": stdout}
+        case Dialogue(stdin=stdin, stdout=stdout, compare=compare):
+            rule = {} if compare == "lines" else {"compare": compare}
+            return {"stdin": stdin, "stdout": stdout} | rule
         case Script(source=source):
             return source
         case Trials():
