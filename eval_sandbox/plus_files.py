@@ -66,7 +66,7 @@ def mbppplus_problem(fields: Fields) -> Problem:
         entry_point=entry_point,
         tests=_tests(fields, _MBPP_RULES.get(entry_point, "equal"), convert),
         reference=prompt + fields.text("canonical_solution"),
-        extra={"tests": f"assert {asserts.strip()}"} if asserts else {},
+        extra={"published": prompt} | ({"tests": f"assert {asserts.strip()}"} if asserts else {}),
     )
 
 

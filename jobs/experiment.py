@@ -13,11 +13,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from eval_sandbox.contract import Judging
 from eval_sandbox.problem import Problem
 from jobs.cases import CONVERTERS_VERSION, FORMS
 from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
 from jobs.methods import AnyMethod, Parallelism
+from jobs.prompt_contracts import Prompt
 from jobs.recipes import ROOT, BenchmarkRecipe, sha256_of
 from jobs.sweeps import Expansion, Sweep, expand
 
@@ -74,7 +76,7 @@ class Asking(Declared):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the weights and the arithmetic while a model answers."""
     prompt: str = ""
-    """Ask in this form instead of the one that the benchmark's recipe names."""
+    """Name of datasets/prompts/NAME.yaml: ask so instead of as the benchmark's recipe says."""
     problems: int | None = Field(default=None, ge=1)
     """Ask only the first so many problems; default: all of them."""
     since: date | None = None
@@ -217,13 +219,27 @@ class Benchmark:
     recipe: BenchmarkRecipe
     asking: Asking
     problems: tuple[Problem, ...]
+    prompt: Prompt | None = None
+    """How it is asked; None: nobody is, answers that were made elsewhere are judged."""
 
     @property
     def asking_content(self) -> dict[str, Any]:
         """All that shapes the answers besides the model."""
-        sampling = self.asking.model_dump(exclude={"report"}, mode="json")
-        own = self.recipe.model_dump(include={"prompt", "stop", "benchmark", "split"}, mode="json")
+        assert self.prompt is not None, f"{self.name} is not asked, so there is no asking contract"
+        sampling = self.asking.model_dump(exclude={"report", "prompt"}, mode="json")
+        own = self.recipe.model_dump(include={"benchmark", "split"})
+        own |= {"prompt": self.prompt.content(), "stop": list(self.stop)}
         return own | sampling | self._conversion | {"sha256": self.recipe.source.sha256}
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """An answer ends before the first of these strings."""
+        return self.prompt.stop(self.recipe) if self.prompt else ()
+
+    @property
+    def judging(self) -> Judging:
+        """How answers are judged: by the recipe, with the code found as the prompt needs it."""
+        return self.prompt.judging(self.recipe) if self.prompt else self.recipe.judge_by()
 
     @property
     def _conversion(self) -> dict[str, int]:
@@ -233,7 +249,7 @@ class Benchmark:
     @property
     def judging_content(self) -> dict[str, Any]:
         """All that shapes the verdict on an answer."""
-        judging = self.recipe.judge_by().content()
+        judging = self.judging.content()
         return (
             judging
             | self._conversion

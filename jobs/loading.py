@@ -10,7 +10,8 @@ from jobs.data.recipe import DatasetRecipe
 from jobs.data.sources import parts
 from jobs.declared import UserError, nearest, read_yaml, report
 from jobs.experiment import Benchmark, Dataset, Experiment, ExperimentFile, Questions
-from jobs.prompts import PromptError, tokenizer_for
+from jobs.prompt_contracts import Prompt, read_prompt
+from jobs.prompts import PromptError, chat_tokenizer
 from jobs.recipes import (
     BENCH,
     ROOT,
@@ -52,8 +53,16 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         mistakes,
         absent,
     )
+    prompts: dict[str, Prompt] = {}
     if file is not None:
-        chats = any(q.recipe.prompt.startswith("chat") for q in questions.values())
+        prompts = _collect(
+            list(questions),
+            "benchmarks",
+            lambda name, missing: _prompt(questions[name], file.benchmarks[name].prompt, missing),
+            mistakes,
+            absent,
+        )
+        chats = any(prompt.contract.chat for prompt in prompts.values())
         chats = chats or any(recipe.prompt == "chat" for recipe in recipes.values())
         mistakes += _template_mistakes(file) if chats else []
     if file is None or mistakes:
@@ -70,6 +79,7 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
                 recipe=known.recipe,
                 asking=file.benchmarks[name],
                 problems=known.problems[: file.benchmarks[name].problems],
+                prompt=prompts[name],
             )
             for name, known in questions.items()
         ),
@@ -106,7 +116,7 @@ def _template_mistakes(file: ExperimentFile) -> list[str]:
     for name, model in file.models.items():
         try:
             if model.path:
-                tokenizer_for("chat", model.location, None)
+                chat_tokenizer(model.location, None)
         except (PromptError, OSError) as error:
             mistakes.append(f"models.{name}: {error}")
     return mistakes
@@ -169,6 +179,18 @@ def read_questions(name: str, missing: list[str]) -> Questions:
         return Questions(name=name, recipe=recipe, problems=())
     problems = read_cases(recipe.benchmark, path, recipe.split)
     return Questions(name=name, recipe=recipe, problems=problems)
+
+
+def _prompt(known: Questions, instead: str, missing: list[str]) -> Prompt:
+    """How a benchmark is asked.
+
+    Raises:
+        UserError: there is no such contract, something is wrong in it, or it does not suit.
+    """
+    prompt = read_prompt(instead or known.recipe.prompt, missing)
+    if unsuited := prompt.unaskable(known.recipe.benchmark, known.problems):
+        raise UserError(f"prompt: {unsuited}")
+    return prompt
 
 
 def _dataset(name: str, missing: list[str]) -> DatasetRecipe:

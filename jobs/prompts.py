@@ -1,7 +1,9 @@
 """The only place where text for a model is put together, in training and in asking alike.
 
-`text_of` makes what is trained on, `question` what is asked; both call `_text`, so what a model is
-asked is what its training text of the same content begins with.
+`text_of` makes what is trained on, in one of three forms; `question` what is asked, under a prompt
+contract (`jobs/prompt_contracts.py`). The contracts `alpaca`, `chat` and `completion`, with the
+signature or without it, ask what a training text of the same content in the form `alpaca`, `chat`
+or `plain` begins with.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eval_sandbox.problem import Problem
 from jobs.declared import UserError
+from jobs.prompt_contracts import Prompt, words_of
 
 if TYPE_CHECKING:
     from jobs.data.row import Row
@@ -25,8 +28,6 @@ since the text did not end there; a row whose prompt alone is too long is left o
 code becomes rows of consecutive tokens, each but the first beginning with the last token of the one
 before, so that every token is learnt once; a row with a prompt is left out. All are counted.
 """
-AskedForm = Literal["alpaca", "alpaca-signature", "chat", "chat-signature", "completion"]
-"""How a problem is put to a model that answers: see `question`."""
 
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes "
@@ -114,53 +115,66 @@ def text_of(row: "Row", form: PromptForm, tokenizer: Any = None) -> Text:
     return _text(row.instruction, row.input, response, form, tokenizer)
 
 
-def question(problem: Problem, prompt: str, tokenizer: Any = None) -> Question:
-    """Ask a problem in one of the forms a benchmark recipe may name (`AskedForm`).
-
-    `alpaca`: instruction in, whole program out. `alpaca-signature`: the same with the problem's
-    prompt (a signature, say) already in the response, and no newline after it, because a byte-pair
-    tokenizer merges the newline with the indentation that follows. (One whose pieces end with
-    newlines, as Llama 3's, merges it with the colon, so there a signature's last token is not the
-    one of the training text.) `chat` and `chat-signature`:
-    the same with the instruction as the user's turn. `completion`: the problem's prompt as
-    published and nothing around it, for base models.
+def question(problem: Problem, prompt: Prompt, tokenizer: Any = None) -> Question:
+    """Ask a problem under a prompt contract.
 
     Args:
         problem: what is asked.
-        prompt: see above.
+        prompt: the contract, with its worked examples.
         tokenizer: of the model that is asked, see `tokenizer_for`; only chats cannot do without.
 
     Raises:
-        PromptError: the form is a chat, and this tokenizer has none.
+        PromptError: the contract is a chat, and this tokenizer has none.
     """
-    if prompt == "completion" and problem.prompt:
-        return Question(problem.task_id, problem.prompt, whole=False)
-    form: PromptForm = "chat" if prompt.startswith("chat") else "alpaca"
-    signature = problem.prompt.rstrip("\n") if prompt.endswith("-signature") else ""
-    text = _text(_instruction(problem), "", signature, form, tokenizer)
-    begun = text.response if signature else ""
+    contract = prompt.contract
+    begun = _filled(contract.answer, problem)
+    said = said_to(prompt, problem)
+    chat = _chat(tokenizer) if contract.chat else None
+    if chat is not None:
+        # White space that the template puts before an answer may merge with its first word.
+        said = chat.prompt(said) + (chat.lead if begun else "")
     return Question(
         problem.task_id,
-        text.prompt + begun,
-        whole=not signature,
-        templated=text.templated,
-        stop="" if form != "chat" or end_of_turn(tokenizer) is not None else text.closing,
+        said + begun,
+        whole=not (contract.continues and problem.prompt),
+        templated=contract.chat,
+        stop=chat.closing if chat is not None and chat.end is None else "",
     )
 
 
-def tokenizer_for(prompt: str, location: str, revision: str | None) -> Any:
-    """The tokenizer that a form of training or asking needs, or None where it needs none.
+def said_to(prompt: Prompt, problem: Problem) -> str:
+    """All that a contract says before an answer, the examples first; no chat template around it."""
+    contract = prompt.contract
+    closing = contract.shots.closing if contract.shots else ""
+    shown = [
+        _filled(contract.text_for(example) + contract.answer, example) + example.reference + closing
+        for example in prompt.examples
+    ]
+    return "".join(shown) + _filled(contract.text_for(problem), problem)
+
+
+def tokenizer_for(prompt: Prompt, location: str, revision: str | None) -> Any:
+    """The tokenizer that a prompt contract needs, or None where it needs none.
+
+    It is the base's for a base and for all that is tuned from it, so that both are asked the same.
 
     Args:
-        prompt: a `PromptForm` or an `AskedForm`.
+        prompt: how the model is asked.
         location: a folder, or a repository on the hub.
         revision: a commit of that repository; None for a folder.
 
     Raises:
-        PromptError: the form is a chat, and this tokenizer has none.
+        PromptError: the contract is a chat, and this tokenizer has none.
     """
-    if not prompt.startswith("chat"):
-        return None
+    return chat_tokenizer(location, revision) if prompt.contract.chat else None
+
+
+def chat_tokenizer(location: str, revision: str | None) -> Any:
+    """A model's tokenizer, whose chat template is known to serve.
+
+    Raises:
+        PromptError: it has none, or one that does not.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
@@ -189,14 +203,8 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
     return {token.content: number for number, token in added if token.special}
 
 
-def mbpp_instruction(text: str, tests: str) -> str:
-    """MBPP's question with its visible tests, in the words of its paper (Austin et al. 2021)."""
-    return f"{text}\nYour code should pass these tests:\n{tests}"
-
-
-def _instruction(problem: Problem) -> str:
-    visible = problem.extra.get("tests", "")
-    return mbpp_instruction(problem.instruction, visible) if visible else problem.instruction
+def _filled(template: str, problem: Problem) -> str:
+    return template.format(**words_of(problem))
 
 
 def _text(instruction: str, given: str, response: str, form: PromptForm, tokenizer: Any) -> Text:

@@ -8,7 +8,6 @@ from typing import Literal, TypeVar
 
 from eval_sandbox.contract import Judging, Limits
 from jobs.declared import Declared, UserError, nearest, read_yaml
-from jobs.prompts import AskedForm
 
 ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "datasets" / "train"
@@ -36,7 +35,8 @@ class JudgingRecipe(Declared):
     """How completions are judged; limits left out are the judge's own."""
 
     preamble: str = "none"
-    extract: str = "none"
+    extract: str | None = None
+    """How the code is found in an answer; left out: what the prompt contract says."""
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
     memory_mib: int | None = None
@@ -64,18 +64,25 @@ class BenchmarkRecipe(Declared):
         "mbppplus",
     ]
     """The form that its authors publish it in: `eval_sandbox/benchmarks.py`, `jobs/cases.py`."""
-    prompt: AskedForm
-    """How a model is asked: see `jobs/prompts.py`."""
-    stop: tuple[str, ...] = ()
-    """A completion ends before the first of these strings."""
+    prompt: str
+    """How a model is asked: name of datasets/prompts/NAME.yaml."""
+    stop: tuple[str, ...] | None = None
+    """A completion ends before the first of these strings; left out: those of the prompt contract.
+    Chosen for `prompt`: where an experiment names another, that one's strings are taken."""
     judging: JudgingRecipe = JudgingRecipe()
 
-    def judge_by(self) -> Judging:
-        """The judging part of the contract, every limit filled in."""
+    def judge_by(self, extract: str | None = None) -> Judging:
+        """The judging part of the contract, every limit filled in.
+
+        Args:
+            extract: instead of the one that the recipe names; None: the recipe's, or `none`.
+        """
         said = self.judging
         names = {"preamble", "extract"}
         limits = Limits(**said.model_dump(exclude=names, exclude_none=True))
-        return Judging(preamble=said.preamble, extract=said.extract, limits=limits)
+        return Judging(
+            preamble=said.preamble, extract=extract or said.extract or "none", limits=limits
+        )
 
 
 def read_recipe(kind: type[R], folder: Path, name: str) -> R:

@@ -233,7 +233,8 @@ def ask_stage(
     """A run's answers to a benchmark, generated now or found on disk."""
     asking = short_hash(benchmark.asking_content)
     revision = run.model.revision or None
-    prompt = benchmark.recipe.prompt
+    prompt = benchmark.prompt
+    assert prompt is not None
     tokenizer = tokenizer_for(prompt, run.model.location, revision)
     order = AskOrder(
         run_id=run.id,
@@ -241,7 +242,7 @@ def ask_stage(
         weights=weights,
         questions=tuple(question(p, prompt, tokenizer) for p in benchmark.problems),
         asking=benchmark.asking,
-        stop=benchmark.recipe.stop,
+        stop=benchmark.stop,
         seed=run.seed,
         out=place.home.completions(run.id, benchmark.name, asking),
     )
@@ -266,7 +267,7 @@ def judge_stage(
     )
     contracts = (short_hash(benchmark.asking_content), short_hash(benchmark.judging_content))
     out = place.home.verdicts(run.id, benchmark.name, *contracts)
-    order = JudgeOrder(pairs, benchmark.recipe.judge_by(), out)
+    order = JudgeOrder(pairs, benchmark.judging, out)
     actors = max(1, place.processors.total // 4)
 
     def progress(done: int) -> None:

@@ -9,16 +9,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from eval_sandbox.problem import Problem
 from jobs.engine import Loaded, generate, load_model, stream
 from jobs.experiment import Asking
+from jobs.prompt_contracts import read_prompt
 from jobs.prompts import (
     TODAY,
     PromptError,
     Question,
     alpaca,
     end_of_turn,
-    question,
     text_of,
     tokenizer_for,
 )
+from jobs.prompts import question as put
 from jobs.tokens import asked_tokens, tokenise
 from jobs.weights import Weights
 
@@ -27,6 +28,10 @@ TEMPLATES = {"ChatML": CHATML, "Zephyr": ZEPHYR, "Llama 2": LLAMA_2}
 
 def problem(instruction="Add two numbers.", prompt=""):
     return Problem(task_id="1", instruction=instruction, prompt=prompt, entry_point="add", tests=())
+
+
+def question(problem, name, tokenizer=None):
+    return put(problem, read_prompt(name), tokenizer)
 
 
 TOKENIZERS = {
@@ -119,11 +124,11 @@ def test_a_row_without_a_question_is_plain_code_in_every_form(form):
 
 def test_a_tokenizer_without_a_chat_template_is_refused_before_its_model_is_loaded():
     with pytest.raises(PromptError, match=r"llama: its tokenizer has no chat template.*`alpaca`"):
-        tokenizer_for("chat-signature", str(STARTER / "llama"), None)
+        tokenizer_for(read_prompt("chat-signature"), str(STARTER / "llama"), None)
 
 
 def test_forms_that_need_no_tokenizer_load_none():
-    assert tokenizer_for("alpaca-signature", "no/such/model", None) is None
+    assert tokenizer_for(read_prompt("alpaca-signature"), "no/such/model", None) is None
 
 
 WRONG = {
