@@ -1,6 +1,7 @@
 """What is read from the ledger: typed values in a stated order, the same on both databases."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Engine, Select, and_, func, select
@@ -82,9 +83,18 @@ def experiments(engine: Engine) -> list[str]:
         return list(connection.scalars(newest_first))
 
 
-def runs(engine: Engine, *, active: bool = False) -> list[RunFacts]:
-    """Return the runs, the newest first; `active` leaves out those that are over."""
+def runs(
+    engine: Engine, *, active: bool = False, among: Collection[str] | None = None
+) -> list[RunFacts]:
+    """Return the runs, the newest first.
+
+    Args:
+        active: leave out those that are over.
+        among: only these, by id; None: all.
+    """
     wanted = _run_facts().order_by(Run.created_at.desc(), Run.id)
+    if among is not None:
+        wanted = wanted.where(Run.id.in_(among))
     if active:
         wanted = wanted.where(Run.state.in_(ACTIVE))
     return [RunFacts(**row._mapping) for row in rows_of(engine, wanted)]

@@ -96,6 +96,12 @@ class _Adapted(Method):
     """How many times the learning rate of A the one of B is (Hayou et al. 2024, arXiv:2402.12354);
     theirs is 16."""
 
+    @model_validator(mode="after")
+    def _targeted(self) -> Self:
+        if not self.targets:
+            raise ValueError("targets names no layer; give names, or all-linear")
+        return self
+
     def _adapter(self) -> Adapter:
         fields = self.model_dump(include=set(_Adapted.model_fields) - set(Method.model_fields))
         return Adapter(**fields, dora=self._dora, quantization=self._quantization)
@@ -160,8 +166,20 @@ class Parallelism(Declared):
     offload: Literal["none", "optimizer", "parameters"] = "none"
     """Keep the optimizer, or with ZeRO-3 the weights too, in the memory of the host."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"give keys and values, such as {{strategy: {value}}}")
+        return value
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.strategy == "auto" and self.offload != "none":
+            raise ValueError(
+                f"auto decides what is offloaded, but offload is {self.offload!r}; remove it, or "
+                "say zero1, zero2 or zero3"
+            )
         if self.strategy == "single" and self.workers > 1:
             raise ValueError(
                 f"strategy 'single' is one worker, but workers is {self.workers}; "

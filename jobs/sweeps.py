@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -14,6 +14,8 @@ from jobs.methods import AnyMethod
 
 MOST_POINTS = 500
 """More methods than anyone means to train."""
+MEASURED = ("held_out", "max_length")
+"""Fields that decide which rows a held-out loss is of."""
 DIGITS = 3
 """Significant digits of a drawn number: what tells two apart can be read."""
 
@@ -177,17 +179,19 @@ def _expanded(name: str, sweep: Sweep, template: Any) -> tuple[dict[str, Point],
         return {}, [
             f"sweeps.{name}.{sweep.part}.{field}: {_unknown(field, known)}" for field in fields
         ]
-    points, mistakes = {}, []
+    if wrong := _fractions(name, sweep, template):
+        return {}, wrong
+    points, refused, mistakes = {}, _Refused(name, sweep.part), _incomparable(name, sweep)
     fixed = template.model_dump(exclude_unset=True)
     for values in sweep.points():
         try:
             method = type(template).model_validate(fixed | values)
         except ValidationError as error:
-            mistakes += [_line(name, sweep.part, values, part) for part in error.errors()]
+            refused.add(values, error)
             continue
         points[f"{name} {_named(method, values)}"] = Point(sweep=name, method=method)
         mistakes += _unstoppable(name, sweep, method)
-    return points, mistakes
+    return points, refused.lines() + mistakes
 
 
 def _unknown(field: str, known: Iterable[str]) -> str:
@@ -198,14 +202,64 @@ def _unknown(field: str, known: Iterable[str]) -> str:
     return f"unknown key.{nearest(field, known)}"
 
 
-def _line(name: str, part: str, values: dict[str, Any], error: Any) -> str:
-    """What pydantic found, where and at which value it stands in the file."""
-    message = error["msg"].removeprefix("Value error, ")
-    field = error["loc"][0] if error["loc"] else None
-    if field in values:
-        return f"sweeps.{name}.{part}.{field}: {_shown(values[field])}: {message}"
-    at = " ".join(f"{key}={_shown(value)}" for key, value in values.items())
-    return f"sweeps.{name}: at {at}: {message}"
+class _Refused:
+    """What pydantic refuses of a sweep's points, each mistake once however many points make it."""
+
+    def __init__(self, name: str, part: str) -> None:
+        self._name, self._part = name, part
+        self._found: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, values: Mapping[str, Any], error: ValidationError) -> None:
+        """What is wrong with one point: with a field of it, or with several together."""
+        for part in error.errors():
+            message = part["msg"].removeprefix("Value error, ")
+            field = str(part["loc"][0]) if part["loc"] else ""
+            if field in values:
+                where, shown = f"{self._part}.{field}", _shown(values[field])
+            else:
+                where = ""
+                shown = " ".join(f"{key}={_shown(value)}" for key, value in values.items())
+            seen = self._found.setdefault((where, message), [])
+            if shown not in seen:
+                seen.append(shown)
+
+    def lines(self) -> list[str]:
+        """Where it stands in the file, at which value or point first, and at how many more."""
+        found = []
+        for (where, message), (first, *more) in self._found.items():
+            others = f" and {len(more)} more" if more else ""
+            at = f".{where}: {first}{others}" if where else f": at {first}{others}"
+            found.append(f"sweeps.{self._name}{at}: {message}")
+        return found
+
+
+def _fractions(name: str, sweep: Sweep, template: Any) -> list[str]:
+    """Ranges of fields that take whole numbers only, from which others would be drawn."""
+    fields = type(template).model_fields
+    return [
+        f"sweeps.{name}.choose.{field}: {field} is a whole number; add integer: true to its range"
+        for field, choice in sweep.choose.items()
+        if isinstance(choice, Range)
+        and not choice.integer
+        and int in (kind := fields[field].annotation, *get_args(kind))
+        and float not in get_args(kind)
+    ]
+
+
+def _incomparable(name: str, sweep: Sweep) -> list[str]:
+    """Early stopping compares losses, so all of them must be of the same rows."""
+    if sweep.early_stop is None:
+        return []
+    varied = [
+        field
+        for field, choice in (sweep.grid or sweep.choose).items()
+        if field in MEASURED and (isinstance(choice, Range) or len(set(map(str, choice))) > 1)
+    ]
+    return [
+        f"sweeps.{name}.{sweep.part}.{field}: early_stop compares losses on held-out rows, and "
+        f"with another {field} they are of other rows; remove one of the two"
+        for field in varied
+    ]
 
 
 def _unstoppable(name: str, sweep: Sweep, method: Any) -> list[str]:

@@ -17,7 +17,7 @@ from database import open_ledger, write
 from database.schema import Step, Training
 from jobs.__main__ import main
 from jobs.curves import copies
-from jobs.curves.copies import Copies, Copy
+from jobs.curves.copies import Copies, Copy, without_password
 from jobs.curves.mlflow_runs import open_mlflow
 from jobs.curves.tensorboard import TensorBoard
 from jobs.declared import UserError
@@ -317,6 +317,20 @@ def test_mlflow_has_every_point_once_and_the_state_of_the_run(mlflow, recorded, 
 def test_an_mlflow_server_that_does_not_answer_is_said(mlflow):
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9: MLflow does not answer there"):
         open_mlflow("http://127.0.0.1:9", "smoke")
+
+
+ADDRESSES = {
+    "http://ann:s3cret@tracking:5000": "http://***@tracking:5000",
+    "postgresql://ann:s3@cret@db/mlflow": "postgresql://***@db/mlflow",
+    "no route to https://ann:s3cret@tracking/api/2.0": "no route to https://***@tracking/api/2.0",
+    "http://tracking:5000/@team": "http://tracking:5000/@team",
+    "sqlite:////folder/mlflow.db": "sqlite:////folder/mlflow.db",
+}
+
+
+@pytest.mark.parametrize("text, shown", ADDRESSES.items(), ids=ADDRESSES)
+def test_an_address_is_shown_without_its_password(text, shown):
+    assert without_password(text) == shown
 
 
 def test_the_names_of_the_curves_are_columns_of_a_step():

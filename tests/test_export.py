@@ -305,6 +305,18 @@ def test_a_folder_of_other_files_is_left_alone(recorded, tmp_path, capsys):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
+def test_a_folder_of_another_run_is_left_alone(recorded, tmp_path, capsys):
+    run = recorded()
+    export(run.id, "--to", tmp_path / "out")
+    before = inodes(tmp_path / "out")
+    other = recorded(kind="full")
+
+    assert export(other.id, "--to", tmp_path / "out") == 2
+    assert f"out holds {run.label}; name an empty folder" in capsys.readouterr().err
+    assert inodes(tmp_path / "out") == before
+    assert export(run.id, "--to", tmp_path / "out", "--merged") == 0
+
+
 def test_mistakes_name_the_nearest_run_and_what_a_base_is(recorded, capsys):
     run = recorded(seeds="[0, 1]")
 

@@ -329,6 +329,10 @@ CONTENTS = {
         },
         "is quantized already (gptq)",
     ),
+    "an index that is none": (
+        SHARDED | {"model.safetensors.index.json": b"[]"},
+        "has a config.json or an index of its weights that cannot be read",
+    ),
     "a shard missing": (
         {n: c for n, c in SHARDED.items() if n != sorted(SHARDS)[1]},
         f"lacks {sorted(SHARDS)[1]}, which its index names",

@@ -231,6 +231,31 @@ MISTAKES = {
         "sweeps.s.early_stop: nothing would be stopped: the first measurement that counts is at "
         "step 200, and training ends at 100; lower grace or evaluate_every",
     ),
+    "early stopping over other held-out rows": (
+        {"s": GRID | {"grid": {"held_out": [0.1, 0.2]}, "early_stop": {"asha": {"grace": 10}}}},
+        "sweeps.s.grid.held_out: early_stop compares losses on held-out rows, and with another "
+        "held_out they are of other rows; remove one of the two",
+    ),
+    "early stopping over rows of another length": (
+        {
+            "s": {
+                "method": "lora",
+                "random": 2,
+                "choose": {"max_length": {"low": 64, "high": 512, "integer": True}},
+                "early_stop": {"asha": {"grace": 10}},
+            }
+        },
+        "sweeps.s.choose.max_length: early_stop compares losses on held-out rows, and with another "
+        "max_length they are of other rows; remove one of the two",
+    ),
+    "a range of whole numbers that says not so": (
+        {"s": {"method": "lora", "random": 2, "choose": {"rank": {"low": 4, "high": 64}}}},
+        "sweeps.s.choose.rank: rank is a whole number; add integer: true to its range",
+    ),
+    "no targets": (
+        {"s": {"method": "lora", "grid": {"targets": [[], ["q_proj"]]}}},
+        "sweeps.s: at targets=: targets names no layer; give names, or all-linear",
+    ),
     "another rule": (
         {"s": GRID | {"early_stop": {"asah": {"grace": 10}}}},
         "sweeps.s.early_stop.asah: unknown key. Did you mean 'asha'?",
@@ -241,6 +266,24 @@ MISTAKES = {
 @pytest.mark.parametrize("sweeps, line", MISTAKES.values(), ids=MISTAKES)
 def test_the_message_for(sweeps, line):
     assert line in mistakes(sweeps=sweeps)
+
+
+def test_a_mistake_of_many_points_is_told_once():
+    said = mistakes(sweeps={"s": {"method": "lora", "grid": {"epochs": [1, 2], "rank": [8, 16]}}})
+    drawn = {"method": "lora", "random": 9, "choose": {"dropout": {"low": 2, "high": 3}}}
+    also = mistakes(sweeps={"s": drawn})
+
+    assert said == [
+        "sweeps.s: at epochs=1 rank=8 and 3 more: give either steps or epochs, and not both"
+    ]
+    assert len(also) == 1
+    assert also[0].endswith(" more: Input should be less than 1")
+
+
+def test_a_whole_number_may_be_drawn_for_a_field_that_takes_others():
+    sweep = {"method": "lora", "random": 2, "choose": {"clip": {"low": 1, "high": 2}}}
+
+    assert len(points(sweep)) == 2
 
 
 def test_mistakes_of_all_sweeps_are_told_at_once():

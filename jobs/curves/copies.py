@@ -6,6 +6,7 @@ also when the trainings are long done.
 """
 
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,8 @@ TAGS = (
 """Names of the curves: fields of `database.facts.StepFacts`."""
 LOOK_SECONDS = 2.0
 """Between two looks at the ledger."""
+LOGIN = re.compile(r"(://)[^\s/]*@")
+"""From the scheme of an address to its host; a password may hold an @ of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +124,12 @@ class Copy:
     def catch_up(self) -> None:
         """Copy the steps that were recorded since the last time."""
         heard = queries.last_heard(self.ledger)
-        for run in queries.runs(self.ledger) if heard else []:
-            if run.id in self.runs and run.id in heard:
-                now = heard[run.id], run.state
-                if now != self._seen.get(run.id):
-                    self._copy(run, heard[run.id])
-                    self._seen[run.id] = now
+        told = [run for run in self.runs if run in heard]
+        for run in queries.runs(self.ledger, among=told) if told else []:
+            now = heard[run.id], run.state
+            if now != self._seen.get(run.id):
+                self._copy(run, heard[run.id])
+                self._seen[run.id] = now
 
     def _copy(self, run: RunFacts, at: datetime) -> None:
         last = self._last.get(run.id)
@@ -154,6 +157,11 @@ def points(steps: Sequence[StepFacts], end: datetime) -> list[Point]:
     return found
 
 
+def without_password(text: str) -> str:
+    """A text to show, in which no address names who logs in, nor by what."""
+    return LOGIN.sub(r"\1***@", text)
+
+
 @contextmanager
 def _followed(copy: Copy, tell: Callable[[str], None]) -> Iterator[None]:
     """Catch up now, every `LOOK_SECONDS`, and when the block ends."""
@@ -167,8 +175,8 @@ def _followed(copy: Copy, tell: Callable[[str], None]) -> Iterator[None]:
         except Exception as error:  # a copy is worth no training, whatever went wrong with it
             lost.set()
             tell(
-                f"{copy.sink.name} is given up: {error}. The ledger has the curves; the same "
-                "command copies the rest when it is repeated."
+                f"{copy.sink.name} is given up: {without_password(str(error))}. The ledger has the "
+                "curves; the same command copies the rest when it is repeated."
             )
 
     def follow() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from database.facts import RunFacts
 from database.queries import ACTIVE
-from jobs.curves.copies import Point
+from jobs.curves.copies import Point, without_password
 from jobs.declared import UserError
 
 RUN_TAG = "codeladder.run"
@@ -109,9 +109,11 @@ def open_mlflow(address: str, experiment: str) -> MLflow:
         known = client.get_experiment_by_name(experiment)
         found = known.experiment_id if known else client.create_experiment(experiment)
     except Exception as error:  # of whatever carries the requests
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--mlflow {address}: MLflow does not answer there: {reason}") from None
-    hint = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        reason = without_password(str(error).strip().splitlines()[0])
+        shown = without_password(address)
+        raise UserError(f"--mlflow {shown}: MLflow does not answer there: {reason}") from None
+    shown = without_password(uri)
+    hint = shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
     return MLflow(client, found, hint)
 
 

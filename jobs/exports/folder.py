@@ -64,9 +64,10 @@ def fill(
         How many files were made now.
 
     Raises:
-        UserError: the folder holds something else, or another process is filling it.
+        UserError: the folder holds something else, such as another run, or another process is
+            filling it.
     """
-    _expect_ours(folder)
+    _expect_ours(folder, about)
     work = folder if folder.exists() else folder.with_name(f".{folder.name}.part")
     work.mkdir(parents=True, exist_ok=True)
     with _alone(work):
@@ -90,11 +91,17 @@ def fill(
     return made
 
 
-def _expect_ours(folder: Path) -> None:
+def _expect_ours(folder: Path, about: Mapping[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / PROVENANCE).is_file():
         raise UserError(f"{folder} holds other files; name an empty folder, or a new one")
+    before = _provenance(folder)
+    if before.get("run") != about.get("run"):
+        named = before.get("label") or before.get("run") or "something else"
+        raise UserError(f"{folder} holds {named}; name an empty folder, or a new one")
 
 
 @contextmanager
@@ -110,9 +117,17 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _files(folder: Path) -> dict[str, Any]:
-    path = folder / PROVENANCE
-    found: dict[str, Any] = json.loads(path.read_text())["files"] if path.is_file() else {}
+    found: dict[str, Any] = _provenance(folder).get("files", {})
     return found
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """What is said about the folder; nothing where that is missing, or no JSON of ours."""
+    try:
+        found = json.loads((folder / PROVENANCE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_there(path: Path, entry: Mapping[str, Any] | None, part: Part) -> bool:

@@ -167,13 +167,16 @@ def _files(where: str, spec: ModelSpec, hub: _Hub) -> tuple[HubFile, ...] | None
         )
         listed = {s.rfilename: _file(s) for s in info.siblings or ()}
         wrong = _content_mistake(spec, list(listed), hub)
+        if not wrong:
+            weights = [WHOLE] if WHOLE in listed else shards(_fetched(spec, INDEX, hub))
     except HfHubHTTPError as error:
         wrong = _refused(spec, error, hub)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        wrong = "has a config.json or an index of its weights that cannot be read"
     if wrong:
         hub.mistakes.append(f"{where}: {spec.hub} {wrong}")
         return None
     _tell_of_changes(where, spec, info, hub)
-    weights = [WHOLE] if WHOLE in listed else shards(_fetched(spec, INDEX, hub))
     lacking = sorted(set(weights) - set(listed))
     if lacking:
         hub.mistakes.append(f"{where}: {spec.hub} lacks {_few(lacking)}, which its index names")

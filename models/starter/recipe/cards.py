@@ -12,6 +12,8 @@ RECORD = "pretraining.json"
 FIGURES = "figures.json"
 """Beside the model folders: scores on the starter benchmark, measured by a person and kept by
 hand."""
+MEASURED = "2026-11-28"
+"""The day of those scores."""
 STANDS_FOR = {
     "falcon": "Falcon: one key and value head for all queries, attention beside feed-forward",
     "mistral": "Mistral: four query heads over two key and value heads",
@@ -50,7 +52,8 @@ separation.
 
 ## Figures
 
-Starter benchmark, pass@1 from 5 completions per problem at temperature 0.2, signature given.
+Starter benchmark, pass@1 from 5 completions per problem at temperature 0.2, signature given, by
+`python -m jobs run experiments/starter.yaml` on {measured}.
 
 {figures}
 
@@ -99,6 +102,7 @@ def write_card(name: str, models: Path, library_share: float) -> None:
         library=library_share,
         losses="\n".join(f"| {step} | {loss} |" for step, loss in every_sixth(record["losses"])),
         figures=figures_table(name, models),
+        measured=MEASURED,
         digest=sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         **{
             key: plan[key]
