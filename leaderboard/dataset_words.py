@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.facts import DatasetFacts, Exposure, RunFacts, Standing, TouchFacts
-from leaderboard.words import NONE, count, plain
+from leaderboard.words import count, plain
 
 Report = dict[str, Any]
 """The fields of `jobs.data.report.Report`, as the ledger holds them."""
@@ -170,11 +170,6 @@ def overlap(exposure: Exposure, standing: Standing, report: Report) -> str:
         f"**{name}**: {exposure.problems:,} of {asked} {verb} touched by rows it was trained on "
         f"({found})."
     )
-
-
-def flag(problems: int) -> str:
-    """Return the mark of a score whose benchmark was trained on in part."""
-    return f":orange-badge[overlap: {count(problems, 'problem')}]" if problems else NONE
 
 
 def _said(name: str) -> str:

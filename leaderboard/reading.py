@@ -8,6 +8,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from database import LedgerError, open_for_reading, queries
+from database.anomalies import Anomaly, Key
+from database.anomalies import anomalies as odd_about
+from database.costs import Cost, Price, configured_price
+from database.costs import costs as cost_of
 from database.facts import (
     BenchmarkFacts,
     DatasetFacts,
@@ -113,6 +117,41 @@ def exposures(
 ) -> list[Exposure]:
     """Return how much of what runs were asked they were trained on."""
     return queries.exposures(ledger(), run=run, benchmark=benchmark)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def anomalies(pulse: Pulse, benchmark: str, metric: str) -> dict[Key, tuple[Anomaly, ...]]:
+    """Return what is odd about the scores of one benchmark and metric."""
+    return odd_about(ledger(), standings(pulse, benchmark, metric))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def costs(pulse: Pulse, benchmark: str, metric: str) -> dict[tuple[str, str, str, str], Cost]:
+    """Return what the scores of one benchmark and metric have cost."""
+    return cost_of(ledger(), standings(pulse, benchmark, metric))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def anomalies_of(pulse: Pulse, run_id: str) -> dict[Key, tuple[Anomaly, ...]]:
+    """Return what is odd about the scores of one run."""
+    page = run_page(pulse, run_id)
+    return odd_about(ledger(), page.standings) if page else {}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def costs_of(pulse: Pulse, run_id: str) -> dict[tuple[str, str, str, str], Cost]:
+    """Return what the scores of one run have cost."""
+    page = run_page(pulse, run_id)
+    return cost_of(ledger(), page.standings) if page else {}
+
+
+def price() -> Price | None:
+    """Return the price of a GPU hour; None, and a warning on the page, where it is no price."""
+    try:
+        return configured_price()
+    except LedgerError as error:
+        st.warning(str(error))
+        return None
 
 
 def _file(database: str | None) -> int:

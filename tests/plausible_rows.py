@@ -100,7 +100,7 @@ def completion(key, run, benchmark, place, position, asking):
         task_id=f"{benchmark}/{place}",
         position=position,
         asking=asking.id,
-        text=f"    return sorted(xs)[{place}:]  # {position} <b>not html</b>\n",
+        text=f"    return sorted(xs)[{place}:]  # {run} {position} <b>not html</b>\n",
         whole=False,
         tokens=9,
         finish="stop",
