@@ -9,7 +9,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-ray-overhead fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-ray-overhead fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,9 @@ results: setup  ## show the scores so far
 
 leaderboard: setup  ## open the leaderboard, its try-it box served beside it (PORT, SERVE_PORT)
 	@$(BIN)/python -m leaderboard --port $(PORT) --serve-port $(SERVE_PORT)
+
+demo-board: setup  ## import answers that others published, where they are below DATA=FOLDER or CODELADDER_DATA
+	@$(if $(DATA),CODELADDER_DATA="$(abspath $(DATA))") $(BIN)/python -m jobs.imports.demo
 
 serve: setup  ## serve bases and adapters over OpenAI's protocol (SERVE_PORT)
 	@$(BIN)/python -m jobs serve --port $(SERVE_PORT)

@@ -3,11 +3,11 @@
 import gzip
 import json
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from eval_sandbox.contract import nearest
 from eval_sandbox.mistakes import InputError, Mistakes
@@ -17,6 +17,8 @@ Record = tuple[int | None, dict[str, Any]]
 
 _MISSING = object()
 _WORDS = {str: "a text", list: "a list", dict: "an object", bool: "true or false", int: "a number"}
+_LARGEST = 512 << 20
+"""Bytes, unpacked, of one line or list: a packed file of zeros would fill the memory otherwise."""
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -28,16 +30,15 @@ def stream_records(path: Path, mistakes: Mistakes) -> Iterator[Record]:
     whole. What is no object is added to `mistakes` and left out.
 
     Raises:
-        InputError: when the file cannot be read at all, or holds nothing.
+        InputError: when the file cannot be read at all, holds nothing, or more than
+            512 MiB in one line or list.
     """
     with closing(_filled_lines(path)) as lines:
         first = next(lines, None)
         if first is None:
             raise InputError(f"{path}: there is nothing in it; one JSON object a line is expected")
         if first[1].startswith(b"["):
-            yield from _listed(
-                path, b"\n".join(line for _, line in chain([first], lines)), mistakes
-            )
+            yield from _listed(path, _joined(path, chain([first], lines)), mistakes)
             return
         for number, line in chain([first], lines):
             try:
@@ -50,6 +51,27 @@ def stream_records(path: Path, mistakes: Mistakes) -> Iterator[Record]:
                 yield from _object(number, value, mistakes)
 
 
+def read_document(path: Path) -> Any:
+    """The one JSON value that a file holds, plain or as .gz.
+
+    Raises:
+        InputError: it cannot be read, is larger than 512 MiB, or is not JSON.
+    """
+    with closing(_filled_lines(path)) as lines:
+        return _parsed(path, _joined(path, lines))
+
+
+def _joined(path: Path, lines: Iterable[tuple[int, bytes]]) -> bytes:
+    kept: list[bytes] = []
+    size = 0
+    for _, line in lines:
+        kept.append(line)
+        size += len(line)
+        if size > _LARGEST:
+            raise InputError(f"{path}: more than {_LARGEST >> 20} MiB of one JSON value")
+    return b"\n".join(kept)
+
+
 def _filled_lines(path: Path) -> Generator[tuple[int, bytes]]:
     """The lines with something in them, counted from 1, without white space around them."""
     try:
@@ -57,7 +79,7 @@ def _filled_lines(path: Path) -> Generator[tuple[int, bytes]]:
             packed = plain.read(len(_GZIP)) == _GZIP
             plain.seek(0)
             with gzip.open(plain) if packed else nullcontext(plain) as file:
-                for number, line in enumerate(file, start=1):
+                for number, line in enumerate(_bounded(file, path), start=1):
                     mark = _BYTE_ORDER_MARK if number == 1 else b""
                     if stripped := line.removeprefix(mark).strip():
                         yield number, stripped
@@ -65,6 +87,15 @@ def _filled_lines(path: Path) -> Generator[tuple[int, bytes]]:
         raise InputError(f"{path}: the gzip file is damaged ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}{_neighbour(path)}") from error
+
+
+def _bounded(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    number = 1
+    while line := file.readline(_LARGEST + 1):
+        if len(line) > _LARGEST:
+            raise InputError(f"{path}, line {number}: longer than {_LARGEST >> 20} MiB")
+        yield line
+        number += 1
 
 
 def _neighbour(path: Path) -> str:
@@ -76,14 +107,17 @@ def _neighbour(path: Path) -> str:
 
 
 def _listed(path: Path, content: bytes, mistakes: Mistakes) -> Iterator[Record]:
+    for value in _parsed(path, content):
+        yield from _object(None, value, mistakes)
+
+
+def _parsed(path: Path, content: bytes) -> Any:
     try:
-        values = json.loads(content.decode())
+        return json.loads(content.decode())
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: this is not UTF-8 text ({error})") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: this is not JSON ({error})") from error
-    for value in values:
-        yield from _object(None, value, mistakes)
 
 
 def _object(line: int | None, value: Any, mistakes: Mistakes) -> Iterator[Record]:

@@ -85,8 +85,9 @@ def _new(asked: argparse.Namespace, console: Console) -> int:
 
 def _import(asked: argparse.Namespace, console: Console) -> int:
     from jobs.importing import import_answers
+    from jobs.imports.options import order_of
 
-    return import_answers(asked.file, asked.benchmark, asked.name, console)
+    return import_answers(order_of(asked), console)
 
 
 def _export(asked: argparse.Namespace, console: Console) -> int:
@@ -153,17 +154,9 @@ def _new_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--format",
-        choices=["completions"],
-        default="completions",
-        help='completions: JSON lines of {"task_id", "completion"} or {"task_id", "solution"}',
-    )
-    parser.add_argument(
-        "--benchmark", required=True, help="a recipe's name: humaneval, mbpp, starter ..."
-    )
-    parser.add_argument("--name", required=True, help="what to call whoever made the answers")
-    parser.add_argument("file", type=Path, help=".jsonl, or .jsonl.gz")
+    from jobs.imports.options import add_options
+
+    add_options(parser)
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from database import queries
 from database.facts import Answer, CheckpointFacts, Pulse, RunFacts, RunPage, Standing
-from leaderboard import dataset_words, reading, training_page
+from leaderboard import dataset_words, published_words, reading, training_page
 from leaderboard.board_page import BUSY_REFRESH, opened, watch
 from leaderboard.words import (
     NONE,
@@ -46,6 +46,7 @@ def show() -> None:
     _head(page.run)
     watch(pulse, only=run_id)
     _scores(page.standings)
+    published_words.show(page.run.id, page.standings, ANSWERS)
     _overlap(pulse, page)
     _training(page)
     _events(page.run)

@@ -1,0 +1,177 @@
+"""What publishers say of the answers that were imported, beside what we found."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Select, and_, func, not_, or_, select
+
+from database.causes import helpers_left_out, why_ours_fails, why_theirs_fails
+from database.queries import contract
+from database.rows import columns_of, rows_of
+from database.schema import Completion, Problem, PublishedScore, PublishedVerdict, Verdict
+from database.scores import pass_at_k
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFacts:
+    """A score that somebody else gave a run."""
+
+    run: str
+    benchmark: str
+    metric: str
+    value: float
+    """In [0, 1]."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differing:
+    """An answer on which we and its publisher differ."""
+
+    task_id: str
+    position: int
+    """Which of the problem's answers, from 0."""
+    place: int
+    """Which of all the run's answers to the benchmark, from 0, in the order pages show them."""
+    outcome: str
+    detail: str
+    claimed: bool
+    """The publisher says that it passes."""
+    said: str
+    """More in the publisher's words."""
+    cause: str
+    """As far as the rows show it: for people, not for counting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How our verdicts under one contract compare with a publisher's."""
+
+    compared: int
+    """Answers with a verdict of either side."""
+    differing: list[Differing]
+
+
+def published_scores(
+    engine: Engine, *, run: str | None = None, benchmark: str | None = None
+) -> list[PublishedFacts]:
+    """Return published scores, by benchmark, run and metric."""
+    place = PublishedScore.benchmark, PublishedScore.run, PublishedScore.metric
+    wanted = select(*columns_of(PublishedScore, PublishedFacts)).order_by(*place)
+    if run is not None:
+        wanted = wanted.where(PublishedScore.run == run)
+    if benchmark is not None:
+        wanted = wanted.where(PublishedScore.benchmark == benchmark)
+    return [PublishedFacts(**row._mapping) for row in rows_of(engine, wanted)]
+
+
+def agreement(engine: Engine, run: str, benchmark: str, asking: str, judging: str) -> Agreement:
+    """Return what we and the publisher of a run's answers say differently of them.
+
+    Answers on which the sandbox failed have no verdict of ours and are not compared.
+    """
+    of_run = (
+        Completion.run == run,
+        Completion.benchmark == benchmark,
+        Completion.asking == asking,
+        Verdict.judging == judging,
+        Verdict.outcome != "sandbox_error",
+    )
+    judging_content = contract(engine, judging) or {}
+    ranked = _ranked(run, benchmark, asking, judging_content.get("sha256", "")).subquery()
+    pairs = (
+        select(ranked, *_both_sides())
+        .join(PublishedVerdict, PublishedVerdict.completion == ranked.c.id)
+        .join(Verdict, Verdict.completion == ranked.c.id)
+        .where(Verdict.judging == judging, _differ())
+        .order_by(ranked.c.place)
+    )
+    count = (
+        select(func.count())
+        .select_from(Completion)
+        .join(PublishedVerdict, PublishedVerdict.completion == Completion.id)
+        .join(Verdict, Verdict.completion == Completion.id)
+        .where(*of_run)
+    )
+    (compared,) = rows_of(engine, count)
+    preamble = judging_content.get("preamble", "none")
+    found = [_differing(row, preamble) for row in rows_of(engine, pairs)]
+    return Agreement(compared=compared[0], differing=found)
+
+
+def counted(claims: Mapping[str, Iterable[bool]], ks: Collection[int]) -> dict[str, float]:
+    """Return pass@k as published verdicts make it, for each k that every problem has answers for.
+
+    Args:
+        claims: the verdicts on the answers to each problem.
+        ks: of pass@k.
+    """
+    of_problem = [list(verdicts) for verdicts in claims.values()]
+    fewest = min(map(len, of_problem), default=0)
+    return {
+        f"pass@{k}": sum(pass_at_k(len(v), sum(v), k) for v in of_problem) / len(of_problem)
+        for k in ks
+        if k <= fewest
+    }
+
+
+def _ranked(run: str, benchmark: str, asking: str, digest: str) -> Select[Any]:
+    """Return a run's completions with their place and their problem's prompt."""
+    order = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
+    of_problem = and_(
+        Problem.benchmark == Completion.benchmark,
+        Problem.task_id == Completion.task_id,
+        Problem.digest == digest,
+    )
+    return (
+        select(
+            Completion.id,
+            Completion.task_id,
+            Completion.position,
+            Completion.text,
+            Completion.whole,
+            Problem.prompt,
+            (func.row_number().over(order_by=order) - 1).label("place"),
+        )
+        .outerjoin(Problem, of_problem)
+        .where(
+            Completion.run == run,
+            Completion.benchmark == benchmark,
+            Completion.asking == asking,
+        )
+    )
+
+
+def _both_sides() -> list[Any]:
+    theirs = PublishedVerdict.passed.label("claimed"), PublishedVerdict.detail.label("said")
+    return [Verdict.outcome, Verdict.detail, *theirs]
+
+
+def _differ() -> Any:
+    """Return the condition that only one side says that an answer passes."""
+    passed = Verdict.outcome == "passed"
+    return and_(
+        Verdict.outcome != "sandbox_error",
+        or_(
+            and_(passed, not_(PublishedVerdict.passed)), and_(not_(passed), PublishedVerdict.passed)
+        ),
+    )
+
+
+def _differing(row: Any, preamble: str) -> Differing:
+    if row.claimed:
+        cause = why_ours_fails(row.outcome, row.detail, row.said)
+    else:
+        lacking = helpers_left_out(row.prompt or "", row.text) if row.whole else []
+        cause = why_theirs_fails(row.said, lacking, preamble)
+    return Differing(
+        task_id=row.task_id,
+        position=row.position,
+        place=row.place,
+        outcome=row.outcome,
+        detail=row.detail,
+        claimed=row.claimed,
+        said=row.said,
+        cause=cause,
+    )

@@ -1,0 +1,230 @@
+"""Imports whole: judged in the sandbox, recorded, compared with what was published, repeated."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sqlalchemy import select
+
+from database import open_ledger
+from database.published import agreement, published_scores
+from database.queries import steps, trainings
+from database.schema import Completion, Run, Score, Verdict
+from eval_sandbox.benchmarks import read_problems
+from eval_sandbox.contract import Judging
+from eval_sandbox.verdict import Outcome
+from jobs.__main__ import main
+from jobs.imports.demo import import_demo
+from jobs.imports.found import Found
+from jobs.imports.judging import judge_found
+
+ROOT = Path(__file__).parent.parent
+STARTER = read_problems("custom", ROOT / "datasets" / "bench" / "starter.jsonl")
+SUM = "starter/0"
+"""`sum_double_below(first_prices)`."""
+RIGHT = (
+    "def sum_double_below(first_prices):\n    return sum(2 * x for x in first_prices if x < 5)\n"
+)
+USES_MATH = RIGHT.replace("sum(2", "math.trunc(1) * sum(2")
+WRONG = "def sum_double_below(first_prices):\n    return 0\n"
+
+
+def answered(path, *answers):
+    """A file of answers to one problem, as LDB writes them: program and claim."""
+    rows = [{"task_id": SUM, "solution": text, "is_solved": claim} for text, claim in answers]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def imported(file, *more):
+    return main(
+        ["import", "--benchmark", "starter", "--name", "somebody", "--partial", *more, str(file)]
+    )
+
+
+def rows_of(home, table):
+    engine = open_ledger(f"sqlite:///{home}/ledger.db")
+    with engine.connect() as connection:
+        found = connection.execute(select(table.__table__)).all()
+    engine.dispose()
+    return found
+
+
+@pytest.fixture
+def file(tmp_path):
+    return answered(tmp_path / "a.jsonl", (RIGHT, True), (USES_MATH, True), (WRONG, False))
+
+
+def test_an_import_of_some_problems_is_scored_over_these_and_says_so(file, home, capsys):
+    assert imported(file) == 0
+
+    (score,) = rows_of(home, Score)
+    assert (score.problems, score.asked, score.completions) == (1, len(STARTER), 3)
+    assert score.value == pytest.approx(1 / 3)
+    said = capsys.readouterr().out
+    assert "read as ldb" in said
+    assert f"only 1 of {len(STARTER)} problems have answers" in said
+
+
+def test_without_being_asked_an_import_of_some_problems_is_refused(file, capsys):
+    asked = ["import", "--benchmark", "starter", "--name", "somebody", str(file)]
+
+    assert main(asked) == 2
+    assert "1 problems have 3. --partial scores those" in capsys.readouterr().err
+
+
+def test_a_verdict_that_differs_is_kept_with_its_cause(file, home, capsys):
+    imported(file)
+
+    (score,) = rows_of(home, Score)
+    engine = open_ledger()
+    found = agreement(engine, score.run, "starter", score.asking, score.judging)
+    engine.dispose()
+    assert found.compared == 3
+    (one,) = found.differing
+    assert (one.task_id, one.position, one.place, one.claimed) == (SUM, 1, 1, True)
+    assert one.cause == "math is not in scope here; a preamble may put it there"
+    assert "1 of 3 verdicts differ" in capsys.readouterr().out
+
+
+def test_scores_that_were_published_stand_beside_ours_and_a_repeat_keeps_them(file, home, capsys):
+    imported(file, "--published", "pass@1=0.5", "--source", "their paper")
+    imported(file)
+
+    engine = open_ledger()
+    (fact,) = published_scores(engine, benchmark="starter")
+    engine.dispose()
+    assert (fact.metric, fact.value, fact.source) == ("pass@1", 0.5, "their paper")
+    assert "published 50.0 % (their paper)" in capsys.readouterr().out
+
+
+def test_without_one_the_score_is_counted_from_the_published_verdicts(file, home):
+    imported(file)
+
+    engine = open_ledger()
+    (fact,) = published_scores(engine)
+    engine.dispose()
+    assert fact.value == pytest.approx(2 / 3)
+    assert fact.source == "counted from the published verdicts"
+
+
+def test_the_same_import_again_judges_nothing_and_adds_no_row(file, home, capsys):
+    imported(file)
+    before = [rows_of(home, table) for table in (Run, Score, Completion, Verdict)]
+    capsys.readouterr()
+
+    assert imported(file) == 0
+
+    assert "nothing judged again" in capsys.readouterr().out
+    assert [len(rows) for rows in before] == [
+        len(rows_of(home, table)) for table in (Run, Score, Completion, Verdict)
+    ]
+    assert list((home / "imports").iterdir()) == []
+
+
+def test_another_preamble_adds_verdicts_and_a_score_to_the_same_answers(file, home):
+    imported(file)
+    imported(file, "--preamble", "standard")
+
+    assert len(rows_of(home, Run)) == 1
+    assert len(rows_of(home, Completion)) == 3
+    assert sorted(score.value for score in rows_of(home, Score)) == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_a_preamble_that_is_not_there_is_refused_with_the_nearest(file, capsys):
+    assert imported(file, "--preamble", "standrad") == 2
+    assert "did you mean 'standard'" in capsys.readouterr().err
+
+
+def test_an_import_that_was_killed_goes_on_behind_the_last_whole_verdict(home):
+    problem = next(p for p in STARTER if p.task_id == SUM)
+    found = [Found(problem=problem, text=text, whole=True) for text in (RIGHT, WRONG, RIGHT)]
+    asked = found, Judging(), "contract0000", Console(quiet=True), "starter"
+    whole = judge_found(*asked)
+    (journal,) = (home / "imports").iterdir()
+    first, second, _ = journal.read_text().splitlines(keepends=True)
+    marked = json.dumps(json.loads(first) | {"cpu_seconds": 123.0})
+    journal.write_text(f"{marked}\n{second[:20]}")
+
+    again = judge_found(*asked)
+
+    assert [one.outcome for one in again] == [one.outcome for one in whole]
+    assert [one.outcome for one in again] == [Outcome.PASSED, Outcome.FAILED, Outcome.PASSED]
+    assert again[0].cpu_seconds == 123.0
+    assert len(journal.read_text().splitlines()) == 3
+
+
+STATE = {
+    "global_step": 30,
+    "max_steps": 30,
+    "log_history": [
+        {"epoch": 0.3, "grad_norm": 1.5, "learning_rate": 2e-4, "loss": 1.25, "step": 10},
+        {"epoch": 0.6, "grad_norm": float("nan"), "learning_rate": 1e-4, "loss": 1.0, "step": 20},
+        {"epoch": 0.6, "eval_loss": 1.125, "eval_runtime": 3.0, "step": 20},
+        {"epoch": 1.0, "loss": 0.75, "step": 30, "num_input_tokens_seen": 900},
+        {"epoch": 1.0, "train_loss": 1.0, "train_runtime": 9.0, "step": 30},
+    ],
+}
+
+
+def test_a_trainer_state_becomes_a_curve_on_the_training_page(tmp_path, home, capsys):
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps(STATE, indent=2))
+
+    assert main(["import", "--name", "their LoRA", str(file)]) == 0
+
+    engine = open_ledger()
+    (training,) = trainings(engine)
+    curve = steps(engine, training.run)
+    engine.dispose()
+    assert (training.label, training.of, training.last_step) == ("their LoRA (imported)", 30, 30)
+    assert [(step.step, step.loss, step.held_out_loss) for step in curve] == [
+        (10, 1.25, None),
+        (20, 1.0, 1.125),
+        (30, 0.75, None),
+    ]
+    assert [step.gradient_norm for step in curve] == [1.5, None, None]
+    assert "3 logged steps up to step 30, loss 1.250 to 0.750" in capsys.readouterr().out
+
+
+NO_STATE = {
+    "no history": {"global_step": 3},
+    "a history of texts": {"log_history": ["step 1"]},
+    "a step that is no number": {"log_history": [{"step": "1", "loss": 1.0}]},
+    "nothing logged": {"log_history": []},
+}
+
+
+@pytest.mark.parametrize("state", NO_STATE.values(), ids=NO_STATE)
+def test_a_trainer_state_is_refused_in_words_that_has(state, tmp_path, capsys):
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps(state))
+
+    assert main(["import", "--format", "trainer-state", "--name", "x", str(file)]) == 2
+    assert "log" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["pass@1", "pass@1=22.3", "pass@0=0.1", "acc=0.5", "pass@1=nan"])
+def test_a_published_score_is_a_fraction_of_pass_at_k(text, file, capsys):
+    assert imported(file, "--published", text) == 2
+    assert "write one as pass@1=0.223" in capsys.readouterr().err
+
+
+def test_a_demo_board_without_its_files_says_where_they_are_published(monkeypatch, capsys, home):
+    monkeypatch.setenv("CODELADDER_DATA", str(home))
+
+    with pytest.raises(Exception, match="none of the 17 files"):
+        import_demo(Console())
+    assert "https://github.com/" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_demo_board_of_real_answers_is_imported_and_repeated(published, monkeypatch, home):
+    monkeypatch.setenv("CODELADDER_DATA", str(published))
+
+    assert import_demo(Console(quiet=True)) == import_demo(Console(quiet=True)) == 17
+
+    scores = rows_of(home, Score)
+    assert len(scores) == 19
+    assert all(score.problems == score.asked for score in scores)
