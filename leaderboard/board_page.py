@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from database import LedgerError, NoLedgerError
-from database.exchange import as_csv, as_json
+from database.exchange import as_csv, as_json, gap_in_words
 from database.facts import BenchmarkFacts, Pulse, RunFacts, Standing
+from database.in_view import gap_in_view, in_view
 from database.queries import ACTIVE
 from database.spread import OverSeeds, over_seeds, worth_a_table
-from leaderboard import charts, ranking, reading, recipes
+from leaderboard import charts, marks, ranking, reading, recipes
 from leaderboard.words import ago, count, plain
 
 BUSY_REFRESH, IDLE_REFRESH = "3s", "15s"
@@ -26,10 +27,9 @@ def show() -> None:
         st.info("No scores yet. Run `make train-all`.")
         st.stop()
     benchmark, metric, order = _choices(known)
-    found = _under_one_contract(reading.standings(pulse, benchmark.name, metric))
-    exposures = reading.exposures(pulse, benchmark=benchmark.name)
-    _table(benchmark, found, order, ranking.overlaps(found, exposures))
-    _recipes(over_seeds(found, {run.id: run.spec for run in reading.runs(pulse)}))
+    found = in_view(_under_one_contract(reading.standings(pulse, benchmark.name, metric)))
+    _table(benchmark, found, order, _further(pulse, found))
+    _recipes(over_seeds(found, reading.runs(pulse)))
 
 
 def opened() -> Pulse:
@@ -132,27 +132,31 @@ def _under_one_contract(standings: list[Standing]) -> list[Standing]:
     return [standing for standing in standings if standing.result.contract == chosen]
 
 
+def _further(pulse: Pulse, found: list[Standing]) -> list[ranking.Column]:
+    """Return what is odd about the scores and what they cost, where there is any."""
+    benchmark, metric = found[0].result.benchmark, found[0].result.metric
+    odd = reading.anomalies(pulse, benchmark, metric)
+    spent = reading.costs(pulse, benchmark, metric)
+    return [marks.flags(found, odd), marks.cost_column(found, spent, reading.price())]
+
+
 def _table(
-    benchmark: BenchmarkFacts, found: list[Standing], order: str, overlaps: dict[str, int]
+    benchmark: BenchmarkFacts, found: list[Standing], order: str, further: list[ranking.Column]
 ) -> None:
     result = found[0].result
     st.markdown(f"#### {ranking.headline(found)}")
     st.table(
-        ranking.table(found, order, overlaps),
+        ranking.table(found, order, further),
         hide_index=True,
         border="horizontal",
         alt=f"{result.metric} on {benchmark.name}, sorted by {order.lower()}",
     )
     st.caption(
         f"{count(benchmark.problems, 'problem')}, {count(result.completions, 'completion')} each, "
-        f"contract {result.contract}. Intervals are 95 %, over problems; a model is compared "
-        "with its base on the same problems."
+        f"contract {result.contract}. {gap_in_words(gap_in_view(found))} {ranking.covers(found)}"
     )
-    if overlaps:
-        st.caption(
-            "Overlap: rows that the model was trained on touch so many of the problems; the page "
-            "of its run says how they were found."
-        )
+    if any(column.name == "Flags" and column.cells for column in further):
+        st.caption("Flags: see them before the score is believed; the page of the run says more.")
     in_order = ranking.ordered(found, order)
     st.altair_chart(charts.interval_plot(in_order), alt=charts.interval_words(in_order))
     _downloads(benchmark.name, in_order)

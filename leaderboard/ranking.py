@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from database.facts import Exposure, Result, Standing
-from database.standings import contract_of
-from leaderboard.dataset_words import flag
+from database.exchange import rank_in_words
+from database.facts import Result, Standing
+from database.in_view import family_size
 from leaderboard.words import NONE, against_base, count, coverage, interval, percent, plain
 
 ORDERS: dict[str, Callable[[Standing], Any]] = {
@@ -25,37 +26,30 @@ def contracts(standings: Sequence[Standing]) -> list[str]:
     return sorted(scores, key=lambda name: (-scores[name], -newest[name].timestamp()))
 
 
-def ranks(standings: Sequence[Standing]) -> dict[str, int]:
-    """Return the rank of every run: 1 is the best score, and equal scores share a rank."""
-    values = [standing.result.value for standing in standings]
-    return {s.result.run: 1 + sum(value > s.result.value for value in values) for s in standings}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A further column of the table: what is known of some runs only."""
+
+    name: str
+    cells: Mapping[str, str]
+    """Markdown, by run; a run without one gets a dash."""
 
 
 def table(
-    standings: Sequence[Standing], order: str, overlaps: Mapping[str, int]
+    standings: Sequence[Standing], order: str, further: Sequence[Column] = ()
 ) -> list[dict[str, str]]:
     """Return the rows of the page's table, in the named order; cells are Markdown.
 
     Args:
-        standings: scores under one contract.
+        standings: scores under one contract, with their ranks: what `in_view` returned.
         order: a key of `ORDERS`.
-        overlaps: what `overlaps` returned; without any, there is no column for them.
+        further: columns at the end; one that has no cell is left out.
     """
-    rank = ranks(standings)
-    rows = [(s.result.run, _row(s, rank[s.result.run])) for s in ordered(standings, order)]
-    if overlaps:
-        return [row | {"Flags": flag(overlaps.get(run, 0))} for run, row in rows]
-    return [row for _, row in rows]
-
-
-def overlaps(standings: Sequence[Standing], exposures: Sequence[Exposure]) -> dict[str, int]:
-    """Return the runs that were trained on rows that touch problems asked, and how many."""
-    shown = {(s.result.run, s.result.contract) for s in standings}
-    return {
-        found.run: found.problems
-        for found in exposures
-        if found.problems and (found.run, contract_of(found.asking, found.judging)) in shown
-    }
+    shown = [column for column in further if column.cells]
+    return [
+        _row(s) | {column.name: column.cells.get(s.result.run, NONE) for column in shown}
+        for s in ordered(standings, order)
+    ]
 
 
 def ordered(standings: Sequence[Standing], order: str) -> list[Standing]:
@@ -75,7 +69,7 @@ def headline(standings: Sequence[Standing]) -> str:
     compared = [s for s in standings if s.result.delta is not None]
     if not compared:
         return f"{count(len(standings), 'score')}; no tuned model has a base to compare with yet."
-    verdicts = Counter(s.result.delta.verdict for s in compared if s.result.delta)
+    verdicts = Counter(s.result.verdict for s in compared)
     better, number = verdicts["better"], count(len(compared), "tuned model")
     said = [f"{better} of {number} {'is' if better == 1 else 'are'} better than the base"]
     if verdicts["worse"]:
@@ -87,10 +81,25 @@ def headline(standings: Sequence[Standing]) -> str:
     return ", ".join(said) + "."
 
 
-def _row(standing: Standing, rank: int) -> dict[str, str]:
+def covers(standings: Sequence[Standing]) -> str:
+    """Return what the intervals, ranks and verdicts of a table stand for."""
+    said = [
+        "Intervals are 95 %, over problems; ranks are what 95 of 100 draws of the problems give."
+    ]
+    if any(s.result.coverage < 1 for s in standings):
+        said.append("Scores without a verdict on every problem are neither ranked nor compared.")
+    if (number := family_size(standings)) > 1:
+        said.append(
+            f"A model is called better or worse at p < 0.05 over all {number} comparisons shown "
+            "(Holm)."
+        )
+    return " ".join(said)
+
+
+def _row(standing: Standing) -> dict[str, str]:
     result = standing.result
     return {
-        "Rank": str(rank),
+        "Rank": rank_in_words(result) or NONE,
         "Model": f"[{plain(result.model)}](run?id={result.run})",
         "Tuning": ":gray-badge[base]" if standing.kind == "base" else plain(tuning(result)),
         result.metric: f"**{percent(result.value)}**",
@@ -103,8 +112,7 @@ def _row(standing: Standing, rank: int) -> dict[str, str]:
 
 def _marked(standing: Standing) -> str:
     """Return the difference with a shape and a colour, neither of which is the only sign."""
-    words = against_base(standing)
-    verdict = standing.result.delta.verdict if standing.result.delta else ""
+    words, verdict = against_base(standing), standing.result.verdict
     if verdict == "better":
         return f":green[▲\u00a0{words}]"
     return f":red[▼\u00a0{words}]" if verdict == "worse" else words

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from database.spread import OverSeeds, differing_fields, gain_in_words
+from database.spread import OverSeeds, differing_fields, field_of, gain_in_words, seeds_in_words
 from leaderboard.words import JOINED, NONE, interval, percent, plain
 
 COVERS = (
     "Deviation, range and interval (95 %) are over seeds: what training again, with another seed, "
-    "may give on the same problems. Other problems may give another mean."
+    "may give on the same problems. Other problems may give another mean. Seeds that a sweep "
+    "stopped did worse than others and have no score, so a mean without them flatters the recipe."
 )
 
 
@@ -25,9 +26,9 @@ def _row(recipe: OverSeeds, differing: Sequence[str]) -> dict[str, str]:
     return {
         "Model": plain(recipe.model),
         "Tuning": plain(tuning),
-        **{plain(name): plain(_value(recipe.fields.get(name))) for name in differing},
+        **{plain(name): plain(_value(field_of(recipe, name))) for name in differing},
         f"{recipe.metric}, mean": f"**{percent(recipe.mean)}**",
-        "Seeds": str(len(recipe.seeds)),
+        "Seeds": seeds_in_words(recipe),
         "Deviation": NONE if recipe.deviation is None else percent(recipe.deviation),
         "Range": interval(recipe.lowest, recipe.highest),
         "vs base, mean": " (".join(

@@ -8,8 +8,9 @@ from math import ceil
 import streamlit as st
 
 from database import queries
-from database.facts import Answer, CheckpointFacts, Pulse, RunFacts, RunPage, Standing
-from leaderboard import dataset_words, published_words, reading, training_page
+from database.facts import Answer, CheckpointFacts, Pulse, Result, RunFacts, RunPage, Standing
+from database.in_view import in_view
+from leaderboard import dataset_words, marks, published_words, reading, training_page
 from leaderboard.board_page import BUSY_REFRESH, opened, watch
 from leaderboard.words import (
     NONE,
@@ -45,7 +46,8 @@ def show() -> None:
         return
     _head(page.run)
     watch(pulse, only=run_id)
-    _scores(page.standings)
+    _scores(in_view(page.standings))
+    _marks(pulse, page)
     published_words.show(page.run.id, page.standings, ANSWERS)
     _overlap(pulse, page)
     _training(page)
@@ -120,17 +122,41 @@ def _scores(standings: Sequence[Standing]) -> None:
 def _chances(standings: Sequence[Standing]) -> None:
     deltas = [(s.result, s.result.delta) for s in standings if s.result.delta]
     said = [
-        f"{plain(result.benchmark)} {result.metric}: {difference(delta)}, p = {delta.p:.2g}"
+        f"{plain(result.benchmark)} {result.metric}: {difference(delta, result.verdict)}, "
+        f"p = {delta.p:.2g}{_adjusted(result)}. {delta.method}, seed {delta.draws_seed}."
         for result, delta in deltas
         if delta is not None and delta.p is not None
     ]
-    if said:
-        with st.expander("How sure is the difference?"):
-            st.markdown("\n".join(f"- {line}" for line in said))
+    how = [
+        f"{plain(s.result.benchmark)} {s.result.metric}, interval: {s.result.interval_method}."
+        for s in standings
+        if s.result.interval_method
+    ]
+    if said or how:
+        with st.expander("How sure are these numbers?"):
+            st.markdown("\n".join(f"- {line}" for line in [*said, *how]))
             st.caption(
                 "p is the chance of a difference this big were there none; the interval is for "
                 "another draw of such problems, not for another training seed."
             )
+
+
+def _adjusted(result: Result) -> str:
+    if result.p_holm is None or not result.comparisons or result.comparisons < 2:
+        return ""
+    return f", {result.p_holm:.2g} over the {result.comparisons} comparisons on this page (Holm)"
+
+
+def _marks(pulse: Pulse, page: RunPage) -> None:
+    """Say what is odd about the scores, and what they cost."""
+    odd = marks.sentences(page.standings, reading.anomalies_of(pulse, page.run.id))
+    if odd:
+        st.subheader("What to know before these scores are believed")
+        st.markdown("\n".join(f"- {line}" for line in odd))
+    spent = marks.costs_said(page.standings, reading.costs_of(pulse, page.run.id), reading.price())
+    if spent:
+        with st.expander("What these scores cost"):
+            st.markdown("\n".join(f"- {line}" for line in spent))
 
 
 def _overlap(pulse: Pulse, page: RunPage) -> None:

@@ -5,7 +5,7 @@ import string
 from datetime import datetime
 from typing import Literal
 
-from database.comparisons import Difference
+from database.comparisons import Difference, Verdict
 from database.exchange import in_words
 from database.facts import Standing
 
@@ -37,16 +37,23 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}".translate(JOINED)
 
 
-def difference(delta: Difference) -> str:
-    """Return `+41.3 points, better (37.0 to 45.6)`; it breaks before the interval only."""
-    return " (".join(part.translate(JOINED) for part in in_words(delta).split(" ("))
+def difference(delta: Difference, verdict: Verdict | None = None) -> str:
+    """Return `+41.3 points, better (37.0 to 45.6)`; it breaks before the interval only.
+
+    Args:
+        delta: against the base.
+        verdict: in view of other comparisons; None: that of this one alone.
+    """
+    return " (".join(part.translate(JOINED) for part in in_words(delta, verdict).split(" ("))
 
 
 def against_base(standing: Standing) -> str:
     """Return the difference of a score from its base in words, or why there is none."""
     result = standing.result
+    if result.why:
+        return f"not comparable: {plain(result.why)}"
     if result.delta is not None:
-        return difference(result.delta)
+        return difference(result.delta, result.verdict)
     return "no score of its base yet" if result.base else NONE
 
 

@@ -25,6 +25,7 @@ def spaced(text):
 
 def standing(run="r", value=0.5, delta=None, model="falcon", contract="c", **more):
     kind = more.pop("kind", "tuned" if delta else "base")
+    ranks = more.pop("rank", (None, None))
     result = Result(
         run=run,
         model=model,
@@ -41,6 +42,9 @@ def standing(run="r", value=0.5, delta=None, model="falcon", contract="c", **mor
         completions=10,
         contract=contract,
         delta=delta,
+        verdict=delta and delta.verdict,
+        rank_low=ranks[0],
+        rank_high=ranks[1],
     )
     given = {"asked": 164, "asking": "a", "judging": "j", "recorded_at": NOON} | more
     return Standing(result=result, label="a label", kind=kind, **given)
@@ -92,35 +96,27 @@ def test_long_text_is_cut_and_says_so():
     assert words.cut("x" * 20_123).endswith("\n... 123 more characters are not shown")
 
 
-def test_equal_scores_share_a_rank():
-    found = [standing("a", 0.9), standing("b", 0.5), standing("c", 0.5), standing("d", 0.1)]
-
-    assert ranking.ranks(found) == {"a": 1, "b": 2, "c": 2, "d": 4}
-
-
 def test_the_rank_stays_when_the_order_changes():
     found = [
-        standing("a", 0.9, UNCLEAR, "zeta"),
-        standing("b", 0.5, BETTER, "alpha", recorded_at=NOON + timedelta(hours=1)),
-        standing("c", 0.1, None, "beta"),
+        standing("a", 0.9, UNCLEAR, "zeta", rank=(1, 1)),
+        standing("b", 0.5, BETTER, "alpha", recorded_at=NOON + timedelta(hours=1), rank=(2, 3)),
+        standing("c", 0.1, None, "beta", rank=(2, 3)),
     ]
-    order = {
-        name: [row["Rank"] for row in ranking.table(found, name, {})] for name in ranking.ORDERS
-    }
+    order = {name: [row["Rank"] for row in ranking.table(found, name)] for name in ranking.ORDERS}
 
     assert order == {
-        "Score": ["1", "2", "3"],
-        "Gain over base": ["2", "1", "3"],
-        "Model": ["2", "3", "1"],
-        "Newest": ["2", "1", "3"],
+        "Score": ["1", "2-3", "2-3"],
+        "Gain over base": ["2-3", "1", "2-3"],
+        "Model": ["2-3", "2-3", "1"],
+        "Newest": ["2-3", "1", "2-3"],
     }
 
 
 def test_a_row_of_the_table():
-    (row,) = ranking.table([standing("70ned", 0.689, BETTER)], "Score", {})
+    (row,) = ranking.table([standing("70ned", 0.689, BETTER)], "Score")
 
     assert {name: spaced(cell) for name, cell in row.items()} == {
-        "Rank": "1",
+        "Rank": "\u2013",
         "Model": "[falcon](run?id=70ned)",
         "Tuning": "lora on starter",
         "pass@1": "**68.9 %**",
@@ -132,7 +128,7 @@ def test_a_row_of_the_table():
 
 
 def test_a_base_is_marked():
-    (row,) = ranking.table([standing()], "Score", {})
+    (row,) = ranking.table([standing()], "Score")
 
     assert (row["Tuning"], row["vs base"], row["Seed"]) == (
         ":gray-badge[base]",

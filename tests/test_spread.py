@@ -1,5 +1,8 @@
 """Recipes over their seeds: what is grouped, and the numbers beside scipy's and numpy's."""
 
+import csv
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,11 @@ from database import open_ledger, queries, write
 from database.schema import Contract
 from database.spread import (
     differing_fields,
+    field_of,
     gain_in_words,
     interval_of_mean,
     over_seeds,
+    seeds_in_words,
     worth_a_table,
 )
 from jobs.__main__ import main
@@ -41,7 +46,7 @@ def seeded(seed, passes, method=LORA, name="lora rank=8", digit=None, judging=JU
 
 def found(ledger, **narrowed):
     standings = queries.standings(ledger, **narrowed)
-    return over_seeds(standings, {run.id: run.spec for run in queries.runs(ledger)})
+    return over_seeds(standings, queries.runs(ledger))
 
 
 @pytest.fixture
@@ -109,6 +114,47 @@ def test_another_method_dataset_or_contract_is_another_group(based):
     groups = found(based)
     assert [len(recipe.seeds) for recipe in groups] == [1, 1, 1, 1]
     assert [recipe.mean for recipe in groups] == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_seeds_that_a_sweep_stopped_are_told_and_take_the_interval_away(based):
+    write(based, [*seeded(0, 30), *seeded(1, 34)])
+    for digit, seed, method in (("2", 2, LORA), ("3", 3, LORA), ("4", 4, LORA | {"rank": 16})):
+        spec = {"base": "b", "data": {"rows": 1}, "method": method, "seed": seed}
+        write(based, [tuned_run(digit * 12, seed=seed, spec=spec, state="stopped")])
+
+    (recipe,) = found(based)
+    assert (recipe.seeds, recipe.stopped) == ((0, 1), 2)
+    assert seeds_in_words(recipe) == "2 of 4, 2 stopped"
+    assert (recipe.gain_low, recipe.gain_high) == (None, None)
+    assert gain_in_words(recipe) == "+62.5 points (of the seeds kept; the recipe may do worse)"
+
+
+def test_recipes_that_look_alike_are_told_apart_by_what_differs(based):
+    write(based, seeded(0, 30, dataset_digest="d" * 12))
+    spec = {"base": "b", "data": {"rows": 2}, "method": LORA, "seed": 0,
+            "parallelism": {"strategy": "zero2"}}  # fmt: skip
+    other = tuned_run("1" * 12, seed=0, method="lora rank=8", spec=spec, dataset_digest="e" * 12)
+    write(based, [other, *judged("1" * 12, [2] * 40)])
+
+    groups = found(based)
+    assert differing_fields(groups) == ["data", "strategy"]
+    assert [field_of(recipe, "data") for recipe in groups] == ["e" * 12, "d" * 12]
+    assert [field_of(recipe, "strategy") for recipe in groups] == ["zero2", None]
+
+
+def test_recipes_come_as_json_and_csv(based, capsys):
+    based.dispose()
+    engine = open_ledger()
+    write(engine, [ASKING, JUDGING, base_run(), *problems(40), *judged(BASE, BASE_PASSES)])
+    write(engine, [*seeded(0, 20), *seeded(1, 28)])
+    engine.dispose()
+
+    assert main(["results", "--by-recipe", "--json"]) == 0
+    (recipe,) = json.loads(capsys.readouterr().out)
+    assert (recipe["seeds"], recipe["mean"], recipe["fields"]) == ([0, 1], 0.6, LORA)
+    assert main(["results", "--by-recipe", "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (json.loads(row["seeds"]), json.loads(row["fields"])) == ([0, 1], LORA)
 
 
 def test_bases_are_no_recipes(based):
