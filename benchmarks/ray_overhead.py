@@ -7,7 +7,8 @@ between steps. Rows, weights and arithmetic are the same, so a step is compared 
 
 A shared host is faster in one minute than in the next, by more than what is looked for. So the runs
 take turns, in an order that turns by one from round to round; each is a process of its own, and no
-cluster runs beside a run without Ray. The first steps are left out. Of the others the median of the
+cluster runs beside a run without Ray. Ray starts its workers with a niceness of 15, so the others
+get the same: whatever else this host does holds both up alike. The first steps are left out. Of the others the median of the
 ratios is taken, which a few disturbed steps do not move, and of the rounds the median again.
 With two workers on two cores Ray's own processes have no core of their own: their work is counted.
 
@@ -46,6 +47,8 @@ WARM, MEASURED = 10, 70
 """Steps."""
 WORKERS = {1: "one_worker", 2: "two_workers"}
 LIMIT = 3.0
+NICENESS = "15"
+"""Of Ray's workers, see `worker_niceness` among its settings."""
 """Percent."""
 TOLD = "told"
 
@@ -173,10 +176,11 @@ def _taken(order: TrainOrder, folder: Path, workers: int, *, ray: bool) -> list[
 
 
 def _alone(path: Path, workers: int) -> list[str]:
-    if workers == 1:
-        return [sys.executable, "-m", "jobs.training", str(path)]
-    started = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
-    return [sys.executable, *started, "-m", "jobs.training", str(path)]
+    start = ["nice", "-n", NICENESS, sys.executable]
+    if workers > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
+        start += torchrun
+    return [*start, "-m", "jobs.training", str(path)]
 
 
 def _train_under_ray(order: TrainOrder) -> None:
