@@ -8,8 +8,9 @@ between steps. Rows, weights and arithmetic are the same, so a step is compared 
 A shared host is faster in one minute than in the next, by more than what is looked for. So the runs
 take turns, in an order that turns by one from round to round; each is a process of its own, and no
 cluster runs beside a run without Ray. Ray starts its workers with a niceness of 15, so the others
-get the same: whatever else this host does holds both up alike. The first steps are left out. Of the others the median of the
-ratios is taken, which a few disturbed steps do not move, and of the rounds the median again.
+get the same: whatever else this host does holds both up alike. The first steps are left out. Of the
+others the median of the ratios is taken, which a few disturbed steps do not move, and of the rounds
+the median again.
 With two workers on two cores Ray's own processes have no core of their own: their work is counted.
 
 The last lines are `figure ray_overhead_one_worker X percent`, and the same for two workers; less
@@ -47,9 +48,9 @@ WARM, MEASURED = 10, 70
 """Steps."""
 WORKERS = {1: "one_worker", 2: "two_workers"}
 LIMIT = 3.0
+"""Percent."""
 NICENESS = "15"
 """Of Ray's workers, see `worker_niceness` among its settings."""
-"""Percent."""
 TOLD = "told"
 
 
