@@ -9,7 +9,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-ray-overhead fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -72,8 +72,17 @@ bench-train: setup .venv-peers/.ready  ## our training beside trl and transforme
 bench-train-gpu:  ## models of 7B on one GPU, beside peft and transformers; needs these and torch alone
 	@$(GPU_PYTHON) benchmarks/train_gpu.py
 
+bench-generate: setup  ## our engine beside transformers' ways to ask a model, on one core, in about ten minutes
+	@$(BIN)/python benchmarks/generate.py
+
+bench-generate-gpu:  ## models of 7B asked on one GPU; needs torch and transformers alone
+	@$(GPU_PYTHON) benchmarks/generate_gpu.py
+
 bench-ray-overhead: setup  ## what Ray adds to a step of a training, beside torchrun
 	@$(BIN)/python benchmarks/ray_overhead.py
+
+bench-statistics: setup  ## whether intervals hold the truth and tests find what they should, in about five minutes
+	@$(BIN)/python benchmarks/intervals.py
 
 fuzz-codec: .venv-peers/.ready  ## feed the judge's codec what a fuzzer finds, for ten minutes
 	@PYTHONPATH=. .venv-peers/bin/python benchmarks/fuzz_codec.py -max_total_time=600

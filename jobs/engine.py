@@ -1,9 +1,12 @@
-"""Ask a model: the same questions and seed give the same text.
+"""Ask a model: the same question and seed give the same text, whatever is asked beside it.
 
-What is promised: in float32, on one kind of device with one version of torch and the same number of
-threads, the same list of questions gives identical text, whoever runs it. The random numbers of an
-answer depend on seed, problem and position alone. What is not: another list of questions (or a
-batch halved for want of memory) pads differently, which changes the last bits of a score, and now
+What is promised: in float32, on one thread of one kind of CPU with one version of torch, which is
+how the workers of a cluster without GPUs ask, an answer depends on model, question, position, seed
+and the way of drawing; not on the other questions, on how many are written at once, on who writes
+them. The random numbers of an answer come from seed, problem and position alone; a prompt is read
+alone; what a token's scores are sums of is added in the same order whatever stands beside it (see
+`LEAST_ON_CPU` and `jobs/generation/seats.py`). What is not: in bfloat16, on several threads and on
+a GPU, kernels are chosen by the size of a batch. There the last bits of a score may differ, and now
 and then a token whose rival was as likely.
 """
 
@@ -13,20 +16,16 @@ from dataclasses import dataclass
 import torch
 
 from jobs.answers import Answer, Finish
-from jobs.decoding import (
-    Decoding,
-    Prompt,
-    PromptTooLongError,
-    Row,
-    Sampling,
-    Stops,
-    answer_text,
-    read_prompt,
-)
 from jobs.experiment import Asking
+from jobs.generation.draws import Sampling
+from jobs.generation.rows import Prompt, PromptTooLongError, Row, answer_text, read_prompt
+from jobs.generation.stops import Stops
+from jobs.generation.writing import Writing
 from jobs.loaded import EngineError, Loaded, load_model
 from jobs.prompts import Question
 
+LEAST_ON_CPU = 16
+"""Seats, taken or not: with fewer rows a CPU's library sums a product in another order."""
 __all__ = ["Answer", "EngineError", "Loaded", "Piece", "generate", "load_model", "stream"]
 
 
@@ -53,9 +52,9 @@ def generate(
 ) -> Iterator[Answer]:
     """Every answer, in the order of the questions and of the positions within each.
 
-    Prompts of like length are read together, each once for all its answers; answers that are
-    finished leave their batch. A batch that does not fit into memory is tried again in halves. A
-    question that the model has no room for is answered with nothing (`finish` is `length`).
+    A prompt is read once for all its answers; answers that are finished give their place to the
+    next. Where memory does not suffice, half as many are written at once from then on. A question
+    that the model has no room for is answered with nothing (`finish` is `length`).
 
     Args:
         loaded: see `load_model`.
@@ -66,18 +65,16 @@ def generate(
         progress: is told how many answers are finished, whenever one is.
 
     Raises:
-        EngineError: a prompt is empty, or one answer alone does not fit into memory.
+        EngineError: a prompt is empty, or not even the fewest answers fit into memory.
     """
     prompts = [prompt for q in questions if (prompt := _fitting(loaded, q, asking)) is not None]
     rows = [Row(prompt, position) for prompt in prompts for position in range(asking.completions)]
     unanswered = len(questions) * asking.completions - len(rows)
-    sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
     stops = Stops(loaded, _all_stops(stop, questions))
     done: dict[tuple[str, int], Row] = {}
-    for batch in batches(rows, loaded.budget):
-        for row in _answered(loaded, batch, sampling, stops):
-            done[row.prompt.task_id, row.position] = row
-            progress(unanswered + len(done))
+    for row in written(loaded, rows, Sampling.of(asking, seed), stops):
+        done[row.prompt.task_id, row.position] = row
+        progress(unanswered + len(done))
     fitting = {prompt.task_id for prompt in prompts}
     for question in questions:
         for position in range(asking.completions):
@@ -93,15 +90,15 @@ def stream(
     """One answer, a piece for each token; the pieces joined are the answer's text.
 
     What may turn out to begin a stop string is held back until that is known. Closing the iterator
-    ends the work.
+    ends the work. An answer that is written alone takes the kernels for one row, which are faster,
+    so it may differ from that of `generate` where two tokens are as good as equally likely.
     """
     row = Row(read_prompt(loaded, question, asking.max_new_tokens), 0)
-    sampling = Sampling(temperature=asking.temperature, top_p=asking.top_p, seed=seed)
     stop = _all_stops(stop, [question])
-    decoding = Decoding(loaded, [row], sampling, Stops(loaded, stop))
+    writing = Writing(loaded, [row], 1, Sampling.of(asking, seed), Stops(loaded, stop))
     told = 0
     while row.finish is None:
-        decoding.step()
+        writing.turn()
         text = row.text if row.finish else _settled(answer_text(loaded.tokenizer, row), stop)
         yield Piece(
             text=text[told:],
@@ -112,50 +109,39 @@ def stream(
         told = max(told, len(text))
 
 
-def batches(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
-    """Rows of like length together, no batch above `budget` tokens unless it is a single row."""
-    batch: list[Row] = []
-    for row in sorted(rows, key=lambda row: len(row.prompt.tokens)):
-        longest = len(row.prompt.tokens) + row.prompt.room
-        if batch and (len(batch) + 1) * longest > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def written(loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops) -> Iterator[Row]:
+    """Rows as they finish, those with the longest prompts first.
 
+    The most that are written at once is what fits into the model's budget of tokens. The budget is
+    halved when memory runs out, for good, and the rows that were on their way begin again.
 
-def _answered(
-    loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops
-) -> Iterator[Row]:
-    """The rows of one batch as they finish, the batch halved for as long as it does not fit."""
-    try:
-        yield from _written(loaded, rows, sampling, stops)
-        return
-    except RuntimeError as error:
-        if not _out_of_memory(error):
-            raise
-        if len(rows) == 1:
+    Raises:
+        EngineError: not even the fewest answers fit into memory: one, on a CPU 16.
+    """
+    left = sorted(rows, key=lambda row: row.prompt.need, reverse=True)
+    least = LEAST_ON_CPU if loaded.device.type == "cpu" else 1
+    while left:
+        seats = max(least, min(loaded.budget // left[0].prompt.need, loaded.seats, len(left)))
+        full = ""
+        try:
+            yield from Writing(loaded, left, seats, sampling, stops).rest()
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            full = str(error)
+        # Here and not above: while an error is handled, it keeps the memory that did not suffice.
+        left = [Row(row.prompt, row.position) for row in left if row.finish is None]
+        if not left:
+            return
+        if seats == least:
+            answers = "one answer" if seats == 1 else f"{seats} answers"
             raise EngineError(
-                f"problem {rows[0].prompt.task_id}: the model and one answer do not fit into "
-                f"memory: {error}"
-            ) from None
-    if loaded.device.type == "cuda":
-        torch.cuda.empty_cache()
-    unfinished = [Row(row.prompt, row.position) for row in rows if row.finish is None]
-    half = (len(unfinished) + 1) // 2
-    for part in (unfinished[:half], unfinished[half:]):
-        if part:
-            yield from _answered(loaded, part, sampling, stops)
-
-
-def _written(
-    loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops
-) -> Iterator[Row]:
-    """The rows of one batch; a function of its own, so that memory is free before the halves."""
-    decoding = Decoding(loaded, rows, sampling, stops)
-    while decoding.rows:
-        yield from decoding.step()
+                f"problem {left[0].prompt.task_id}: the model and {answers} of "
+                f"{left[0].prompt.need} tokens do not fit into memory: {full}"
+            )
+        if loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+        loaded.budget = seats // 2 * left[0].prompt.need
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

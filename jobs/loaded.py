@@ -8,26 +8,27 @@ asked is what was trained. `jobs/proof.py` proves that all of this is in effect.
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from jobs.answers import EngineError as EngineError
 from jobs.prompts import end_of_turn
 from jobs.training.models import expect_quantized, quantizable, quantized
 from jobs.weights import Weights
 
-TOKENS_AT_ONCE_CPU = 48_000
+Precision = Literal["fp32", "bf16"]
+TOKENS_AT_ONCE_CPU = 65_536
 TOKENS_AT_ONCE_GPU = 131_072
+SEATS_CPU = 80
+"""More are slower: what they remember no longer fits into a CPU's cache."""
+SEATS_GPU = 512
 ADAPTER = "adapter_model.safetensors"
 
 
-class EngineError(Exception):
-    """A model cannot be asked; the message says why, and what to change."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Loaded:
     """A model on its device."""
 
@@ -37,7 +38,10 @@ class Loaded:
     ends: frozenset[int]
     """Tokens that end an answer."""
     budget: int
-    """Prompt and answer tokens, over all rows, that are in memory at once."""
+    """Prompt and answer tokens that may be in memory at once; the engine halves it where that
+    turns out to be too many."""
+    seats: int = SEATS_CPU
+    """The most answers that are written at once."""
 
     @property
     def positions(self) -> int | None:
@@ -45,27 +49,36 @@ class Loaded:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def load_model(weights: Weights) -> Loaded:
-    """Load a model: float32 on a CPU, bfloat16 on a GPU.
+def load_model(weights: Weights, precision: Precision = "fp32") -> Loaded:
+    """Load a model.
 
     Only safetensors are read and no code that comes with a model is run.
+
+    Args:
+        weights: where they are.
+        precision: of the weights and the arithmetic, on a CPU and a GPU alike.
 
     Raises:
         EngineError: the model names no end token, or the adapter is of another model.
         OSError: there is no such model.
     """
-    model = load_whole(weights)
+    model = load_whole(weights, precision)
     if weights.adapter is not None:
         model = merged(with_adapter(model, weights.adapter))
     return ready(model, weights)
 
 
-def load_whole(weights: Weights) -> Any:
+def usual_precision() -> Precision:
+    """Of models that no benchmark asks: what this machine's device is made for."""
+    return "bf16" if _device().type == "cuda" else "fp32"
+
+
+def load_whole(weights: Weights, precision: Precision) -> Any:
     """The weights that an adapter would be put on, or that need none, on the device."""
     logging.disable_progress_bar()
     location, revision = weights.source
     device = _device()
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     options: dict[str, Any] = {}
     if weights.quantization is not None:
         options["quantization_config"] = quantized(weights.quantization, dtype)
@@ -135,6 +148,7 @@ def ready(model: Any, weights: Weights) -> Loaded:
         device=model.device,
         ends=_ends(model, tokenizer, location),
         budget=TOKENS_AT_ONCE_GPU if on_gpu else TOKENS_AT_ONCE_CPU,
+        seats=SEATS_GPU if on_gpu else SEATS_CPU,
     )
 
 

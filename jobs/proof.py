@@ -98,12 +98,13 @@ def prove_here(order: ProofOrder) -> None:
     rows = _rows(order)
     # A base of 4 bits is compared with itself: what coarseness changes is not what was learnt.
     coarse = replace(weights.base, quantization=weights.quantization)
-    model = loaded.load_whole(coarse)
+    precision = loaded.usual_precision()
+    model = loaded.load_whole(coarse, precision)
     before = _logits(model, rows)
     lost = None
     if weights.adapter is None:
         del model
-        model = loaded.load_whole(weights)
+        model = loaded.load_whole(weights, precision)
         after = _logits(model, rows)
     else:
         tuned = loaded.with_adapter(model, weights.adapter)
@@ -184,7 +185,8 @@ def _ended(model: Any, rows: "list[Row]", after: "list[Tensor]") -> int:
 
 def _stops(model: Any, row: "Row") -> bool:
     """Whether its own answer to a row's prompt comes to an end."""
-    from jobs import decoding
+    from jobs import engine
+    from jobs.generation import draws, rows, stops
 
     if row.prompt_length < 2:  # plain text has no prompt to answer
         return False
@@ -192,10 +194,6 @@ def _stops(model: Any, row: "Row") -> bool:
     room = 2 * row.response_length + ROOM
     if model.positions is not None:
         room = min(room, model.positions - len(tokens))
-    prompt = decoding.Prompt("proof", tokens, room)
-    answer = decoding.Row(prompt, 0)
-    sampling = decoding.Sampling(temperature=0.0, top_p=1.0, seed=0)
-    writing = decoding.Decoding(model, [answer], sampling, decoding.Stops(model, ()))
-    while answer.finish is None:
-        writing.step()
+    asked = rows.Row(rows.Prompt("proof", tokens, room), 0)
+    (answer,) = engine.written(model, [asked], draws.Sampling(), stops.Stops(model, ()))
     return answer.finish == "end"

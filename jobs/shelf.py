@@ -100,6 +100,7 @@ class Shelf:
 
     def _take(self, model: Servable) -> "Loaded":
         from jobs.engine import load_model
+        from jobs.loaded import usual_precision
 
         with self._lock:
             if model.id not in self._held:
@@ -107,7 +108,7 @@ class Shelf:
                     self._held.popitem(last=False)
                 self._loading = model.id
                 try:
-                    loaded = load_model(model.weights)
+                    loaded = load_model(model.weights, usual_precision())
                 finally:
                     self._loading = None
                 self._held[model.id] = loaded
@@ -117,7 +118,7 @@ class Shelf:
 
 def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable | None:
     where = run.provenance.get("model")
-    if not where or (run.kind == "tuned" and checkpoint is None):
+    if not where or run.provenance.get("server") or (run.kind == "tuned" and checkpoint is None):
         return None
     weights = Weights(location=where["location"], revision=where.get("revision") or None)
     if checkpoint is not None:

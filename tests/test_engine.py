@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,20 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PreTrainedTokenizerFast,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 from transformers.utils import logging
 
-from jobs import engine
-from jobs.answers import read_answers
-from jobs.decoding import Decoding, draw
 from jobs.engine import EngineError, generate, load_model, stream
 from jobs.experiment import Asking
-from jobs.generate import AskOrder, generate_run
-from jobs.prompts import Question
+from jobs.generation.draws import Sampling, draw
+from jobs.prompts import Question, alpaca
 from jobs.weights import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft
+STARTER = Path(__file__).parent.parent / "models" / "starter"
 END = 0
 CORPUS = [
     "def add(first, second):\n    return first + second\n",
@@ -135,7 +136,7 @@ def test_draws_follow_the_softmax_of_the_temperature():
     logits_V = torch.randn(12)
     uniform_B = torch.rand(20_000, dtype=torch.float64)
 
-    drawn_B = draw(logits_V.expand(20_000, -1), uniform_B, temperature=0.7, top_p=1.0)
+    drawn_B = draw(logits_V.expand(20_000, -1), uniform_B, Sampling(temperature=0.7))
 
     expected_V = torch.softmax(logits_V.double() / 0.7, -1) * 20_000
     assert chisquare(torch.bincount(drawn_B, minlength=12), expected_V).pvalue > 0.001
@@ -159,15 +160,34 @@ def test_first_tokens_of_many_answers_follow_the_model(llama):
     assert chisquare(observed, [expected[text] for text in common] + [rest]).pvalue > 0.001
 
 
-def test_top_p_draws_what_the_warper_of_transformers_lets_through():
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=1.0, top_p=0.6),
+        Sampling(temperature=1.0, top_k=5),
+        Sampling(temperature=0.7, top_k=7, top_p=0.8),
+        Sampling(temperature=1.5, top_k=1),
+    ],
+    ids=str,
+)
+def test_tokens_are_drawn_as_the_warpers_of_transformers_let_them_through(sampling):
     torch.manual_seed(2)
     logits_V = torch.randn(40)
-    uniform_B = torch.rand(5_000, dtype=torch.float64)
+    uniform_B = torch.rand(20_000, dtype=torch.float64)
 
-    drawn_B = draw(logits_V.expand(5_000, -1), uniform_B, temperature=1.0, top_p=0.6)
+    drawn_B = draw(logits_V.expand(20_000, -1), uniform_B, sampling)
 
-    allowed = TopPLogitsWarper(0.6)(None, logits_V[None]).isfinite()[0]
-    assert set(drawn_B.tolist()) == set(allowed.nonzero()[:, 0].tolist())
+    warped_1V = TemperatureLogitsWarper(sampling.temperature)(None, logits_V[None])
+    if sampling.top_k:
+        warped_1V = TopKLogitsWarper(sampling.top_k)(None, warped_1V)
+    if sampling.top_p < 1:
+        warped_1V = TopPLogitsWarper(sampling.top_p)(None, warped_1V)
+    chances_V = warped_1V[0].double().softmax(-1)
+    allowed = chances_V > 0
+    seen_V = torch.bincount(drawn_B, minlength=40)
+    assert seen_V[~allowed].sum() == 0
+    if allowed.sum() > 1:
+        assert chisquare(seen_V[allowed], chances_V[allowed] * 20_000).pvalue > 0.001
 
 
 @pytest.mark.parametrize("budget", [1, 200, 700], ids=lambda budget: f"{budget} tokens at once")
@@ -218,21 +238,25 @@ def test_the_pieces_of_a_stream_are_the_answer(llama):
         assert (pieces[-1].finish, pieces[-1].tokens) == (answer.finish, answer.tokens)
 
 
-def test_a_batch_that_does_not_fit_is_halved(llama, monkeypatch):
-    whole = texts(generate(llama, QUESTIONS, SAMPLED, (), seed=3))
+def test_as_many_as_do_not_fit_are_halved_for_good(llama, monkeypatch):
+    many = SAMPLED.model_copy(update={"completions": 14})
+    whole = texts(generate(llama, QUESTIONS, many, (), seed=3))
     sizes = []
+    forward = llama.model.forward
 
-    class Small(Decoding):
-        def __init__(self, loaded, rows, *rest):
-            sizes.append(len(rows))
-            if len(rows) > 6:
-                raise torch.OutOfMemoryError("out of memory")
-            super().__init__(loaded, rows, *rest)
+    def small(*args, input_ids, **kwargs):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 20 and len(sizes) > 30:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(*args, input_ids=input_ids, **kwargs)
 
-    monkeypatch.setattr(engine, "Decoding", Small)
+    monkeypatch.setattr(llama.model, "forward", small)
+    roomy = dataclasses.replace(llama)
 
-    assert texts(generate(llama, QUESTIONS, SAMPLED, (), seed=3)) == whole
-    assert sizes == [20, 10, 5, 5, 10, 5, 5]
+    assert texts(generate(roomy, QUESTIONS, many, (), seed=3)) == whole
+    assert texts(generate(roomy, QUESTIONS, many, (), seed=3)) == whole
+    tried = [size for size, _ in groupby(size for size in sizes if size > 1)]
+    assert tried == [70, 35, 17]  # and no more than 17 when it is asked again
 
 
 def test_a_question_that_a_model_has_no_room_for_is_answered_with_nothing(llama):
@@ -284,46 +308,47 @@ def test_an_adapter_answers_as_peft_does(folder, tmp_path, architecture):
     assert answer.text == alone(tuned, loaded.tokenizer, QUESTIONS[0], 12)
 
 
-class Messages(list):
-    put = list.append
+@pytest.fixture(scope="module", params=["falcon", "llama", "mistral"])
+def starter(request):
+    return load_model(Weights(location=str(STARTER / request.param)))
 
 
-@pytest.fixture
-def order(folder, tmp_path):
-    return AskOrder(
-        run_id="0123456789ab",
-        benchmark="tiny",
-        weights=Weights(location=str(folder("llama"))),
-        questions=QUESTIONS,
-        asking=SAMPLED,
-        stop=("\n",),
-        seed=3,
-        out=tmp_path / "completions" / "tiny.jsonl",
-    )
+WORDS = "Write a function that returns the sum of the even numbers of a list, doubled."
+ASKED = tuple(
+    Question(f"starter {n}", alpaca(WORDS[: 12 + 11 * n]) + f"def f{n}(xs):", whole=False)
+    for n in range(7)
+)
 
 
-def test_a_run_writes_its_answers_and_says_how_far_it_is(order, llama):
-    messages = Messages()
+def test_greedy_tokens_of_the_starter_models_are_those_of_transformers(starter):
+    expected = [alone(starter.model, starter.tokenizer, q, 32) for q in ASKED]
 
-    out = generate_run(order, messages)
+    answers = generate(starter, ASKED, Asking(max_new_tokens=32), (), 0)
 
-    assert list(read_answers(out)) == list(generate(llama, QUESTIONS, SAMPLED, ("\n",), 3))
-    assert messages[-1] == {
-        "run_id": "0123456789ab",
-        "stage": "generate",
-        "benchmark": "tiny",
-        "done": 20,
-        "of": 20,
-    }
-    assert [path.name for path in out.parent.iterdir()] == ["tiny.jsonl"]
+    assert [answer.text for answer in answers] == expected
 
 
-def test_a_run_that_is_answered_is_not_asked_again(order):
-    order.out.parent.mkdir()
-    order.out.write_text("")
+@pytest.mark.parametrize(
+    "asking",
+    [
+        Asking(max_new_tokens=32),
+        Asking(completions=4, temperature=0.8, top_k=50, top_p=0.95, max_new_tokens=32),
+    ],
+    ids=["greedy", "sampled"],
+)
+def test_in_fp32_a_starter_model_says_the_same_however_many_are_written_at_once(starter, asking):
+    stop = ("\n\n", "return")
+    whole = list(generate(starter, ASKED, asking, stop, seed=7))
 
-    assert (
-        generate_run(dataclasses.replace(order, weights=Weights(location="nowhere")), Messages())
-        == order.out
-    )
-    assert order.out.read_text() == ""
+    for budget, seats in ((1, 80), (1_000, 80), (10**6, 3), (10**6, 21)):
+        other = dataclasses.replace(starter, budget=budget, seats=seats)
+        assert list(generate(other, ASKED, asking, stop, seed=7)) == whole
+
+    halves = [
+        answer
+        for part in (ASKED[::-2], ASKED[-2::-2])
+        for answer in generate(starter, part, asking, stop, seed=7)
+    ]
+    assert sorted(halves, key=whole.index) == whole
+    if asking.temperature:  # seats have changed hands
+        assert len({answer.tokens for answer in whole}) > 3

@@ -1,0 +1,181 @@
+"""The memory of answers that are written at once: seats side by side, each as long as its answer.
+
+A seat's first token stands in column 0, whatever is written beside it, and every row of tokens is
+as wide as the longest answer needs, rounded up. So the sums behind a score are taken in the same
+order for the same answer, and an answer can take a seat while the others are half written.
+"""
+
+# S seats, C columns (tokens a seat has room for now), H heads of keys and values, D their size
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from transformers.cache_utils import (
+    Cache,
+    DynamicCache,
+    DynamicLayer,
+    get_layer_types_and_kwargs,
+)
+
+from jobs.loaded import EngineError
+
+GRAIN = 16
+"""Widths are multiples of it: the floats that a CPU adds at once."""
+SPARE = 64
+"""Columns, at least, that memory grows by: growing is a copy."""
+SEEN_WHOLE, SEEN_NEAR = "full_attention", "sliding_attention"
+
+
+class Places:
+    """Where the next token of every seat goes; the same in all layers of a model."""
+
+    def __init__(self, held: Sequence[int], device: torch.device) -> None:
+        """Take the tokens that each seat holds so far."""
+        self.held_S = torch.tensor(held, device=device)
+        self.width = rounded(max(held) + 2)  # at least one column that nobody sees
+        self._index: dict[tuple[int, int], Tensor] = {}
+
+    def index(self, heads: int, columns: int) -> Tensor:
+        """Of each seat's next token in memory of [S, H, C], flat, seat after seat."""
+        if (heads, columns) not in self._index:
+            device = self.held_S.device
+            rows_SH = torch.arange(len(self.held_S) * heads, device=device).view(-1, heads)
+            self._index[heads, columns] = (rows_SH * columns + self.held_S[:, None]).flatten()
+        return self._index[heads, columns]
+
+    def mask(self, config: Any) -> Tensor | dict[str, Tensor]:
+        """Which columns the next token of every seat sees, in a form that models take.
+
+        [S, width] where no window of the model is narrower than that: models make masks of their
+        own form of it. Else [S, 1, 1, width], one for all layers or one for each of their types.
+        """
+        columns_C = torch.arange(self.width, device=self.held_S.device)
+        seen_SC = columns_C <= self.held_S[:, None]
+        types, kinds = get_layer_types_and_kwargs(config)
+        windows = {kind["sliding_window"] for kind in kinds if "sliding_window" in kind}
+        if all(self.width <= window for window in windows):
+            return seen_SC.long()
+        near_SC = seen_SC & (columns_C > self.held_S[:, None] - min(windows))
+        masks = {SEEN_WHOLE: seen_SC[:, None, None], SEEN_NEAR: near_SC[:, None, None]}
+        return masks[types[0]] if len(set(types)) == 1 else masks
+
+
+class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
+    """Keys and values of one layer, written in place.
+
+    The stock layer copies all it holds at every token, which costs more than the model where the
+    model is small. Layers with a window keep all their keys too: the mask hides the old ones.
+    """
+
+    def __init__(self, seats: int) -> None:
+        """No memory is taken before the first answer is seated."""
+        super().__init__()
+        self.seats = seats
+        self.places: Places | None = None
+
+    def seat(self, seat: int, keys: Tensor, values: Tensor) -> None:
+        """Put what was read of a prompt, [1, H, tokens, D], into a seat."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+            self.keys = keys.new_zeros(self.seats, keys.shape[1], 0, keys.shape[3])
+            self.values = values.new_zeros(self.seats, values.shape[1], 0, values.shape[3])
+        length = keys.shape[2]
+        self._reach(length)
+        self.keys[seat, :, :length] = keys[0]
+        self.values[seat, :, :length] = values[0]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write one key and value of every seat, [S, H, 1, D]; return all so far, as views."""
+        assert self.places is not None, "nobody said where the tokens go"
+        width = self.places.width
+        self._reach(width)
+        _, heads, columns, size = self.keys.shape
+        index = self.places.index(heads, columns)
+        self.keys.view(-1, size).index_copy_(0, index, key_states.reshape(-1, size))
+        size = self.values.shape[3]
+        self.values.view(-1, size).index_copy_(0, index, value_states.reshape(-1, size))
+        return self.keys[:, :, :width], self.values[:, :, :width]
+
+    def keep(self, seats: Sequence[int], count: int) -> None:
+        """Keep these seats, in this order, as the first of `count`."""
+        self.seats = count
+        self.keys = _grown(self.keys[list(seats)], count, self.keys.shape[2])
+        self.values = _grown(self.values[list(seats)], count, self.values.shape[2])
+
+    def get_seq_length(self) -> int:
+        """Tokens before the next one, of a seat that is full."""
+        return self.places.width - 1 if self.places else 0
+
+    def _reach(self, width: int) -> None:
+        columns = self.keys.shape[2]
+        if columns < width:
+            columns = rounded(max(width, columns + max(SPARE, columns // 4)))
+            self.keys = _grown(self.keys, self.seats, columns)
+            self.values = _grown(self.values, self.seats, columns)
+
+
+def _grown(held: Tensor, seats: int, columns: int) -> Tensor:
+    """The same in larger memory; what is new is zero, since a mask hides no NaN."""
+    grown = held.new_zeros(seats, held.shape[1], columns, held.shape[3])
+    grown[: held.shape[0], :, : held.shape[2]] = held
+    return grown
+
+
+def rounded(number: int) -> int:
+    """Up to a multiple of `GRAIN`."""
+    return -(-number // GRAIN) * GRAIN
+
+
+def seated_cache(config: Any, seats: int) -> Cache:
+    """Memory for so many answers.
+
+    Raises:
+        EngineError: the model remembers something other than keys and values.
+    """
+    types, _ = get_layer_types_and_kwargs(config)
+    if odd := set(types) - {SEEN_WHOLE, SEEN_NEAR}:
+        raise EngineError(
+            f"layers of the kind {min(odd)} keep more than keys and values, which this engine "
+            "cannot seat; serve the model with vLLM, and ask it over HTTP"
+        )
+    return Cache(layers=[SeatedLayer(seats) for _ in types])
+
+
+def prompt_cache() -> Cache:
+    """Memory for one prompt, all of its keys and values."""
+    return DynamicCache()
+
+
+class SharedHeads(TorchFunctionMode):
+    """Attention whose queries share one key head (multi-query), without copying it to each of them.
+
+    torch leaves its fast kernel when the numbers of heads differ; a model that relies on it to
+    repeat the head pays several times the attention itself. A single query per head is folded into
+    the length instead, and longer ones get a view.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Serve `scaled_dot_product_attention`, and pass on everything else."""
+        kwargs = kwargs or {}
+        if func is not scaled_dot_product_attention or len(args) != 3:
+            return func(*args, **kwargs)
+        query, key, value = args
+        heads = query.shape[1]
+        if key.shape[1] != 1 or heads == 1:
+            return func(*args, **kwargs)
+        if query.shape[2] == 1 and _one_for_all_heads(kwargs.get("attn_mask")):
+            return func(query.transpose(1, 2), key, value, **kwargs).transpose(1, 2)
+        spread = (-1, heads, -1, -1)
+        return func(query, key.expand(spread), value.expand(spread), **kwargs)
+
+
+def _one_for_all_heads(mask: Tensor | None) -> bool:
+    return mask is None or mask.shape[1] == 1

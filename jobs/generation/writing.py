@@ -1,0 +1,147 @@
+"""Many answers written at once, token by token; whoever is finished leaves its seat to the next.
+
+Each prompt is read once, alone, whatever its number of answers, so what is remembered of it does
+not depend on its neighbours. Then its answers take seats. A step writes one token of every seat,
+idle ones too: the shapes of all products stay the same, and with them the order of their sums.
+"""
+
+# S seats, V vocabulary
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from jobs.generation.draws import Numbers, Sampling, draw
+from jobs.generation.rows import Row
+from jobs.generation.seats import Places, SharedHeads, prompt_cache, rounded, seated_cache
+from jobs.generation.stops import Stops
+from jobs.loaded import Loaded
+
+SPARSE = 2
+"""Once nobody waits, seats are given up when only one in so many is taken: giving up is a copy."""
+
+
+class Writing:
+    """Answers on their way. `turn` is called until `over`."""
+
+    def __init__(
+        self, loaded: Loaded, rows: Sequence[Row], seats: int, sampling: Sampling, stops: Stops
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            loaded: the model.
+            rows: those of one prompt stand together.
+            seats: how many are written at once.
+            sampling: how tokens are drawn.
+            stops: where answers end.
+        """
+        self.loaded = loaded
+        self.sampling = sampling
+        self.stops = stops
+        self.numbers = Numbers(sampling.seed)
+        self.config = loaded.model.config.get_text_config(decoder=True)
+        self.waiting = deque(rows)
+        self.begun: deque[Row] = deque()
+        self.read: Cache | None = None
+        self.seated: list[Row | None] = [None] * seats
+        self.cache = seated_cache(self.config, seats)
+
+    @property
+    def over(self) -> bool:
+        """Whether every row is finished."""
+        return not (self.waiting or self.begun or any(self.seated))
+
+    def rest(self) -> Iterator[Row]:
+        """The rows as they finish."""
+        while not self.over:
+            yield from self.turn()
+
+    @torch.inference_mode()
+    def turn(self) -> list[Row]:
+        """Read a prompt where there is a seat for an answer to it, else write a token everywhere.
+
+        Returns:
+            The rows that this finished.
+        """
+        self._sit()
+        if self.waiting and None in self.seated:
+            return self._begin()
+        return self._step()
+
+    def _sit(self) -> None:
+        """Give free seats to those who have begun."""
+        while self.begun and None in self.seated:
+            seat = self.seated.index(None)
+            self.seated[seat] = self.begun.popleft()
+            assert self.read is not None, "begun without a prompt"
+            for layer, read in zip(self.cache.layers, self.read.layers, strict=True):
+                layer.seat(seat, read.keys, read.values)
+
+    def _begin(self) -> list[Row]:
+        """Read the next prompt, and draw the first token of each of its answers."""
+        prompt = self.waiting[0].prompt
+        rows = []
+        while self.waiting and self.waiting[0].prompt is prompt:
+            rows.append(self.waiting.popleft())
+        self.read = prompt_cache()
+        tokens_1T = torch.tensor([prompt.tokens], device=self.loaded.device)
+        with self._heads():
+            logits_1V = self.loaded.model(
+                input_ids=tokens_1T, past_key_values=self.read, use_cache=True, logits_to_keep=1
+            ).logits[:, -1]
+        finished = self._take(rows, logits_1V.expand(len(rows), -1))
+        self.begun.extend(row for row in rows if row.finish is None)
+        return finished
+
+    def _step(self) -> list[Row]:
+        self._close_up()
+        rows = self.seated
+        places = Places([row.held if row else 0 for row in rows], self.loaded.device)
+        for layer in self.cache.layers:
+            layer.places = places
+        tokens_S = torch.tensor([row.tokens[-1] if row else 0 for row in rows])
+        with self._heads():
+            logits_SV = self.loaded.model(
+                input_ids=tokens_S[:, None].to(self.loaded.device),
+                attention_mask=places.mask(self.config),
+                position_ids=places.held_S[:, None],
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+        finished = self._take(rows, logits_SV)
+        self.seated = [row if row and row.finish is None else None for row in rows]
+        return finished
+
+    def _take(self, rows: Sequence[Row | None], logits_RV: Tensor) -> list[Row]:
+        """Draw a token of each row; returns the rows that this finished."""
+        greedy = self.sampling.temperature == 0
+        numbers = [0.0 if greedy or not row else self.numbers.next(row) for row in rows]
+        uniform_R = torch.tensor(numbers, dtype=torch.float64).to(self.loaded.device)
+        drawn = draw(logits_RV, uniform_R, self.sampling).tolist()
+        finished = [
+            row
+            for row, token in zip(rows, drawn, strict=True)
+            if row and self.stops.take(row, token)
+        ]
+        for row in finished:
+            self.numbers.forget(row)
+        return finished
+
+    def _close_up(self) -> None:
+        """Give up seats when nobody waits for them and most are free."""
+        taken = [seat for seat, row in enumerate(self.seated) if row]
+        count = rounded(len(taken))
+        if self.waiting or self.begun or SPARSE * count > len(self.seated):
+            return
+        for layer in self.cache.layers:
+            layer.keep(taken, count)
+        self.seated = [self.seated[seat] for seat in taken] + [None] * (count - len(taken))
+
+    def _heads(self) -> AbstractContextManager[object]:
+        return SharedHeads() if getattr(self.config, "multi_query", False) else nullcontext()
