@@ -1,6 +1,7 @@
 """What publishers say of the answers that were imported, beside what we found."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,33 +72,24 @@ def agreement(engine: Engine, run: str, benchmark: str, asking: str, judging: st
 
     Answers on which the sandbox failed have no verdict of ours and are not compared.
     """
-    of_run = (
-        Completion.run == run,
-        Completion.benchmark == benchmark,
-        Completion.asking == asking,
-        Verdict.judging == judging,
-        Verdict.outcome != "sandbox_error",
-    )
-    judging_content = contract(engine, judging) or {}
-    ranked = _ranked(run, benchmark, asking, judging_content.get("sha256", "")).subquery()
+    key = Completion.run == run, Completion.benchmark == benchmark, Completion.asking == asking
+    compared = _compared(engine, [*key, Verdict.judging == judging])
+    if not compared:
+        return Agreement(compared=0, differing=[])
+    content = contract(engine, judging) or {}
+    ranked = _ranked(key, content.get("sha256", "")).subquery()
     pairs = (
-        select(ranked, *_both_sides())
+        select(ranked, PublishedVerdict.passed.label("claimed"))
+        .add_columns(PublishedVerdict.detail.label("said"), Verdict.outcome, Verdict.detail)
         .join(PublishedVerdict, PublishedVerdict.completion == ranked.c.id)
         .join(Verdict, Verdict.completion == ranked.c.id)
-        .where(Verdict.judging == judging, _differ())
+        .where(Verdict.judging == judging, Verdict.outcome != "sandbox_error", not_(_agree()))
         .order_by(ranked.c.place)
     )
-    count = (
-        select(func.count())
-        .select_from(Completion)
-        .join(PublishedVerdict, PublishedVerdict.completion == Completion.id)
-        .join(Verdict, Verdict.completion == Completion.id)
-        .where(*of_run)
-    )
-    (compared,) = rows_of(engine, count)
-    preamble = judging_content.get("preamble", "none")
-    found = [_differing(row, preamble) for row in rows_of(engine, pairs)]
-    return Agreement(compared=compared[0], differing=found)
+    found = rows_of(engine, pairs)
+    others = _agreeing_contracts(engine, [*key, Verdict.judging != judging]) if found else {}
+    differing = [_differing(row, content, others.get(row.id, [])) for row in found]
+    return Agreement(compared=compared, differing=differing)
 
 
 def counted(claims: Mapping[str, Iterable[bool]], ks: Collection[int]) -> dict[str, float]:
@@ -116,7 +108,36 @@ def counted(claims: Mapping[str, Iterable[bool]], ks: Collection[int]) -> dict[s
     }
 
 
-def _ranked(run: str, benchmark: str, asking: str, digest: str) -> Select[Any]:
+def _compared(engine: Engine, wanted: list[Any]) -> int:
+    count = (
+        select(func.count())
+        .select_from(Completion)
+        .join(PublishedVerdict, PublishedVerdict.completion == Completion.id)
+        .join(Verdict, Verdict.completion == Completion.id)
+        .where(*wanted, Verdict.outcome != "sandbox_error")
+    )
+    with engine.connect() as connection:
+        return connection.scalar(count) or 0
+
+
+def _agreeing_contracts(engine: Engine, wanted: list[Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return other contracts of ours under which we and the publisher agree, by completion."""
+    agreeing = (
+        select(Verdict.completion, Verdict.judging)
+        .join(Completion, Completion.id == Verdict.completion)
+        .join(PublishedVerdict, PublishedVerdict.completion == Completion.id)
+        .where(*wanted, Verdict.outcome != "sandbox_error", _agree())
+    )
+    contents: dict[str, dict[str, Any]] = {}
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows_of(engine, agreeing):
+        if row.judging not in contents:
+            contents[row.judging] = contract(engine, row.judging) or {}
+        found[row.completion].append(contents[row.judging])
+    return found
+
+
+def _ranked(of_run: Iterable[Any], digest: str) -> Select[Any]:
     """Return a run's completions with their place and their problem's prompt."""
     order = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
     of_problem = and_(
@@ -124,47 +145,34 @@ def _ranked(run: str, benchmark: str, asking: str, digest: str) -> Select[Any]:
         Problem.task_id == Completion.task_id,
         Problem.digest == digest,
     )
-    return (
-        select(
-            Completion.id,
-            Completion.task_id,
-            Completion.position,
-            Completion.text,
-            Completion.whole,
-            Problem.prompt,
-            (func.row_number().over(order_by=order) - 1).label("place"),
-        )
-        .outerjoin(Problem, of_problem)
-        .where(
-            Completion.run == run,
-            Completion.benchmark == benchmark,
-            Completion.asking == asking,
-        )
+    columns = (
+        Completion.id,
+        Completion.task_id,
+        Completion.position,
+        Completion.text,
+        Completion.whole,
+        Problem.prompt,
     )
+    place = func.row_number().over(order_by=order) - 1
+    return select(*columns, place.label("place")).outerjoin(Problem, of_problem).where(*of_run)
 
 
-def _both_sides() -> list[Any]:
-    theirs = PublishedVerdict.passed.label("claimed"), PublishedVerdict.detail.label("said")
-    return [Verdict.outcome, Verdict.detail, *theirs]
-
-
-def _differ() -> Any:
-    """Return the condition that only one side says that an answer passes."""
+def _agree() -> Any:
+    """Return the condition that both sides say that an answer passes, or both that it fails."""
     passed = Verdict.outcome == "passed"
-    return and_(
-        Verdict.outcome != "sandbox_error",
-        or_(
-            and_(passed, not_(PublishedVerdict.passed)), and_(not_(passed), PublishedVerdict.passed)
-        ),
+    return or_(
+        and_(passed, PublishedVerdict.passed), and_(not_(passed), not_(PublishedVerdict.passed))
     )
 
 
-def _differing(row: Any, preamble: str) -> Differing:
+def _differing(
+    row: Any, content: Mapping[str, Any], agreeing: Iterable[Mapping[str, Any]]
+) -> Differing:
     if row.claimed:
         cause = why_ours_fails(row.outcome, row.detail, row.said)
     else:
         lacking = helpers_left_out(row.prompt or "", row.text) if row.whole else []
-        cause = why_theirs_fails(row.said, lacking, preamble)
+        cause = why_theirs_fails(row.said, lacking, content.get("preamble", "none"))
     return Differing(
         task_id=row.task_id,
         position=row.position,
@@ -173,5 +181,15 @@ def _differing(row: Any, preamble: str) -> Differing:
         detail=row.detail,
         claimed=row.claimed,
         said=row.said,
-        cause=cause,
+        cause="; ".join([cause, *_under_others(content, agreeing)]),
     )
+
+
+def _under_others(
+    content: Mapping[str, Any], agreeing: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Say which single change of our contract makes us agree, where that was tried."""
+    for other in agreeing:
+        changed = [name for name in other if other[name] != content.get(name)]
+        if len(changed) == 1 and isinstance(other[changed[0]], str):
+            yield f"under {changed[0]} {other[changed[0]]} we agree"

@@ -18,7 +18,7 @@ from database.writing import write
 from eval_sandbox.mistakes import InputError
 from eval_sandbox.problem import Problem
 from eval_sandbox.sandbox import check_host
-from eval_sandbox.verdict import Verdict
+from eval_sandbox.verdict import Verdict, printable
 from jobs.answers import Answer
 from jobs.cases import read_cases
 from jobs.declared import UserError
@@ -202,7 +202,9 @@ class _Importing:
                 claims[answer.task_id].append(found.passed)
                 key = self.run, self.benchmark.name, answer.task_id, answer.position, self.asking
                 yield schema.PublishedVerdict(
-                    completion=completion_id(*key), passed=found.passed, detail=found.said
+                    completion=completion_id(*key),
+                    passed=found.passed,
+                    detail=printable(found.said),
                 )
         known = published_scores(ledger, run=self.run, benchmark=self.benchmark.name)
         given = {fact.metric for fact in known if not fact.source.startswith(COUNTED)}

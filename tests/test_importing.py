@@ -1,5 +1,6 @@
 """Imports whole: judged in the sandbox, recorded, compared with what was published, repeated."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from eval_sandbox.benchmarks import read_problems
 from eval_sandbox.contract import Judging
 from eval_sandbox.verdict import Outcome
 from jobs.__main__ import main
-from jobs.imports.demo import import_demo
+from jobs.declared import read_yaml
+from jobs.imports.demo import LIST, DemoBoard, import_demo
 from jobs.imports.found import Found
 from jobs.imports.judging import judge_found
 
@@ -86,6 +88,15 @@ def test_a_verdict_that_differs_is_kept_with_its_cause(file, home, capsys):
     assert (one.task_id, one.position, one.place, one.claimed) == (SUM, 1, 1, True)
     assert one.cause == "math is not in scope here; a preamble may put it there"
     assert "1 of 3 verdicts differ" in capsys.readouterr().out
+
+
+def test_where_another_preamble_settles_a_difference_the_cause_says_so(file, home, capsys):
+    imported(file, "--preamble", "standard")
+    assert "0 of 3 verdicts differ" in capsys.readouterr().out
+
+    imported(file)
+
+    assert "may put it there; under preamble standard we agree" in capsys.readouterr().out
 
 
 def test_scores_that_were_published_stand_beside_ours_and_a_repeat_keeps_them(file, home, capsys):
@@ -217,6 +228,18 @@ def test_a_demo_board_without_its_files_says_where_they_are_published(monkeypatc
     with pytest.raises(Exception, match="none of the 17 files"):
         import_demo(Console())
     assert "https://github.com/" in capsys.readouterr().out
+
+
+def test_every_file_of_the_demo_board_is_pinned_and_its_benchmark_has_a_recipe(published):
+    board, mistakes = DemoBoard.parse(read_yaml(LIST))
+
+    assert mistakes == []
+    for answers in board.answers:
+        assert (ROOT / "datasets" / "bench" / f"{answers.benchmark}.yaml").is_file()
+        assert any(
+            hashlib.sha256(path.read_bytes()).hexdigest() == answers.source.sha256
+            for path in published.rglob(answers.source.file)
+        ), answers.source.file
 
 
 @pytest.mark.slow

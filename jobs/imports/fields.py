@@ -7,6 +7,7 @@ place of an id, and a list of answers.
 """
 
 import ast
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -142,7 +143,9 @@ def _asserts(source: str) -> frozenset[str]:
     if len(source) > _LONGEST_TESTS:
         return frozenset()
     try:
-        nodes = ast.walk(ast.parse(source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what somebody else wrote
+            nodes = list(ast.walk(ast.parse(source)))
         return frozenset(ast.unparse(node.test) for node in nodes if isinstance(node, ast.Assert))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()

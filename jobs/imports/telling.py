@@ -91,11 +91,11 @@ def _left_out(told: Imported, scores: Sequence[Standing]) -> list[str]:
 
 def _contract(content: Mapping[str, object]) -> str:
     limits = content.get("limits")
-    cpu = limits.get("cpu_seconds") if isinstance(limits, dict) else None
+    known = limits if isinstance(limits, dict) else {}
     return (
-        f"preamble {content.get('preamble')}, extraction {content.get('extract')}, {cpu} s of CPU "
-        f"or 5 times the reference's, Python {content.get('interpreter')}, "
-        f"judge {content.get('judge_version')}"
+        f"preamble {content.get('preamble')}, extraction {content.get('extract')}, "
+        f"{known.get('cpu_seconds')} s of CPU or {known.get('cpu_factor')} times the reference's, "
+        f"Python {content.get('interpreter')}, judge {content.get('judge_version')}"
     )
 
 
