@@ -74,7 +74,7 @@ def standings(
     if run is not None:
         wanted = wanted.where(Score.run == run)
     if experiment is not None:
-        wanted = wanted.where(Score.run.in_(_runs_of(engine, experiment)))
+        wanted = wanted.where(Score.run.in_(runs_of(engine, experiment)))
     found = rows_of(engine, wanted)
     bases = _base_scores(engine, {row.base_run for row in found if row.base_run})
     contents = _contents(engine, [*found, *(row for rows in bases.values() for row in rows)])
@@ -96,7 +96,12 @@ def problem_results(
     return _counted(engine, {run}, {benchmark}, {asking}, digests).get(key, [])
 
 
-def _runs_of(engine: Engine, experiment: str) -> list[str]:
+def runs_of(engine: Engine, experiment: str) -> list[str]:
+    """Return the ids of an experiment's runs, in the order of its grid.
+
+    Raises:
+        LedgerError: the ledger holds no such experiment.
+    """
     with engine.connect() as connection:
         ids = connection.scalar(select(Experiment.runs).where(Experiment.name == experiment))
         names = sorted(connection.scalars(select(Experiment.name)))

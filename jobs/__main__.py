@@ -90,6 +90,13 @@ def _import(asked: argparse.Namespace, console: Console) -> int:
     return import_answers(order_of(asked), console)
 
 
+def _rescore(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.rescore import Wanted, rescore
+
+    named = ("benchmark", "run", "experiment", "preamble", "extract")
+    return rescore(Wanted(**{name: getattr(asked, name) for name in named}), console)
+
+
 def _export(asked: argparse.Namespace, console: Console) -> int:
     from jobs.exports.export import Wanted, export
 
@@ -159,6 +166,20 @@ def _import_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
+def _rescore_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--benchmark", required=True, help="a recipe's name: humaneval, starter ...")
+    parser.add_argument("--run", default="", help="only this one: its id, or its label in quotes")
+    parser.add_argument("--experiment", default="", help="only the runs of this experiment")
+    parser.add_argument(
+        "--preamble", default="", help="code before each program: none, standard; else the recipe's"
+    )
+    parser.add_argument(
+        "--extract",
+        default="",
+        help="how code is found in an answer: none, fenced, chat; else as recipe and prompt say",
+    )
+
+
 def _export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="its id, or its label in quotes")
     parser.add_argument("--to", type=Path, help="folder; below the folder of work without it")
@@ -204,6 +225,11 @@ _COMMANDS = {
     ),
     "import": _Command(
         _import, _import_options, "Judge and record answers that were made elsewhere."
+    ),
+    "rescore": _Command(
+        _rescore,
+        _rescore_options,
+        "Judge stored answers again, under another contract; needs no GPU. Safe to repeat.",
     ),
     "export": _Command(
         _export,

@@ -228,14 +228,28 @@ def judged_rows(
     verdicts: Sequence[Verdict],
 ) -> Iterator[schema.Row]:
     """Answers, their verdicts, and the scores that follow."""
-    judging = short_hash(benchmark.judging_content)
-    for answer, verdict in zip(answers, verdicts, strict=True):
+    for answer in answers:
         completion = completion_id(run, benchmark.name, answer.task_id, answer.position, asking)
         yield schema.Completion(
             id=completion, run=run, benchmark=benchmark.name, asking=asking, **asdict(answer)
         )
+    yield from verdict_rows(run, benchmark, asking, answers, verdicts)
+    contract = (asking, short_hash(benchmark.judging_content))
+    yield from score_rows(run, benchmark, contract, _results(benchmark, answers, verdicts))
+
+
+def verdict_rows(
+    run: str,
+    benchmark: Benchmark,
+    asking: str,
+    answers: Sequence[Answer],
+    verdicts: Sequence[Verdict],
+) -> Iterator[schema.Verdict]:
+    """The verdicts on answers, under the benchmark's judging contract."""
+    judging = short_hash(benchmark.judging_content)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        completion = completion_id(run, benchmark.name, answer.task_id, answer.position, asking)
         yield schema.Verdict(completion=completion, judging=judging, **_fields(verdict))
-    yield from _scores(run, benchmark, (asking, judging), _results(benchmark, answers, verdicts))
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
@@ -262,9 +276,10 @@ def _shown_tests(problem: Problem) -> str:
     return "\n".join(json.dumps(asdict(test), ensure_ascii=False) for test in problem.tests)
 
 
-def _scores(
+def score_rows(
     run: str, benchmark: Benchmark, contract: tuple[str, str], results: list[ProblemResult]
 ) -> Iterator[schema.Score]:
+    """A run's scores under a contract (asking and judging), one for each k that is reported."""
     asking, judging = contract
     for k in benchmark.asking.report:
         interval = score(results, k)

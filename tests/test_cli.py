@@ -35,6 +35,7 @@ OPTIONS = {
         "--extract",
         "--partial",
     },
+    "rescore": {"--benchmark", "--run", "--experiment", "--preamble", "--extract"},
     "export": {"--to", "--merged", "--hub", "--public"},
     "serve": {"--host", "--port"},
 }

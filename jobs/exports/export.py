@@ -17,7 +17,7 @@ from database.session import open_for_reading
 from database.standings import contract_of
 from jobs.cards import CARD
 from jobs.data.report import Report
-from jobs.declared import UserError, nearest
+from jobs.declared import UserError
 from jobs.experiment import ModelSpec, short_hash
 from jobs.exports.folder import PROVENANCE, Part, fill, of_file, of_text
 from jobs.exports.merging import Merge, Merger
@@ -27,6 +27,7 @@ from jobs.hub.cache import INDEX, WHOLE, absent, of_licence, of_tokenizer, place
 from jobs.hub.licences import base_terms, cautions
 from jobs.hub.upload import check_target, upload
 from jobs.methods import AnyMethod
+from jobs.named_runs import named_run
 from jobs.progress import Board
 from jobs.recipes import ROOT
 from jobs.record import weights_digest
@@ -121,14 +122,8 @@ def find_source(name: str, ledger: Engine, home: Home) -> Source:
         UserError: there is none, several have this label, or it left no weights.
     """
     known = runs(ledger)
-    found = [r for r in known if r.id == name] or [r for r in known if r.label == name]
-    if not found:
-        names = [text for run in known if run.kind == "tuned" for text in (run.id, run.label)]
-        raise UserError(f"the ledger has no run {name!r}.{nearest(name, names)}")
-    if found[1:]:
-        ids = ", ".join(run.id for run in found)
-        raise UserError(f"{name!r} is the label of several runs; name one by its id: {ids}")
-    page = run_page(ledger, found[0].id)
+    found = named_run(name, known, [run for run in known if run.kind == "tuned"])
+    page = run_page(ledger, found.id)
     assert page is not None
     if page.run.kind != "tuned":
         what = "a base as it came" if page.run.kind == "base" else "answers made elsewhere"
