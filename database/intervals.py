@@ -15,6 +15,8 @@ from scipy import special
 UPPER = 0.975
 """Of a two-sided 95 % interval."""
 Z = float(special.ndtri(UPPER))
+PRIOR = 0.125
+"""Of a unit; so little keeps the intervals at the edges honest (`benchmarks/intervals.py`)."""
 
 Floats = NDArray[np.float64]
 
@@ -46,23 +48,30 @@ def interval_of(values: Floats, units: Sequence[str], answers: int) -> Interval:
 def effective_problems(values: Floats, units: Sequence[str], answers: int) -> float:
     """How many independent problems, answered once each, would tell as much.
 
-    The number of problems over the design effect, with the degrees of freedom of the units: Korn
-    & Graubard 1998 (Survey Methodology 24:193) and, for Wilson, Franco et al. 2019 (J. Survey
-    Stat. Methodol. 7:334). Without variance between units it counts the units.
+    At least as many as there are units, weighed by their sizes: then each passes or fails whole
+    (Kish 1965). The less the units differ, the more; that part is discounted by Student's t for
+    how few they are (Korn & Graubard 1998, Survey Methodology 24:193; for Wilson's interval,
+    Franco et al. 2019, J. Survey Stat. Methodol. 7:334). How much they differ is counted with
+    `PRIOR` of a unit passed and failed whole, without which one answer that passed among many
+    that failed would look like certainty.
     """
-    n, value = len(values), float(values.mean())
     codes = np.unique(np.asarray(units), return_inverse=True)[1]
-    count = int(codes.max()) + 1
-    if count == n and bool(np.isin(values, (0.0, 1.0)).all()):
-        return n
-    totals = np.bincount(codes, weights=values - value)
-    variance = float(totals @ totals) / n**2
-    if count < 2 or variance < 1e-15:
-        return count
-    simple = value * (1 - value) / (n - 1)
-    design_effect = variance * count / (count - 1) / simple
-    freedom = (Z / float(special.stdtrit(count - 1, UPPER))) ** 2
-    return min(n / design_effect * freedom, answers)
+    totals, sizes = np.bincount(codes, weights=values), np.bincount(codes).astype(np.float64)
+    whole = float(sizes.sum() ** 2 / (sizes @ sizes))
+    freedom = max(len(sizes) - 1, 1)
+    discount = (Z / float(special.stdtrit(freedom, UPPER))) ** 2
+    more = 1 / _likeness(totals, sizes) - 1
+    return min(whole * (1 + discount * more), max(whole, answers))
+
+
+def _likeness(totals: Floats, sizes: Floats) -> float:
+    """The units' variance over what it would be were each passed or failed whole, in (0, 1]."""
+    usual = float(sizes.mean())
+    mean = float((totals.sum() + PRIOR * usual) / (sizes.sum() + 2 * PRIOR * usual))
+    apart = totals - mean * sizes
+    seen = float(apart @ apart) + PRIOR * usual**2 * ((1 - mean) ** 2 + mean**2)
+    most = mean * (1 - mean) * (float(sizes @ sizes) + 2 * PRIOR * usual**2)
+    return min(seen / most, 1.0)
 
 
 def wilson(value: float, problems: float) -> Interval:

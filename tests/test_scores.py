@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.api import OLS
 from statsmodels.stats.proportion import proportion_confint
 
 from database.scores import ProblemResult, method_of, pass_at_k, score
@@ -90,19 +89,30 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_benchmarks(shape, n):
     assert held / 400 > 0.91
 
 
-def test_families_enter_as_statsmodels_counts_clusters():
+@pytest.mark.parametrize(("families", "size", "n"), [(25, 12, 1), (60, 1, 10), (9, 4, 5)])
+def test_the_effective_number_of_problems_follows_the_variance_of_the_units(families, size, n):
     chance = np.random.default_rng(2)
-    families = chance.integers(0, 25, 300)
-    passes = chance.binomial(1, chance.beta(1, 2, 25)[families])
-    fitted = OLS(passes, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": families})
-    variance = float(fitted.bse[0]) ** 2
-    p, freedom = passes.mean(), (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 24)) ** 2
-    problems = 300 * p * (1 - p) / 299 / variance * freedom
+    rates = np.repeat(chance.beta(1, 2, families), size)
+    passes = chance.binomial(n, rates)
+    names = [f"f{place // size}" for place in range(families * size)] if size > 1 else None
+    means = (passes / n).reshape(families, size).mean(axis=1)
+    with_eighths = np.array([*means.repeat(8), 0, 1])
+    p = with_eighths.mean()
+    more = p * (1 - p) / with_eighths.var() - 1
+    discount = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, families - 1)) ** 2
+    problems = families * (1 + discount * more)
 
-    ours = score(results(passes, families=[f"f{family}" for family in families]), 1)
+    ours = score(results(passes, n=n, families=names), 1)
     assert (ours.low, ours.high) == pytest.approx(
-        proportion_confint(p * problems, problems, method="wilson"), abs=1e-9
+        proportion_confint(means.mean() * problems, problems, method="wilson"), abs=1e-9
     )
+
+
+def test_units_that_pass_or_fail_whole_count_as_one_answer_each():
+    families = [f"f{place // 10}" for place in range(100)]
+    whole = score(results([place // 10 % 2 for place in range(100)], families=families), 1)
+
+    assert (whole.low, whole.high) == pytest.approx(proportion_confint(5, 10, method="wilson"))
 
 
 def test_a_family_that_holds_every_problem_is_none():
