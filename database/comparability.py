@@ -81,12 +81,19 @@ def _apart(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple
             continue
         said = WORDS.get(key, f"another {key.replace('_', ' ')}")
         if key not in UNSAID:
-            said += f": {_value(mine)} / {_value(other)}"
+            said += f": {_sides(_value(mine), _value(other))}"
         yield key, said
 
 
+def _sides(mine: str, other: str) -> str:
+    return f"{mine} / {other}" if mine != other else f"{mine}, in other words"
+
+
 def _value(value: Any) -> str:
+    """A value in a sentence; of a prompt contract, which is long, its name and version."""
     if value in (None, "", [], {}):
         return NOTHING
     text = str(value)
+    if isinstance(value, Mapping) and "name" in value:
+        text = f"{value['name']} version {value.get('version', '?')}"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

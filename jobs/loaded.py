@@ -134,13 +134,18 @@ def merged(tuned: Any) -> Any:
 
 
 def ready(model: Any, weights: Weights) -> Loaded:
-    """A model with its tokenizer and its ends.
+    """A model with the tokenizer of its base and its ends.
+
+    What a full training left has a copy of that tokenizer. The base's own is taken, so that the
+    same question is the same tokens for both sides of a comparison whatever became of the copy.
 
     Raises:
         EngineError: it names no end token.
     """
-    location, revision = weights.source
-    tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
+    location = weights.location
+    tokenizer = AutoTokenizer.from_pretrained(
+        location, revision=weights.revision, trust_remote_code=False
+    )
     on_gpu = model.device.type == "cuda"
     return Loaded(
         model=model,

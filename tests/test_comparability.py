@@ -23,6 +23,8 @@ def theirs(asked=(), judged=()):
     [
         (theirs(), []),
         (theirs({"prompt": "chat"}), ["asked with another prompt form: alpaca / chat"]),
+        (theirs({"prompt": {"name": "chat", "version": 2, "text": "x" * 99}}),
+         ["asked with another prompt form: alpaca / chat version 2"]),
         (theirs({"stop": []}), ["asked with other stop strings"]),
         (theirs({"since": "2024-01-01"}),
          ["asked with problems from another day on: none / 2024-01-01"]),
@@ -36,6 +38,17 @@ def theirs(asked=(), judged=()):
 )  # fmt: skip
 def test_each_difference_of_two_contracts_is_said_in_words(other, said):
     assert what_differs(OURS, other) == said
+
+
+def test_one_contract_in_two_wordings_is_said_to_be():
+    mine, other = (
+        Contents(asking={"prompt": {"name": "chat", "version": 1, "text": text}}, judging={})
+        for text in ("Do {question}", "Please do {question}")
+    )
+
+    assert what_differs(mine, other) == [
+        "asked with another prompt form: chat version 1, in other words"
+    ]
 
 
 def test_what_both_parts_name_is_said_once():
