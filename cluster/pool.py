@@ -25,8 +25,9 @@ def scatter(
     items: Sequence[Item],
     *,
     at_most: int,
+    gpus: bool = False,
 ) -> Iterator[tuple[int, Result]]:
-    """Have `items` worked on by up to `at_most` actors of one processor each.
+    """Have `items` worked on by up to `at_most` actors of one processor, or one GPU, each.
 
     An actor gets its next item when it has given back the last, so memory is bounded by actors
     and not by items; when there is none, the actor ends and its processor is free. Where an actor
@@ -38,6 +39,7 @@ def scatter(
         rest: what each is made with.
         items: work.
         at_most: actors at once.
+        gpus: one for each.
 
     Yields:
         (position of the item, result), in order of completion.
@@ -46,7 +48,7 @@ def scatter(
         Exception: what `work` raised, as it was; or Ray's error when an item lost four actors.
     """
     shared = [ray.put(value) for value in rest]
-    crew = _Crew(worker, shared)
+    crew = _Crew(worker, shared, gpus)
     waiting = iter(enumerate(items))
     try:
         for place, item in islice(waiting, max(at_most, 1)):
@@ -79,8 +81,8 @@ class _Crew:
     lies in its object store; here another one takes its place.
     """
 
-    def __init__(self, worker: Callable[..., Any], shared: Sequence[Any]) -> None:
-        self._actor = ray.remote(worker).options(num_cpus=1)
+    def __init__(self, worker: Callable[..., Any], shared: Sequence[Any], gpus: bool) -> None:
+        self._actor = ray.remote(worker).options(num_cpus=1, num_gpus=1 if gpus else 0)
         self._shared = shared
         self._members: list[Any] = []
         self.running: dict[Any, _Order] = {}

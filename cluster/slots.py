@@ -22,24 +22,34 @@ class Slots:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, count: int, *, priority: int) -> Iterator[None]:
+    def take(self, count: int, *, priority: int, least: int | None = None) -> Iterator[int]:
         """Hold `count` slots; the lowest priority goes first, equals in order of arrival.
+
+        Args:
+            count: how many.
+            priority: see above.
+            least: begin as soon as so many are free, with those that are.
+
+        Yields:
+            How many are held: `count`, or with `least` perhaps fewer.
 
         Raises:
             ValueError: there are not that many, so it would wait for ever.
         """
-        if count > self.total:
-            raise ValueError(f"{count} slots asked for, but there are {self.total}")
+        least = count if least is None else least
+        if least > self.total:
+            raise ValueError(f"{least} slots asked for, but there are {self.total}")
         with self._changed:
             me = (priority, next(self._ticket))
             heapq.heappush(self._waiting, me)
-            self._changed.wait_for(lambda: self._waiting[0] == me and self._free >= count)
+            self._changed.wait_for(lambda: self._waiting[0] == me and self._free >= least)
             heapq.heappop(self._waiting)
-            self._free -= count
+            held = min(count, self._free)
+            self._free -= held
             self._changed.notify_all()
         try:
-            yield
+            yield held
         finally:
             with self._changed:
-                self._free += count
+                self._free += held
                 self._changed.notify_all()

@@ -1,11 +1,14 @@
 """What must be true of this machine before any work starts; every mistake at once."""
 
+import os
 import shutil
 from importlib.util import find_spec
 
 from eval_sandbox.sandbox import SandboxUnavailable, check_host
+from jobs.answers import EngineError
 from jobs.experiment import Experiment
 from jobs.home import Home
+from jobs.vllm import program
 
 SPARE_GIB = 1.0
 """Room for the ledger, completions and Ray's logs."""
@@ -25,9 +28,27 @@ def missing_libraries(experiment: Experiment) -> list[str]:
             if run.training and run.training.method.kind == "qlora"
         }
     )
-    if not quantized or find_spec("bitsandbytes") is not None:
+    lacking = missing_engine(experiment)
+    if quantized and find_spec("bitsandbytes") is None:
+        lacking.append(
+            f"methods.{quantized[0]}: qlora needs bitsandbytes: pip install bitsandbytes"
+        )
+    return lacking
+
+
+def missing_engine(experiment: Experiment) -> list[str]:
+    """Benchmarks that vLLM shall write the answers of, where there is none.
+
+    Of a cluster that is joined only its own workers can tell, when they are asked.
+    """
+    wanted = [b.name for b in experiment.benchmarks if b.asking.engine == "vllm"]
+    if not wanted or os.environ.get("RAY_ADDRESS"):
         return []
-    return [f"methods.{quantized[0]}: qlora needs bitsandbytes: pip install bitsandbytes"]
+    try:
+        program()
+    except EngineError as error:
+        return [f"benchmarks.{wanted[0]}.engine: {error}"]
+    return []
 
 
 def _sandbox() -> list[str]:

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,47 +17,17 @@ from eval_sandbox.problem import Problem
 from jobs.cases import CONVERTERS_VERSION, FORMS
 from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
-from jobs.methods import AnyMethod, Parallelism
+from jobs.generation.version import ENGINE, ENGINE_VERSION
+from jobs.methods import AnyMethod
+from jobs.model_spec import ModelSpec as ModelSpec
 from jobs.prompt_contracts import Prompt
-from jobs.recipes import ROOT, BenchmarkRecipe, sha256_of
+from jobs.recipes import BenchmarkRecipe, sha256_of
 from jobs.sweeps import Expansion, Sweep, expand
 
+HTTP = "openai-http"
+"""The engine of an asking contract whose answers came from a server."""
 RECIPE_VERSION = 2
 """Raised by hand when the same spec would lead to other weights."""
-
-
-class ModelSpec(Declared):
-    """A base model, pinned so that a score can be reproduced."""
-
-    path: str = ""
-    """A folder in Hugging Face format, relative to the repository or absolute."""
-    hub: str = ""
-    """Repository on the Hugging Face Hub."""
-    revision: str = ""
-    """Commit of that repository, 40 hex digits. Branch names move, so they are not accepted."""
-    parameters: float = Field(default=0.0, ge=0)
-    """How many, in units of 10^9: only `plan` uses it, where the weights are not at hand."""
-    parallelism: Parallelism = Parallelism()
-    released: date | None = None
-    """When it was published: problems that are older may have been learnt."""
-
-    @model_validator(mode="after")
-    def _pinned(self) -> Self:
-        if bool(self.path) == bool(self.hub):
-            raise ValueError("name either a path (a local folder) or a hub repository")
-        if self.hub and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.hub, re.ASCII):
-            raise ValueError(f"hub {self.hub!r} is no repository; give OWNER/NAME")
-        if self.hub and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            raise ValueError(
-                f"revision {self.revision!r} is no commit; give the 40 hex digits that "
-                f"https://huggingface.co/{self.hub}/commits shows"
-            )
-        return self
-
-    @property
-    def location(self) -> str:
-        """What `from_pretrained` takes: an absolute folder or the hub's name."""
-        return str((ROOT / self.path).resolve()) if self.path else self.hub
 
 
 class Asking(Declared):
@@ -75,6 +44,8 @@ class Asking(Declared):
     max_new_tokens: int = Field(default=512, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the weights and the arithmetic while a model answers."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What writes the answers of models that are not behind a server: ours, or a `vllm serve`."""
     prompt: str = ""
     """Name of datasets/prompts/NAME.yaml: ask so instead of as the benchmark's recipe says."""
     problems: int | None = Field(default=None, ge=1)
@@ -123,7 +94,7 @@ class ExperimentFile(Declared):
     """More methods: a name, and what is tried of one of `methods`."""
     benchmarks: dict[str, Asking] = Field(min_length=1)
     """Names of datasets/bench/NAME.yaml, and how each is asked."""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     baseline: bool = True
     """Also score every model as it came."""
     exclude: tuple[Cell, ...] = ()
@@ -145,9 +116,20 @@ class ExperimentFile(Declared):
             wrong.append("datasets and methods come together: name both, or neither")
         if not self.baseline and not self.methods:
             wrong.append("nothing to run: no methods, and baseline is false")
+        if not wrong:
+            wrong += self._served_but_tuned()
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
+
+    def _served_but_tuned(self) -> list[str]:
+        cells = list(product(self.datasets, self.tunings))
+        return [
+            f"models.{name}: a model behind a server is asked and not trained; leave it out of the "
+            f"methods with exclude: [{{model: {name}}}]"
+            for name, model in self.models.items()
+            if model.server and any(self.wants(name, *cell) for cell in cells)
+        ]
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -229,7 +211,8 @@ class Benchmark:
         sampling = self.asking.model_dump(exclude={"report", "prompt"}, mode="json")
         own = self.recipe.model_dump(include={"benchmark", "split"})
         own |= {"prompt": self.prompt.content(), "stop": list(self.stop)}
-        return own | sampling | self._conversion | {"sha256": self.recipe.source.sha256}
+        ours = {"engine_version": ENGINE_VERSION} if self.asking.engine == ENGINE else {}
+        return own | sampling | ours | self._conversion | {"sha256": self.recipe.source.sha256}
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -240,6 +223,18 @@ class Benchmark:
     def judging(self) -> Judging:
         """How answers are judged: by the recipe, with the code found as the prompt needs it."""
         return self.prompt.judging(self.recipe) if self.prompt else self.recipe.judge_by()
+
+    def asked_of(self, run: "Run") -> dict[str, Any]:
+        """All that shapes the answers of one run besides its model: the asking contract.
+
+        What answers is part of it. Of a server nobody here knows the version nor the precision;
+        what it says of itself is recorded with the run.
+        """
+        if run.model.server is None:
+            return self.asking_content
+        unknown = ("engine_version", "precision")
+        known = {key: value for key, value in self.asking_content.items() if key not in unknown}
+        return known | {"engine": HTTP}
 
     @property
     def _conversion(self) -> dict[str, int]:
@@ -349,7 +344,10 @@ def short_hash(content: Any) -> str:
 
 
 def identity(model: ModelSpec) -> str:
-    """What the weights are: a hub commit, or a hash of the files of a folder that shape them."""
+    """What the weights are: a hub commit, a hash of the files of a folder that shape them, or what
+    the owner of a server says."""
+    if model.server:
+        return model.server.identity
     if model.hub:
         return f"{model.hub}@{model.revision}"
     files = sorted(

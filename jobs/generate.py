@@ -1,17 +1,25 @@
-"""One run asks one model one benchmark: a file of answers that is complete once it exists."""
+"""One run is asked one benchmark by several workers: a file of answers that is complete once it
+exists."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from jobs.answers import Answered, Cost, write_answers
 from jobs.experiment import Asking
-from jobs.home import written
+from jobs.parts import KeptParts, Part, cut
 from jobs.prompts import Question
+from jobs.vllm import VllmActor
 from jobs.weights import Weights
 
+if TYPE_CHECKING:
+    from jobs.engine import Loaded
+
 SECONDS_BETWEEN_MESSAGES = 0.5
+KEPT = "kept"
+"""In the place of a part's name: the answers that were on disk already."""
 
 
 class Mailbox(Protocol):
@@ -36,69 +44,125 @@ class AskOrder:
     out: Path
     """Answers, one JSON object a line."""
 
+    @property
+    def parts(self) -> list[Part]:
+        """What its workers answer at a time."""
+        return cut(self.questions, self.asking)
 
-def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool) -> None:
+    @property
+    def missing(self) -> list[Part]:
+        """The parts that are not answered yet."""
+        kept = KeptParts(self.out)
+        return [part for part in self.parts if not kept.has(part)]
+
+
+def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
     """Answer an order on the cluster this process is connected to, and wait.
 
-    A worker that dies is replaced, up to three times; answers that exist are not made again.
+    Answers do not depend on the number of workers. The parts of one that dies are asked again by
+    another, up to three times each. Parts that an earlier call had answered are not: a driver that
+    was killed goes on where it was.
+
+    Args:
+        order: what is asked.
+        mailbox: receives `{run_id, stage, benchmark, part, done, of}`, from each worker at most
+            twice a second: so many answers of this part are there, of so many of all parts.
+        gpus: one GPU per worker; else one core.
+        workers: at most so many, and never more than parts.
 
     Raises:
         EngineError: the model cannot be asked.
     """
-    import ray
-
-    remote = ray.remote(generate_run)
-    options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 3}
-    try:
-        ray.get(remote.options(**options).remote(order, mailbox))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-
-
-def generate_run(order: AskOrder, mailbox: Mailbox) -> Path:
-    """Answer every question of an order, unless that is done already.
-
-    Writes beside `order.out` and renames, so that a path that exists is complete. Sends
-    `{run_id, stage, benchmark, done, of}` at most twice a second, and when all is
-    answered (a little before the file exists).
-
-    Raises:
-        EngineError: the model cannot be asked.
-    """
-    from jobs.engine import generate, load_model  # the driver imports this module, but no torch
-
     if order.out.exists():
-        return order.out
-    loaded = load_model(order.weights)
-    teller = _Teller(order, mailbox)
-    answers = generate(
-        loaded, order.questions, order.asking, order.stop, order.seed, progress=teller.tell
-    )
-    with written(order.out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
-    return order.out
+        return
+    from cluster.pool import scatter
+
+    kept, parts, missing = KeptParts(order.out), order.parts, order.missing
+    there = sum(len(part.questions) for part in parts if part not in missing)
+    of = len(order.questions) * order.asking.completions
+    Teller(order, mailbox, KEPT, of).tell(there * order.asking.completions)
+    given = [replace(order, questions=()), mailbox, of]
+    actor = VllmActor if order.asking.engine == "vllm" else AskActor
+    for place, answered in scatter(actor, given, missing, at_most=workers, gpus=gpus):
+        kept.keep(missing[place], answered)
+    whole = kept.together(parts, order.questions)
+    write_answers(order.out, whole.answers, whole.cost)
+    kept.remove()
 
 
-class _Teller:
+class AskActor:
+    """Answers parts of an order with one model in memory."""
+
+    def __init__(self, order: AskOrder, mailbox: Mailbox, of: int) -> None:
+        """Load nothing yet: what fails here would look like a worker that died."""
+        self._order = order
+        self._mailbox = mailbox
+        self._of = of
+        self._loaded: Loaded | None = None
+
+    def work(self, item: Part) -> Answered:
+        """The answers to a part.
+
+        Raises:
+            EngineError: the model cannot be asked.
+        """
+        from jobs.engine import generate, load_model  # the driver imports this module, but no torch
+
+        order = self._order
+        if self._loaded is None:
+            self._loaded = load_model(order.weights, order.asking.precision)
+        began = time.monotonic()
+        teller = Teller(order, self._mailbox, item.name, self._of)
+        drawn = generate(
+            self._loaded, item.questions, order.asking, order.stop, order.seed, teller.tell
+        )
+        answers = tuple(drawn)
+        teller.tell(len(answers), last=True)
+        cost = Cost(
+            device=_device_name(self._loaded),
+            seconds=time.monotonic() - began,
+            prompt_tokens=_prompt_tokens(self._loaded, item.questions),
+            tokens=sum(answer.tokens for answer in answers),
+        )
+        return Answered(answers=answers, cost=cost)
+
+
+class Teller:
     """Progress, at a pace that a mailbox can bear."""
 
-    def __init__(self, order: AskOrder, mailbox: Mailbox) -> None:
-        self.order = order
-        self.mailbox = mailbox
-        self.of = len(order.questions) * order.asking.completions
-        self.next = 0.0
+    def __init__(self, order: AskOrder, mailbox: Mailbox, part: str, of: int) -> None:
+        """Tell of a part of an order that asks for `of` answers."""
+        self._mailbox = mailbox
+        self._same = {
+            "run_id": order.run_id,
+            "stage": "generate",
+            "benchmark": order.benchmark,
+            "part": part,
+            "of": of,
+        }
+        self._next = 0.0
 
-    def tell(self, done: int) -> None:
-        """Send a message unless one was sent just now; the last is sent in any case."""
-        if time.monotonic() < self.next and done < self.of:
+    def tell(self, done: int, *, last: bool = False) -> None:
+        """Send a message unless one was sent just now; the last of a part is sent in any case."""
+        if time.monotonic() < self._next and not last:
             return
-        self.next = time.monotonic() + SECONDS_BETWEEN_MESSAGES
-        self.mailbox.put(
-            {
-                "run_id": self.order.run_id,
-                "stage": "generate",
-                "benchmark": self.order.benchmark,
-                "done": done,
-                "of": self.of,
-            }
-        )
+        self._next = time.monotonic() + SECONDS_BETWEEN_MESSAGES
+        self._mailbox.put(self._same | {"done": done})
+
+
+def _prompt_tokens(loaded: "Loaded", questions: Sequence[Question]) -> int:
+    from jobs.tokens import asked_tokens
+
+    return sum(
+        len(tokens)
+        for question in questions
+        for tokens in asked_tokens(loaded.tokenizer, [question.text], templated=question.templated)
+    )
+
+
+def _device_name(loaded: "Loaded") -> str:
+    import torch
+
+    if loaded.device.type == "cpu":
+        return "cpu"
+    return torch.cuda.get_device_name(loaded.device)

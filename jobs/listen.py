@@ -45,13 +45,16 @@ def listening(
 
 @dataclass
 class Listener:
-    """Understands messages, and remembers the last held-out loss of each training."""
+    """Understands messages; remembers the last held-out loss of each training, and how far each
+    part of a generation is."""
 
     recorder: Recorder
     board: Board
     labels: dict[str, str]
     """Of the runs, by id."""
     held_out: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By label of a generation and name of a part; a part that is asked again begins at 0."""
 
     def receive(self, messages: Sequence[Any]) -> None:
         """Record and show what trainings and generations tell."""
@@ -63,7 +66,9 @@ class Listener:
         for told in messages:
             if not isinstance(told, Progress):
                 label = f"{self.labels[told['run_id']]}: generating {told['benchmark']}"
-                self.board.update(label, "answers", told["done"], told["of"])
+                parts = self.answers.setdefault(label, {})
+                parts[told["part"]] = told["done"]
+                self.board.update(label, "answers", sum(parts.values()), told["of"])
 
     def _note(self, told: Progress) -> str:
         step = told.step

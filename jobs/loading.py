@@ -1,15 +1,17 @@
 """An experiment file becomes a checked experiment, or the list of all that is wrong with it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from database import limits
 from eval_sandbox.benchmarks import InputError
-from jobs.cases import read_cases
+from eval_sandbox.problem import Problem
+from jobs.cases import read_cases, within
 from jobs.data.recipe import DatasetRecipe
 from jobs.data.sources import parts
 from jobs.declared import UserError, nearest, read_yaml, report
-from jobs.experiment import Benchmark, Dataset, Experiment, ExperimentFile, Questions
+from jobs.experiment import Asking, Benchmark, Dataset, Experiment, ExperimentFile, Questions
 from jobs.prompt_contracts import Prompt, read_prompt
 from jobs.prompts import PromptError, chat_tokenizer
 from jobs.recipes import (
@@ -65,6 +67,8 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         chats = any(prompt.contract.chat for prompt in prompts.values())
         chats = chats or any(recipe.prompt == "chat" for recipe in recipes.values())
         mistakes += _template_mistakes(file) if chats else []
+        mistakes += _served_mistakes(file, prompts)
+        mistakes += _window_mistakes(file, questions)
     if file is None or mistakes:
         raise report(path, mistakes)
     experiment = Experiment(
@@ -78,15 +82,34 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
                 name=name,
                 recipe=known.recipe,
                 asking=file.benchmarks[name],
-                problems=known.problems[: file.benchmarks[name].problems],
+                problems=_asked(known, file.benchmarks[name]),
                 prompt=prompts[name],
             )
             for name, known in questions.items()
         ),
     )
-    if twins := _twins(experiment):
-        raise report(path, twins)
+    if wrong := _twins(experiment) + _too_long(experiment):
+        raise report(path, wrong)
     return experiment
+
+
+def _asked(known: Questions, asking: Asking) -> tuple[Problem, ...]:
+    """The problems of a window, and of these the first so many, as an experiment says."""
+    return within(known.problems, asking.since, asking.until)[: asking.problems]
+
+
+def _window_mistakes(file: ExperimentFile, questions: Mapping[str, Questions]) -> list[str]:
+    """Benchmarks of which a window leaves nothing to ask."""
+    dated = {
+        name: sorted(p.released for p in known.problems if p.released is not None)
+        for name, known in questions.items()
+        if known.problems and not _asked(known, file.benchmarks[name])
+    }
+    return [
+        f"benchmarks.{name}: since and until leave no problem; "
+        + (f"they are from {days[0]} to {days[-1]}" if days else "its file has no dates")
+        for name, days in dated.items()
+    ]
 
 
 def _twins(experiment: Experiment) -> list[str]:
@@ -95,6 +118,22 @@ def _twins(experiment: Experiment) -> list[str]:
     for run in experiment.runs():
         labels.setdefault(run.id, []).append(run.label)
     return [f"the same run twice: {' and '.join(same)}" for same in labels.values() if same[1:]]
+
+
+def _too_long(experiment: Experiment) -> list[str]:
+    """Names for which the ledger has no room, where it is on PostgreSQL."""
+    file = experiment.file
+    named = [("name of the file", experiment.name, limits.EXPERIMENT)]
+    named += [(f"models.{name}", name, limits.MODEL) for name in file.models]
+    named += [(f"datasets.{name}", name, limits.MODEL) for name in file.datasets]
+    named += [(f"methods.{name}", name, limits.MODEL) for name in file.tunings]
+    named += [(f"benchmarks.{name}", name, limits.BENCHMARK) for name in file.benchmarks]
+    named += [(f"run {run.label}", run.label, limits.LABEL) for run in experiment.runs()]
+    return [
+        f"{where}: {len(name)} characters, and the ledger holds {most}; make it shorter"
+        for where, name, most in named
+        if len(name) > most
+    ]
 
 
 def _model_mistakes(name: str, spec: Any) -> list[str]:
@@ -120,6 +159,17 @@ def _template_mistakes(file: ExperimentFile) -> list[str]:
         except (PromptError, OSError) as error:
             mistakes.append(f"models.{name}: {error}")
     return mistakes
+
+
+def _served_mistakes(file: ExperimentFile, prompts: Mapping[str, Prompt]) -> list[str]:
+    """Chats that begin the answer: a server's own template stands before it."""
+    served = [name for name, model in file.models.items() if model.server]
+    return [
+        f"benchmarks.{name}.prompt: {prompt.name} begins the answer, which cannot be said to a "
+        f"model behind a server ({served[0]}); use a chat that does not, such as chat"
+        for name, prompt in prompts.items()
+        if served and prompt.contract.chat and prompt.contract.answer
+    ]
 
 
 def _names(raw: dict[str, Any], key: str) -> list[str]:

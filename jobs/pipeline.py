@@ -58,6 +58,8 @@ def execute_all(
     A run that fails does not stop the others. Runs of `matches` are trained together and may be
     stopped early; they must be no part of `works`.
     """
+    competing = [work for match in matches for work in match.works if work.wanted]
+    place.unfinished.update(work.run.id for work in (*works, *competing))
     failures: list[Failure] = []
     hand = _Hand(place, failures.append)
     tasks: list[Callable[[], None]] = [
@@ -86,6 +88,8 @@ class _Hand:
             execute(work, self.workplace, priority)
         except Exception as error:  # the outermost loop of a run
             self._tell(work.run, error)
+        finally:
+            self.workplace.unfinished.discard(work.run.id)
 
     def compete(self, match: Match, priority: int) -> None:
         """The trainings of a contest; then each run that was not stopped, as any other."""
@@ -95,6 +99,7 @@ class _Hand:
             for work in match.works:
                 if work.wanted:
                     self._tell(work.run, error)
+                    self.workplace.unfinished.discard(work.run.id)
             return
         trained = []
         for work in match.works:
@@ -103,6 +108,8 @@ class _Hand:
                 self._tell(work.run, outcome.error)
             elif isinstance(outcome, Trained) and work.wanted:
                 trained.append(partial(self.execute, work, priority))
+                continue
+            self.workplace.unfinished.discard(work.run.id)
         _side_by_side(trained)
 
     def _tell(self, run: Run, error: Exception) -> None:

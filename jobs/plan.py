@@ -6,18 +6,20 @@ The figures are estimates for deciding, each from a stated rule; nothing else re
 import json
 import struct
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster.gpus import Hardware, of_this_machine
+from jobs.checks import missing_engine
 from jobs.data.sources import parts
 from jobs.declared import UserError, report
 from jobs.experiment import Dataset, Experiment, ModelSpec, Run, Training
 from jobs.fit.memory import GIB, Memory, answering_memory, training_memory
 from jobs.fit.spreading import decide, refuse, shape_for
+from jobs.hub.cache import absent
 from jobs.loading import load
 from jobs.methods import Parallelism
 from jobs.recipes import TRAIN, MissingFileError
@@ -52,6 +54,8 @@ class Need:
     """Of each worker while it trains or, for a base, answers; None: not known."""
     seconds: float
     """Of all its workers together."""
+    at_least: bool = False
+    """Whether it takes longer by what rows of the hub need, which nobody has counted."""
 
 
 Kinds = dict[tuple[str, str], tuple[Run, Need]]
@@ -75,10 +79,13 @@ def show_plan(path: Path, console: Console) -> None:
     needs = [need(run, experiment, hardware, trainings) for run in runs]
     kinds = _kinds(runs, needs)
     console.print(_runs_table(runs, needs))
-    console.print(_parts_table(kinds))
+    if kinds:
+        console.print(_parts_table(kinds))
     if not here.gpus and not _is_small(runs):
         console.print(_cards_table(kinds, trainings))
     _say_totals(runs, needs, experiment, console)
+    for lacking in missing_engine(experiment):
+        console.print(f"Not ready: {lacking}", style="yellow", markup=False)
     for missing in experiment.missing:
         console.print(f"Not here yet, so not counted: {missing}", style="yellow", markup=False)
     refused = [why for run in runs for why in refuse(run, here, trainings)] if here.gpus else []
@@ -88,6 +95,8 @@ def show_plan(path: Path, console: Console) -> None:
 
 def parameters(model: ModelSpec) -> float:
     """How many parameters a model has: counted in its folder, or as the experiment says."""
+    if model.server:
+        return 0.0
     if not model.path:
         shape = shape_for(model)
         return model.parameters * 1e9 or (shape.parameters if shape else 0.0)
@@ -95,9 +104,10 @@ def parameters(model: ModelSpec) -> float:
 
 
 def download_gib(experiment: Experiment) -> float:
-    """GiB of weights to fetch from the hub, at two bytes a parameter."""
-    models = experiment.file.models.values()
-    return sum(2 * parameters(model) / GIB for model in models if model.hub)
+    """GiB of weights to fetch from the hub, at two bytes a parameter; what is whole in its cache is
+    not fetched."""
+    models = [model for model in experiment.file.models.values() if model.hub]
+    return sum(2 * parameters(m) / GIB for m in models if absent(m.hub, m.revision))
 
 
 def answers(experiment: Experiment) -> int:
@@ -132,7 +142,13 @@ def need(run: Run, experiment: Experiment, hardware: Hardware, trainings: int) -
     memory = training_memory(shape, settings, spread, gpu=gpu) if shape else None
     operations = _operations_per_parameter(run.training) * count
     seconds += operations * training_tokens(run.training) / rate
-    return Need(parallelism=parallelism, memory=memory, seconds=seconds)
+    seconds += 2 * count * measured_tokens(run.training) / rate
+    return Need(
+        parallelism=parallelism,
+        memory=memory,
+        seconds=seconds,
+        at_least=_depends_on_rows(run.training) and _is_uncounted(run.training.dataset),
+    )
 
 
 def training_tokens(training: Training) -> float:
@@ -141,7 +157,18 @@ def training_tokens(training: Training) -> float:
     method = training.method
     if method.steps:
         return float(method.steps * method.batch_size * min(ROW_TOKENS, method.max_length))
-    return float(method.epochs or 0) * _source_bytes(training.dataset) / CHARACTERS_PER_TOKEN
+    return float(method.epochs or 0) * _tokens(training.dataset)
+
+
+def measured_tokens(training: Training) -> float:
+    """Held-out tokens that are passed forward: all of them, at every measurement."""
+    method = training.method
+    steps = method.steps or training_tokens(training) / (method.batch_size * ROW_TOKENS)
+    return method.held_out * _tokens(training.dataset) * ceil(steps / method.evaluate_every)
+
+
+def _depends_on_rows(training: Training) -> bool:
+    return bool(training.method.epochs or training.method.held_out)
 
 
 def _operations_per_parameter(training: Training) -> int:
@@ -165,9 +192,12 @@ def _is_small(runs: tuple[Run, ...]) -> bool:
 def _runs_table(runs: tuple[Run, ...], needs: list[Need]) -> Table:
     table = Table("run", "what", "spread", "memory each", "time of one worker")
     for run, needed in zip(runs, needs, strict=True):
+        if run.model.server:
+            table.add_row(run.id, run.label, "asked over HTTP", "", "its server's")
+            continue
         size = _size(needed.memory.total) if needed.memory else "not known"
         spread = _said(needed.parallelism)
-        table.add_row(run.id, run.label, spread, size, _duration(needed.seconds))
+        table.add_row(run.id, run.label, spread, size, _time(needed.seconds, needed.at_least))
     return table
 
 
@@ -222,6 +252,8 @@ def _cell(run: Run, gib: float, trainings: int) -> str:
 def _kinds(runs: tuple[Run, ...], needs: list[Need]) -> Kinds:
     found: Kinds = {}
     for run, needed in zip(runs, needs, strict=True):
+        if run.model.server:
+            continue
         method = run.training.method_name if run.training else "(answers)"
         found.setdefault((run.model_name, method), (run, needed))
     return found
@@ -231,9 +263,11 @@ def _say_totals(
     runs: tuple[Run, ...], needs: list[Need], experiment: Experiment, console: Console
 ) -> None:
     on = "core" if _is_small(runs) else "GPU"
+    at_least = any(needed.at_least for needed in needs)
     console.print(
-        f"{len(runs)} runs, {len(runs) * answers(experiment)} answers to judge, about "
-        f"{_duration(sum(n.seconds for n in needs))} of one {on}, "
+        f"{len(runs)} runs, {len(runs) * answers(experiment)} answers to judge, "
+        f"{'' if at_least else 'about '}{_time(sum(n.seconds for n in needs), at_least)} of one "
+        f"{on}, "
         f"{download_gib(experiment):.1f} GiB to download from the hub."
     )
     console.print(
@@ -241,28 +275,28 @@ def _say_totals(
         "every answer runs to its longest.",
         style="dim",
     )
-    if uncounted := _uncounted(experiment):
-        console.print(
-            f"Epochs over rows of the hub are not in the time: {', '.join(uncounted)}.", style="dim"
-        )
-    if any(needed.memory is None for needed in needs):
+    if at_least:
+        uncounted = [name for name, known in experiment.datasets.items() if _is_uncounted(known)]
+        console.print(f"Rows of the hub are not in the time: {', '.join(uncounted)}.", style="dim")
+    unknown = (n.memory is None and not r.model.server for r, n in zip(runs, needs, strict=True))
+    if any(unknown):
         console.print(
             "Memory is not known of models that are not here; give their `parameters`.",
             style="yellow",
         )
 
 
-def _uncounted(experiment: Experiment) -> list[str]:
-    """Datasets of which some rows are on the hub, so that nobody knows yet how many."""
-    return [
-        name
-        for name, dataset in experiment.datasets.items()
-        if any(source.kind == "hub" for source in dataset.recipe.sources.values())
-    ]
+def _is_uncounted(dataset: Dataset) -> bool:
+    """Whether some of its rows are on the hub, so that nobody knows yet how many."""
+    return any(source.kind == "hub" for source in dataset.recipe.sources.values())
+
+
+def _tokens(dataset: Dataset) -> float:
+    """Of the sources that are files of this machine."""
+    return _source_bytes(dataset) / CHARACTERS_PER_TOKEN
 
 
 def _source_bytes(dataset: Dataset) -> int:
-    """Bytes of the sources that are files of this machine."""
     sources = dataset.recipe.sources.items()
     files = [(name, source) for name, source in sources if source.kind in ("file", "files")]
     try:
@@ -289,6 +323,10 @@ def _parameters_in(file: Path) -> int:
 def _size(size: int) -> str:
     gib = size / GIB
     return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
+
+
+def _time(seconds: float, at_least: bool) -> str:
+    return f"at least {_duration(seconds)}" if at_least else _duration(seconds)
 
 
 def _duration(seconds: float) -> str:

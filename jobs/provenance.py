@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -26,8 +27,16 @@ LIBRARIES = (
 )
 
 
-def provenance(run: Run, experiment: str) -> dict[str, Any]:
-    """What made a run, for the ledger: code, libraries, host, model, data and seed."""
+def provenance(
+    run: Run, experiment: str, served: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """What made a run, for the ledger: code, libraries, host, model, data and seed.
+
+    Args:
+        run: a cell of the grid.
+        experiment: whose grid it is.
+        served: what servers say of their models, by name.
+    """
     training = run.training
     data = (
         {"name": training.dataset.name} | training.dataset.recipe.model_dump(mode="json")
@@ -39,11 +48,20 @@ def provenance(run: Run, experiment: str) -> dict[str, Any]:
         "experiment": experiment,
         "command": re.sub(r"//[^/@\s]+@", "//***@", " ".join(sys.orig_argv[1:])),
         "model": {"location": run.model.location, "revision": run.model.revision or None},
+        **_server(run, served or {}),
         "method": training.method.model_dump(mode="json") if training else {},
         "parallelism": run.model.parallelism.model_dump(mode="json"),
         "data": data,
         "seed": run.seed,
     }
+
+
+def _server(run: Run, served: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    server = run.model.server
+    if server is None:
+        return {}
+    said = {"url": server.url, "revision": server.revision}
+    return {"server": said | served.get(run.model_name, {})}
 
 
 @lru_cache(maxsize=1)

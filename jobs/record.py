@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,22 +14,33 @@ from sqlalchemy import Engine
 
 from database import schema
 from database.queries import events
-from database.scores import ProblemResult, score
+from database.scores import ProblemResult, method_of, score
 from database.writing import write
-from eval_sandbox.problem import Problem
+from eval_sandbox.extracted import holds_program
+from eval_sandbox.problem import Completion, Problem
 from eval_sandbox.verdict import Outcome, Verdict
-from jobs.answers import Answer
+from jobs.answers import Answer, Cost
 from jobs.data.report import Report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.provenance import provenance
 from jobs.recipes import sha256_of
 from jobs.training.steps import STEPS, Progress, Step, read_facts, read_steps
 
+MOST_SHOWN = 100_000
+"""Characters of a problem's tests that the ledger keeps for people to read."""
+
 
 class Recorder:
     """Writes one experiment's rows, from any thread of the driver."""
 
-    def __init__(self, engine: Engine, experiment: Experiment) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        experiment: Experiment,
+        served: Mapping[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Write to a ledger; `served` is what servers say of their models, by name."""
+        self._served = served
         self._engine = engine
         self._experiment = experiment
         self._lock = threading.Lock()
@@ -41,7 +52,7 @@ class Recorder:
         self._write(
             [
                 schema.Experiment(name=experiment.name, text=experiment.text, runs=grid),
-                *(row for benchmark in experiment.benchmarks for row in _contracts(benchmark)),
+                *_contracts(experiment.benchmarks, runs),
                 *(row for benchmark in experiment.benchmarks for row in problem_rows(benchmark)),
                 *(self._run(run, "waiting") for run in runs),
             ]
@@ -106,6 +117,13 @@ class Recorder:
         training = _training(run.id, len(steps), len(steps))
         self._write([weights, training, *(_step(run.id, step) for step in steps)])
 
+    def generated(self, run: Run, benchmark: Benchmark, cost: Cost) -> None:
+        """Record what it cost to ask a run one benchmark."""
+        asking = short_hash(benchmark.asked_of(run))
+        told = asdict(cost) | {"device": cost.device[:100]}
+        row = schema.Generation(run=run.id, benchmark=benchmark.name, asking=asking, **told)
+        self._write([row])
+
     def judged(
         self,
         run: Run,
@@ -114,7 +132,7 @@ class Recorder:
         verdicts: Sequence[Verdict],
     ) -> None:
         """Record answers, their verdicts and the scores that follow, in one transaction."""
-        asking = short_hash(benchmark.asking_content)
+        asking = short_hash(benchmark.asked_of(run))
         self._write(list(judged_rows(run.id, benchmark, asking, answers, verdicts)))
 
     def _run(self, run: Run, state: str, finished: datetime | None = None) -> schema.Run:
@@ -131,7 +149,8 @@ class Recorder:
             base_run=run.base_id,
             state=state,
             spec=run.spec,
-            provenance=provenance(run, self._experiment.name),
+            released=run.model.released,
+            provenance=provenance(run, self._experiment.name, self._served),
             finished_at=finished,
         )
 
@@ -210,9 +229,11 @@ def completion_id(run: str, benchmark: str, task_id: str, position: int, asking:
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
-def _contracts(benchmark: Benchmark) -> Iterator[schema.Contract]:
-    yield contract_row("asking", benchmark.asking_content)
-    yield contract_row("judging", benchmark.judging_content)
+def _contracts(benchmarks: Sequence[Benchmark], runs: Sequence[Run]) -> Iterator[schema.Contract]:
+    asked = [benchmark.asked_of(run) for benchmark in benchmarks for run in runs]
+    yield from {row.id: row for row in (contract_row("asking", how) for how in asked)}.values()
+    for benchmark in benchmarks:
+        yield contract_row("judging", benchmark.judging_content)
 
 
 def contract_row(kind: str, content: dict[str, Any]) -> schema.Contract:
@@ -246,10 +267,14 @@ def verdict_rows(
     verdicts: Sequence[Verdict],
 ) -> Iterator[schema.Verdict]:
     """The verdicts on answers, under the benchmark's judging contract."""
-    judging = short_hash(benchmark.judging_content)
+    judging, extract = short_hash(benchmark.judging_content), benchmark.judging.extract
+    asked = {problem.task_id: problem for problem in benchmark.problems}
     for answer, verdict in zip(answers, verdicts, strict=True):
         completion = completion_id(run, benchmark.name, answer.task_id, answer.position, asking)
-        yield schema.Verdict(completion=completion, judging=judging, **_fields(verdict))
+        given = Completion(task_id=answer.task_id, text=answer.text, whole=answer.whole)
+        extracted = holds_program(asked[answer.task_id], given, extract)
+        told = _fields(verdict) | {"extracted": extracted}
+        yield schema.Verdict(completion=completion, judging=judging, **told)
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
@@ -269,11 +294,22 @@ def problem_rows(benchmark: Benchmark) -> Iterator[schema.Problem]:
             prompt=problem.prompt,
             tests=_shown_tests(problem),
             reference=problem.reference,
+            released=problem.released,
         )
 
 
 def _shown_tests(problem: Problem) -> str:
-    return "\n".join(json.dumps(asdict(test), ensure_ascii=False) for test in problem.tests)
+    """The tests for people, one a line; contests have megabytes of them."""
+    shown: list[str] = []
+    left = MOST_SHOWN
+    for number, test in enumerate(problem.tests):
+        line = json.dumps(asdict(test), ensure_ascii=False)
+        left -= len(line)
+        if left < 0:
+            shown.append(f"... {len(problem.tests) - number:,} more tests are not shown")
+            break
+        shown.append(line)
+    return "\n".join(shown)
 
 
 def score_rows(
@@ -295,6 +331,7 @@ def score_rows(
             problems=len(results),
             asked=len(benchmark.problems),
             completions=benchmark.asking.completions,
+            method=method_of(results),
         )
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,7 @@ from jobs.loading import load
 from jobs.pipeline import Failure, Match, execute_all
 from jobs.progress import Board
 from jobs.record import Recorder
+from jobs.remote.models import introduced
 from jobs.results import show_results
 from jobs.stages import Spent, Work, Workplace, prepare_stage
 from jobs.training.settings import Spread
@@ -61,8 +63,9 @@ def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> 
             console.print(f"Nothing to do: all {count} runs of {experiment.name} are recorded.")
             show_results(ledger, experiment.name, console)
             return 0
+        recorder = Recorder(ledger, experiment, served(works, home, path))
         fetch(looked, works, console)
-        spent, failures = _run(works, experiment, ledger, home, console)
+        spent, failures = _run(works, experiment, recorder, home, console)
     show_results(ledger, experiment.name, console)
     _show_time(spent, time.monotonic() - started, console)
     return _conclude(failures, path, console)
@@ -75,7 +78,7 @@ def outstanding(experiment: Experiment, ledger: Engine, home: Home) -> list[Work
     done = recorded_runs(ledger)
 
     def missing(run: Run, benchmark: Benchmark) -> bool:
-        asking = short_hash(benchmark.asking_content)
+        asking = short_hash(benchmark.asked_of(run))
         judging = short_hash(benchmark.judging_content)
         return any(
             (run.id, benchmark.name, f"pass@{k}", asking, judging) not in recorded
@@ -129,6 +132,28 @@ def fetch(looked: Looked, works: Sequence[Work], console: Console) -> None:
         download([model for model in looked.models if model.name in wanted], say)
 
 
+def served(works: Sequence[Work], home: Home, path: Path) -> dict[str, dict[str, Any]]:
+    """What servers say of the models that are to be asked, by name; of no others.
+
+    Raises:
+        UserError: a key is not set, a server does not answer, or has no such model.
+    """
+    servers = {
+        work.run.model_name: work.run.model.server
+        for work in works
+        if work.run.model.server and not all(_is_asked(work.run, b, home) for b in work.benchmarks)
+    }
+    found, mistakes = introduced(servers)
+    if mistakes:
+        raise report(path, mistakes)
+    return found
+
+
+def _is_asked(run: Run, benchmark: Benchmark, home: Home) -> bool:
+    asking = short_hash(benchmark.asked_of(run))
+    return home.completions(run.id, benchmark.name, asking).exists()
+
+
 @contextmanager
 def _ledger(
     experiment: Experiment, home: Home, console: Console, copies: Copies
@@ -144,14 +169,13 @@ def _ledger(
 
 
 def _run(
-    works: list[Work], experiment: Experiment, ledger: Engine, home: Home, console: Console
+    works: list[Work], experiment: Experiment, recorder: Recorder, home: Home, console: Console
 ) -> tuple[list[Spent], list[Failure]]:
     from cluster.mailbox import Mailbox
     from cluster.session import connect
     from jobs.listen import listening
 
     began = time.monotonic()
-    recorder = Recorder(ledger, experiment)
     with connect(home.folder) as cluster, Board(console) as board:
         gpus = Slots(int(cluster.gpus)) if cluster.gpus >= 1 else None
         processors = Slots(int(cluster.cpus))

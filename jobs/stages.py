@@ -3,14 +3,15 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.slots import Slots
 from eval_sandbox.problem import Completion
-from jobs.answers import Answer, read_answers
+from jobs.answers import Answer, read_answers, read_cost
 from jobs.asha import Rule, Stopped
 from jobs.data.crew import OnCluster
 from jobs.data.report import Report, read_stored
@@ -25,6 +26,7 @@ from jobs.progress import Board
 from jobs.prompts import question, tokenizer_for
 from jobs.proof import ProofOrder, prove
 from jobs.record import Recorder
+from jobs.remote.asking import ask_server, served_order
 from jobs.search import Outcome, train_swept
 from jobs.train import train
 from jobs.training.order import TrainOrder
@@ -75,6 +77,8 @@ class Workplace:
     gpus: Slots | None
     """None where there is no GPU; then trainings and generations take processors."""
     spent: list[Spent] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)
+    """Ids of the runs that may still want processors; kept by the conductor."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the user stops us: what fails from then on fails for that reason."""
 
@@ -84,15 +88,36 @@ class Workplace:
         return self.gpus or self.processors
 
     @contextmanager
-    def stage(self, run: Run, name: str, slots: Slots, count: int, priority: int) -> Iterator[None]:
-        """Wait for processors, do one stage on them, and record that it is done."""
+    def stage(
+        self,
+        run: Run,
+        name: str,
+        slots: Slots | None,
+        count: int,
+        priority: int,
+        least: int | None = None,
+    ) -> Iterator[int]:
+        """Wait for processors, do one stage on them, and record that it is done.
+
+        Args:
+            run: whose stage it is.
+            name: of the stage.
+            slots: what it takes; None: nothing of this cluster.
+            count: how many of them.
+            priority: the lowest goes first.
+            least: begin as soon as so many are free.
+
+        Yields:
+            How many it holds.
+        """
         asked = time.monotonic()
-        with slots.take(count, priority=priority):
+        held = slots.take(count, priority=priority, least=least) if slots else nullcontext(count)
+        with held as holding:
             if self.stopping.is_set():
                 raise HaltedError
             started = time.monotonic()
             self.recorder.state(run, name.split()[0])
-            yield
+            yield holding
         worked = time.monotonic() - started
         self.board.finish(f"{run.label}: {name}")
         self.spent.append(Spent(stage=name, label=run.label, waited=started - asked, worked=worked))
@@ -117,10 +142,11 @@ def prepare_stage(works: Sequence[Work], place: Workplace) -> None:
 
 
 def _to_prepare(works: Sequence[Work], home: Home) -> list[tuple[Dataset, dict[str, ModelSpec]]]:
-    """Datasets that something is trained on, each with the models that are."""
+    """Datasets that something is trained on, or proven by, each with the models that are."""
     found: dict[str, tuple[Dataset, dict[str, ModelSpec]]] = {}
     for run in (work.run for work in works):
-        if run.training and not (home.run(run.id) / "checkpoint").exists():
+        left = [home.run(run.id) / name for name in ("checkpoint", "proof.json")]
+        if run.training and not all(path.exists() for path in left):
             dataset = run.training.dataset
             found.setdefault(dataset.digest, (dataset, {}))[1][run.model_name] = run.model
     return list(found.values())
@@ -230,13 +256,42 @@ def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
 def ask_stage(
     run: Run, weights: Weights, benchmark: Benchmark, place: Workplace, priority: int
 ) -> list[Answer]:
-    """A run's answers to a benchmark, generated now or found on disk."""
-    asking = short_hash(benchmark.asking_content)
-    revision = run.model.revision or None
+    """A run's answers to a benchmark, made now or found on disk; what they cost is recorded."""
+    asking = short_hash(benchmark.asked_of(run))
+    out = place.home.completions(run.id, benchmark.name, asking)
+    name = f"generating {benchmark.name}"
+    if out.exists():
+        place.recorder.found(run, name)
+    elif run.model.server is not None:
+        order = served_order(run, benchmark, out)
+        with place.stage(run, name, None, 0, priority):
+            ask_server(order, partial(_show_answers, run, name, place))
+    else:
+        own = ask_order(run, weights, benchmark, out)
+        most = fair_share(place, len(own.missing))
+        with place.stage(run, name, place.accelerators, most, priority, least=1) as workers:
+            ask(own, place.mailbox, gpus=place.gpus is not None, workers=workers)
+    if cost := read_cost(out):
+        place.recorder.generated(run, benchmark, cost)
+    return read_answers(out)
+
+
+def fair_share(place: Workplace, useful: int) -> int:
+    """How many processors or GPUs a run may take that has use for so many.
+
+    As many as each would get if all runs that are not finished shared them evenly, and one at
+    least: while there are more runs than GPUs each is asked by one, and the last run has them all.
+    """
+    share = place.accelerators.total // max(1, len(place.unfinished))
+    return max(1, min(useful, share))
+
+
+def ask_order(run: Run, weights: Weights, benchmark: Benchmark, out: Path) -> AskOrder:
+    """What to ask a run; the questions of a tuned run are those of its base, to the letter."""
     prompt = benchmark.prompt
     assert prompt is not None
-    tokenizer = tokenizer_for(prompt, run.model.location, revision)
-    order = AskOrder(
+    tokenizer = tokenizer_for(prompt, run.model.location, run.model.revision or None)
+    return AskOrder(
         run_id=run.id,
         benchmark=benchmark.name,
         weights=weights,
@@ -244,15 +299,12 @@ def ask_stage(
         asking=benchmark.asking,
         stop=benchmark.stop,
         seed=run.seed,
-        out=place.home.completions(run.id, benchmark.name, asking),
+        out=out,
     )
-    name = f"generating {benchmark.name}"
-    if order.out.exists():
-        place.recorder.found(run, name)
-    else:
-        with place.stage(run, name, place.accelerators, 1, priority):
-            ask(order, place.mailbox, gpus=place.gpus is not None)
-    return read_answers(order.out)
+
+
+def _show_answers(run: Run, name: str, place: Workplace, done: int, of: int) -> None:
+    place.board.update(f"{run.label}: {name}", "answers", done, of)
 
 
 def judge_stage(
@@ -265,7 +317,7 @@ def judge_stage(
         (problems[a.task_id], Completion(task_id=a.task_id, text=a.text, whole=a.whole))
         for a in answers
     )
-    contracts = (short_hash(benchmark.asking_content), short_hash(benchmark.judging_content))
+    contracts = (short_hash(benchmark.asked_of(run)), short_hash(benchmark.judging_content))
     out = place.home.verdicts(run.id, benchmark.name, *contracts)
     order = JudgeOrder(pairs, benchmark.judging, out)
     actors = max(1, place.processors.total // 4)

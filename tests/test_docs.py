@@ -8,6 +8,7 @@ import pytest
 
 from jobs.experiment import Asking, ExperimentFile, ModelSpec
 from jobs.methods import DoRA, Full, LoRA, Parallelism, QLoRA
+from jobs.remote.server import Server
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -79,7 +80,7 @@ def test_every_environment_variable_of_ours_is_documented():
 
 
 @pytest.mark.parametrize(
-    "declared", [ExperimentFile, ModelSpec, Asking, Parallelism, LoRA, DoRA, QLoRA, Full]
+    "declared", [ExperimentFile, ModelSpec, Server, Asking, Parallelism, LoRA, DoRA, QLoRA, Full]
 )
 def test_every_key_of_an_experiment_is_documented(declared):
     page = (ROOT / "docs" / "configuration.md").read_text()

@@ -102,6 +102,8 @@ def lacks(shape: Shape, settings: Settings, spread: Spread, hardware: Hardware) 
 
 def shape_for(model: ModelSpec) -> Shape | None:
     """What is known of a model of an experiment; see `jobs.fit.shapes.shape_of`."""
+    if model.server:
+        return None  # it needs nothing of this cluster
     return shape_of(model.location, model.revision, model.parameters * 1e9)
 
 
@@ -116,9 +118,9 @@ def _most_workers(declared: Parallelism, settings: Settings, hardware: Hardware)
 
 
 def _possible(settings: Settings, spread: Spread) -> bool:
-    """ZeRO-3 cannot cut weights of 4 bits into parts."""
+    """Weights of 4 bits are cut into parts by ZeRO-3, but nobody tried to offload those."""
     quantized = settings.adapter is not None and settings.adapter.quantization is not None
-    return not (quantized and spread.stage == 3)
+    return not (quantized and spread.offload == "parameters")
 
 
 def _declared(spread: Spread) -> Parallelism:

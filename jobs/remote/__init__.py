@@ -1,0 +1,1 @@
+"""Models behind OpenAI-compatible servers, asked over HTTP. Needs no torch."""
