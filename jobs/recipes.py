@@ -40,6 +40,9 @@ class JudgingRecipe(Declared):
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
     memory_mib: int | None = None
+    output_kib: int | None = None
+    test_seconds: float | None = None
+    """CPU time more for each test after the first: for problems with many inputs."""
 
 
 class BenchmarkRecipe(Declared):
@@ -53,13 +56,16 @@ class BenchmarkRecipe(Declared):
     split: str = ""
     """A part of the file, where its format has named parts (MBPP: train, validation, test)."""
     benchmark: Literal[
+        "apps",
         "can-ai-code",
+        "code-contests",
         "custom",
         "exercism",
         "exercism-python",
         "humaneval",
         "humanevalplus",
         "interactive-coding",
+        "livecodebench",
         "mbpp",
         "mbppplus",
     ]

@@ -5,21 +5,33 @@ import gzip
 import json
 import os
 import pickle
+import re
 import zlib
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from database import open_ledger
+from database.anomalies import anomalies
+from database.queries import standings
 from eval_sandbox.benchmarks import InputError
 from eval_sandbox.contract import Judging, Limits
 from eval_sandbox.judge import Worker
 from eval_sandbox.printed import mismatch
 from eval_sandbox.problem import Completion
-from eval_sandbox.verdict import Outcome
+from eval_sandbox.verdict import Outcome, Verdict
+from jobs.answers import Answer
 from jobs.cases import convert, read_cases, within
+from jobs.declared import UserError
+from jobs.loading import load
 from jobs.plain_pickle import RefusedPickleError, text_of_pickle
+from jobs.recipes import BenchmarkRecipe, JudgingRecipe, sha256_of
+from jobs.record import Recorder
 
 
 def packed(tests):
@@ -190,6 +202,86 @@ def test_a_window_keeps_both_its_days_and_leaves_out_what_has_no_date(tmp_path):
     assert [p.task_id for p in within(every, None, date(2024, 1, 1))] == ["9999"]
     assert within(every, date(2024, 6, 1), None) == ()
     assert within(every, None, None) == every
+
+
+def test_the_templates_of_the_documentation_are_recipes():
+    text = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text()
+    templates = [
+        yaml.safe_load(t) for t in re.findall(r"```yaml\n(description:.*?)```", text, re.S)
+    ]
+
+    read = [BenchmarkRecipe.parse(template) for template in templates]
+
+    assert [mistakes for _, mistakes in read] == [[], [], []]
+    assert [recipe.benchmark for recipe, _ in read] == ["livecodebench", "apps", "code-contests"]
+    assert all(recipe.judge_by("chat").limits.test_seconds == 1 for recipe, _ in read)
+
+
+def experiment(tmp_path, **asking):
+    """An experiment that asks the problems above, with their recipe and file beside it."""
+    path = lines(tmp_path / "test.jsonl", HALVES, PAIR)
+    recipe = {
+        "description": "two problems",
+        "source": {"file": path.name, "sha256": sha256_of(path)},
+        "licence": "MIT",
+        "benchmark": "livecodebench",
+        "prompt": "alpaca",
+    }
+    (tmp_path / "live.yaml").write_text(yaml.safe_dump(recipe))
+    asked = {
+        "models": {"falcon": {"path": "models/starter/falcon", "released": date(2023, 6, 1)}},
+        "benchmarks": {"live": asking},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
+    return tmp_path / "mine.yaml"
+
+
+def test_an_experiment_asks_the_window_and_its_contract_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.loading.BENCH", tmp_path)
+
+    (whole,) = load(experiment(tmp_path)).benchmarks
+    (late,) = load(experiment(tmp_path, since=date(2024, 1, 1))).benchmarks
+
+    assert [p.task_id for p in whole.problems] == ["abc999_a", "9999"]
+    assert [p.task_id for p in late.problems] == ["abc999_a"]
+    assert late.asking_content["since"] == "2024-01-01"
+    assert late.asking_content != whole.asking_content
+    assert late.judging_content == whole.judging_content
+
+
+def test_a_window_that_leaves_nothing_is_a_mistake_that_says_which_days_there_are(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("jobs.loading.BENCH", tmp_path)
+
+    with pytest.raises(UserError, match=r"benchmarks\.live: .*from 2023-01-07 to 2024-05-31"):
+        load(experiment(tmp_path, since=date(2025, 1, 1)))
+
+
+def test_dates_and_what_was_extracted_are_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.loading.BENCH", tmp_path)
+    asked = load(experiment(tmp_path))
+    (run,), (benchmark,) = asked.runs(), asked.benchmarks
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    answers = [
+        Answer(task_id=p.task_id, position=0, text=text, whole=True, tokens=9, finish="end")
+        for p, text in zip(benchmark.problems, ["I would rather not.", "print(1)"], strict=True)
+    ]
+    failed = Verdict(outcome=Outcome.FAILED, cpu_seconds=0.1, wall_seconds=0.1, detail="")
+    chatty = replace(
+        benchmark,
+        recipe=benchmark.recipe.model_copy(update={"judging": JudgingRecipe(extract="chat")}),
+    )
+    recorder = Recorder(ledger, replace(asked, benchmarks=(chatty,)))
+
+    recorder.begin([run])
+    recorder.judged(run, chatty, answers, [failed, failed])
+
+    view = standings(ledger)
+    odd = {one.kind: (one.count, one.of) for several in anomalies(ledger, view).values()
+           for one in several}  # fmt: skip
+    ledger.dispose()
+    assert odd == {"extraction": (1, 2), "older": (1, 2)}
 
 
 # The columns of https://huggingface.co/datasets/codeparrot/apps; the problems are ours.
