@@ -36,8 +36,8 @@ class Limits:
     output_kib: int = 256
     """Standard output and standard error together."""
     test_seconds: float = 0.0
-    """CPU time that all tests together may take more for each test after the first. A run of the
-    program on one input may still take no more than a problem with one test."""
+    """CPU time that all tests together may take more for each test after the first. A run on one
+    standard input may still take no more than a problem with one test; all calls are one run."""
 
     def __post_init__(self) -> None:
         for limit in fields(self):

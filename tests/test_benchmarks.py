@@ -186,7 +186,10 @@ def test_mbppplus_asks_with_its_one_assert_and_has_no_prompt_to_continue(written
     assert problem.task_id == "Mbpp/2"
     assert problem.prompt == ""
     assert problem.instruction == "Find what two lists share."
-    assert problem.extra == {"tests": "assert similar((3, 4),(4,)) == {4}"}
+    assert problem.extra == {
+        "tests": "assert similar((3, 4),(4,)) == {4}",
+        "published": MBPPPLUS["prompt"],
+    }
     assert problem.reference == MBPPPLUS["prompt"] + MBPPPLUS["canonical_solution"]
 
 
@@ -281,7 +284,11 @@ WRONG = {
         CUSTOM | {"tests": ["assert add(1 == 2"]},
         "tests[0] is not Python",
     ),
-    "calls of nothing": ("custom", CUSTOM | {"entry_point": "a.b"}, "field 'entry_point' is 'a.b'"),
+    "calls of nothing": (
+        "custom",
+        CUSTOM | {"entry_point": "a.b.c"},
+        "field 'entry_point' is 'a.b.c'",
+    ),
     "no JSON": ("custom", '{"task_id": ', "this is not JSON"),
     "no object": ("custom", "[1]\n", "an object is expected, not 1"),
 }
