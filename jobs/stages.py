@@ -268,7 +268,8 @@ def ask_stage(
             ask_server(order, partial(_show_answers, run, name, place))
     else:
         own = ask_order(run, weights, benchmark, out)
-        most = fair_share(place, len(own.missing))
+        total, runs = place.accelerators.total, len(place.unfinished)
+        most = fair_share(total, runs, len(own.missing))
         with place.stage(run, name, place.accelerators, most, priority, least=1) as workers:
             ask(own, place.mailbox, gpus=place.gpus is not None, workers=workers)
     if cost := read_cost(out):
@@ -276,14 +277,18 @@ def ask_stage(
     return read_answers(out)
 
 
-def fair_share(place: Workplace, useful: int) -> int:
-    """How many processors or GPUs a run may take that has use for so many.
+def fair_share(total: int, runs: int, useful: int) -> int:
+    """How many processors or GPUs one run may take.
 
     As many as each would get if all runs that are not finished shared them evenly, and one at
     least: while there are more runs than GPUs each is asked by one, and the last run has them all.
+
+    Args:
+        total: all there are.
+        runs: that are not finished, this one included.
+        useful: as many as it has use for.
     """
-    share = place.accelerators.total // max(1, len(place.unfinished))
-    return max(1, min(useful, share))
+    return max(1, min(useful, total // max(1, runs)))
 
 
 def ask_order(run: Run, weights: Weights, benchmark: Benchmark, out: Path) -> AskOrder:

@@ -104,6 +104,38 @@ MISTAKES = {
         {"exclude": [{"modle": "m"}]},
         "exclude.0.modle: unknown key. Did you mean 'model'?",
     ),
+    "a seed that is too large": (
+        {"seeds": [0, 2**31]},
+        "seeds.1: Input should be less than 2147483648",
+    ),
+    "a seed below 0": (
+        {"seeds": [-1]},
+        "seeds.0: Input should be greater than or equal to 0",
+    ),
+    "targets that are none": (
+        {"methods": {"x": LORA | {"targets": []}}},
+        "methods.x: targets names no layer; give names, or all-linear",
+    ),
+    "parallelism in one word": (
+        {"models": {"m": {"path": "models/starter/falcon", "parallelism": "auto"}}},
+        "models.m.parallelism: give keys and values, such as {strategy: auto}",
+    ),
+    "offload where auto decides it": (
+        {
+            "models": {
+                "m": {
+                    "path": "models/starter/falcon",
+                    "parallelism": {"strategy": "auto", "offload": "optimizer"},
+                }
+            }
+        },
+        "models.m.parallelism: auto decides what is offloaded, but offload is 'optimizer'; remove "
+        "it, or say zero1, zero2 or zero3",
+    ),
+    "a name that the ledger has no room for": (
+        {"methods": {"m" * 201: LORA}},
+        f"methods.{'m' * 201}: 201 characters, and the ledger holds 200; make it shorter",
+    ),
     "patience with nothing to measure": (
         {"methods": {"x": LORA | {"patience": 3}}},
         "methods.x: patience needs rows to measure; set held_out, such as 0.05",

@@ -14,11 +14,12 @@ from jobs.__main__ import main
 from jobs.declared import UserError
 from jobs.fit.memory import GIB, training_memory
 from jobs.fit.shapes import usual_shape
-from jobs.fit.spreading import decide, refuse
+from jobs.fit.spreading import decide, lacks, refuse
+from jobs.hub.cache import place
 from jobs.loading import load
 from jobs.methods import LoRA
-from jobs.plan import show_plan
-from jobs.training.settings import ALONE
+from jobs.plan import need, show_plan
+from jobs.training.settings import ALONE, Spread
 
 ROOT = Path(__file__).parent.parent
 REVISION = "a" * 40
@@ -152,10 +153,17 @@ def test_auto_takes_the_first_that_fits_as_memory_shrinks(training):
     assert chosen[0] == "ddp" and chosen[-1] == "zero3 parameters"
 
 
-def test_weights_of_4_bits_are_not_cut_into_parts(training):
+def test_weights_of_4_bits_are_cut_into_parts_where_each_gpu_has_room_for_all_of_them(training):
+    method = {"kind": "qlora", "activation_checkpointing": True, "micro_batch_tokens": 512}
     run = training(method={"kind": "qlora"}, parameters=70)
+    spread = Spread(strategy="zero3", ranks=8)
+    settings = training(method=method, parameters=70).training.method.settings()
 
-    assert decide(run, replace(NODE, gpu_gib=24.0)).strategy == "zero2"
+    assert decide(run, NODE).strategy == "zero3"
+    # While it trains a part is enough, but only whole weights can be made coarse.
+    memory = training_memory(usual_shape(70e9), settings, spread, gpu=True)
+    assert 70e9 / 2 < memory.loading == memory.total < 40 * GIB
+    assert "needs 3" in lacks(usual_shape(70e9), settings, spread, replace(NODE, gpu_gib=24.0))
 
 
 def test_what_fits_is_not_refused(training):
@@ -253,6 +261,46 @@ def test_runs_that_differ_in_their_seed_only_are_refused_once(experiment, machin
     with pytest.raises(UserError) as caught:
         said_of(experiment(seeds=[0, 1, 2]))
     assert str(caught.value).count("methods.tuned") == 1
+
+
+def test_what_is_whole_in_the_cache_of_the_hub_is_not_downloaded_again(
+    experiment, tmp_path, monkeypatch
+):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    before = said_of(experiment())
+    folder = place("some/model", REVISION, "config.json").parent
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text("{}")
+
+    assert "13.0 GiB to download" in before
+    assert "0.0 GiB to download" in said_of(experiment())
+
+
+def test_epochs_over_rows_of_the_hub_are_said_to_take_longer_than_the_rest(experiment):
+    epochs = {"steps": None, "epochs": 1}
+
+    of_hub = said_of(experiment(method=epochs, datasets=["oss-instruct"]))
+    assert "answers to judge, at least " in of_hub
+    assert "Rows of the hub are not in the time: oss-instruct." in of_hub
+    assert "at least" not in said_of(experiment(datasets=["oss-instruct"]))
+    assert "at least" not in said_of(experiment(method=epochs))
+
+
+def test_measuring_all_held_out_rows_often_takes_time(experiment):
+    def seconds(**method):
+        loaded = load(experiment(method=method, datasets=["starter"]), need_files=False)
+        (run,) = loaded.runs()
+        return need(run, loaded, NODE, 1).seconds
+
+    rarely = seconds(held_out=0.1, evaluate_every=10)
+    often = seconds(held_out=0.1, evaluate_every=1)
+
+    tokens = (ROOT / "datasets" / "train" / "starter.jsonl").stat().st_size / 3
+    assert often - rarely == pytest.approx(9 * 0.1 * tokens * 2 * 7e9 / 2e14)
+    assert rarely > seconds()
 
 
 @pytest.mark.parametrize("name", ["paper", "today", "one-gpu"])

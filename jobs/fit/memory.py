@@ -52,13 +52,17 @@ class Memory:
     """What is there whatever is trained, and what the allocator wastes."""
     host: int = 0
     """Offloaded, in the memory of the host."""
+    loading: int = 0
+    """Before the first step, where a base is loaded whole on each worker, and cut into parts then.
+    """
 
     @property
     def total(self) -> int:
         """At the height of a step, of the device it computes on; the loss comes before the blocks'
         backward pass. Gradients are there from one micro batch to the next."""
         lasting = self.weights + self.gradients + self.optimizer + self.overhead
-        return lasting + self.activations + max(self.logits, self.working)
+        step = lasting + self.activations + max(self.logits, self.working)
+        return max(self.loading, step)
 
 
 def training_memory(shape: Shape, settings: Settings, spread: Spread, *, gpu: bool) -> Memory:
@@ -85,10 +89,15 @@ def training_memory(shape: Shape, settings: Settings, spread: Spread, *, gpu: bo
         working=tokens * block_bytes(shape, settings) + layer_bytes(shape, settings),
         overhead=0,
         host=held.host,
+        loading=_loading_bytes(shape, settings, spread),
     )
     if not gpu:
         return needed
-    return replace(needed, overhead=CONTEXT_BYTES + int(FRAGMENTED * needed.total))
+    return replace(
+        needed,
+        overhead=CONTEXT_BYTES + int(FRAGMENTED * needed.total),
+        loading=needed.loading + CONTEXT_BYTES if needed.loading else 0,
+    )
 
 
 def answering_memory(shape: Shape, *, gpu: bool) -> Memory:
@@ -175,6 +184,12 @@ def _frozen_bytes(shape: Shape, settings: Settings) -> int:
         return number * shape.parameters
     matrices = shape.layers * sum(x.inputs * x.outputs for x in shape.linears)
     return int(NIBBLES * matrices) + number * (shape.parameters - matrices)
+
+
+def _loading_bytes(shape: Shape, settings: Settings, spread: Spread) -> int:
+    """Of a base of 4 bits under ZeRO-3: only whole weights are quantized."""
+    quantized = settings.adapter is not None and settings.adapter.quantization is not None
+    return _frozen_bytes(shape, settings) if quantized and spread.stage == 3 else 0
 
 
 def _copies_bytes(shape: Shape, settings: Settings, trained: int) -> int:
