@@ -6,22 +6,21 @@ not known; ours stand beside the kinds that have one.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Engine, and_, case, distinct, func, select
+from sqlalchemy import Engine, and_, case, distinct, func, literal_column, select, text
 from sqlalchemy.orm import aliased
 
 from database.facts import Standing
 from database.rows import rows_of
-from database.schema import Completion, Contract, Problem, Run, Score, Verdict
+from database.schema import BLANK, CUT, Completion, Contract, Problem, Run, Score, Verdict
 from database.training_data import exposures
 
 MOST_WITHOUT_PROGRAM = 0.05
 MOST_CUT = 0.05
 MOST_IDENTICAL = 0.95
 """Shares of answers above which they are told."""
-BLANK = " \t\r\n"
 
 Kind = Literal["extraction", "empty", "length", "identical", "overlap", "prefilled", "older"]
 Key = tuple[str, str, str, str]
@@ -75,12 +74,12 @@ class _View:
     def judgings(self) -> set[str]:
         return self.all_of(lambda s: s.judging)
 
-    def answers(self, table: Any = Completion) -> Any:
-        """Which completions are in view; the index `ix_completions_counted` finds them."""
+    def answers(self) -> Any:
+        """Which completions are in view: what the indexes of that table begin with."""
         return and_(
-            table.benchmark.in_(self.benchmarks),
-            table.asking.in_(self.askings),
-            table.run.in_(self.runs),
+            Completion.benchmark.in_(self.benchmarks),
+            Completion.asking.in_(self.askings),
+            Completion.run.in_(self.runs),
         )
 
 
@@ -106,78 +105,88 @@ def anomalies(engine: Engine, standings: Sequence[Standing]) -> dict[Key, tuple[
     return {key: tuple(listed) for key, listed in found.items()}
 
 
+def flagged(
+    standings: Sequence[Standing], found: Mapping[Key, Sequence[Anomaly]]
+) -> list[Standing]:
+    """Return scores with the kinds of what is odd about them."""
+    return [
+        replace(s, result=replace(s.result, flags=tuple(one.kind for one in found[key_of(s)])))
+        if key_of(s) in found
+        else s
+        for s in standings
+    ]
+
+
 Counted = list[tuple[Key, Anomaly]]
+AnswersKey = tuple[str, str, str]
+"""Run, benchmark, asking."""
 
 
 def _without_program(engine: Engine, view: _View) -> Counted:
     """Answers in which the extraction that was asked for found no program."""
     key = (Completion.run, Completion.benchmark, Completion.asking, Verdict.judging)
-    without = func.sum(case((Verdict.extracted.is_(False), 1), else_=0)).label("without")
     wanted = (
-        select(*key, func.count().label("answers"), without)
+        select(*key, func.count().label("answers"))
         .join(Verdict, Verdict.completion == Completion.id)
-        .where(view.answers(), Verdict.judging.in_(view.judgings), Verdict.extracted.is_not(None))
+        .where(Verdict.judging.in_(view.judgings), Verdict.extracted.is_(False))
         .group_by(*key)
     )
+    missed = {_key(row): row.answers for row in rows_of(engine, wanted)}
+    answers = _answers(engine, view) if missed else {}
+    words = "no program was found in {} answers"
     return [
-        (
-            (row.run, row.benchmark, row.asking, row.judging),
-            _anomaly("extraction", row.without, row.answers, "no program was found in {} answers"),
-        )
-        for row in rows_of(engine, wanted)
-        if row.without > MOST_WITHOUT_PROGRAM * row.answers
+        (key_, _anomaly("extraction", missed[key_], of, words))
+        for key_ in view.keys
+        if missed.get(key_, 0) > MOST_WITHOUT_PROGRAM * (of := answers.get(key_[:3], 0))
     ]
 
 
 def _as_written(engine: Engine, view: _View) -> Counted:
     """Answers without a word, and those that their length limit cut off."""
-    key = (Completion.run, Completion.benchmark, Completion.asking)
-    blank = func.trim(Completion.text, BLANK) == ""
-    wanted = (
-        select(
-            *key,
-            func.count().label("answers"),
-            func.sum(case((blank, 1), else_=0)).label("empty"),
-            func.sum(case((Completion.finish == "length", 1), else_=0)).label("cut"),
-        )
-        .where(view.answers())
-        .group_by(*key)
-    )
-    rows = {(row.run, row.benchmark, row.asking): row for row in rows_of(engine, wanted)}
+    blank, cut = _answers(engine, view, BLANK), _answers(engine, view, CUT)
+    answers = _answers(engine, view) if blank or cut else {}
     found: Counted = []
-    for key_ in view.keys:
-        row = rows.get(key_[:3])
-        if row is not None and row.empty:
-            said = _anomaly("empty", row.empty, row.answers, "{} answers are empty")
-            found.append((key_, said))
-        if row is not None and row.cut > MOST_CUT * row.answers:
+    for key in view.keys:
+        number, of = blank.get(key[:3], 0), answers.get(key[:3], 0)
+        if number:
+            found.append((key, _anomaly("empty", number, of, "{} answers are empty")))
+        if (number := cut.get(key[:3], 0)) > MOST_CUT * of:
             words = "{} answers were cut off at the length limit"
-            found.append((key_, _anomaly("length", row.cut, row.answers, words)))
+            found.append((key, _anomaly("length", number, of, words)))
     return found
+
+
+def _answers(engine: Engine, view: _View, condition: str = "") -> dict[AnswersKey, int]:
+    """How many answers in view there are, or of how many a condition of the schema is true."""
+    key = (Completion.run, Completion.benchmark, Completion.asking)
+    wanted = select(*key, func.count().label("answers")).where(view.answers()).group_by(*key)
+    if condition:
+        wanted = wanted.where(text(condition))
+    return {(row.run, row.benchmark, row.asking): row.answers for row in rows_of(engine, wanted)}
 
 
 def _like_the_base(engine: Engine, view: _View) -> Counted:
     """Tuned runs whose first answers are, nearly all of them, those of their base."""
-    ours, theirs = aliased(Completion), aliased(Completion)
-    key = (ours.run, ours.benchmark, ours.asking)
+    theirs, first = aliased(Completion), literal_column("0")
+    key = (Completion.run, Completion.benchmark, Completion.asking)
     wanted = (
         select(
             *key,
             func.count().label("answers"),
-            func.sum(case((ours.text == theirs.text, 1), else_=0)).label("same"),
+            func.sum(case((Completion.text == theirs.text, 1), else_=0)).label("same"),
         )
-        .join(Run, Run.id == ours.run)
+        .join(Run, Run.id == Completion.run)
         .join(
             theirs,
             and_(
-                theirs.benchmark == ours.benchmark,
-                theirs.asking == ours.asking,
+                theirs.benchmark == Completion.benchmark,
+                theirs.asking == Completion.asking,
                 theirs.run == Run.base_run,
-                theirs.task_id == ours.task_id,
-                theirs.position == 0,
+                theirs.task_id == Completion.task_id,
+                theirs.position == first,
             ),
         )
-        .where(view.answers(ours), ours.position == 0)
+        .where(view.answers(), Completion.position == first)
         .group_by(*key)
     )
     rows = {(row.run, row.benchmark, row.asking): row for row in rows_of(engine, wanted)}
@@ -245,6 +254,10 @@ def names_function(asking: Mapping[str, Any]) -> bool | None:
 
 def _older(engine: Engine, view: _View) -> Counted:
     """Problems that were published before the model, and may be in what it was trained on."""
+    dated = select(Run.id).where(Run.id.in_(view.runs), Run.released.is_not(None))
+    runs = [row.id for row in rows_of(engine, dated)]
+    if not runs:
+        return []
     key = (Score.run, Score.benchmark, Score.asking, Score.judging)
     wanted = (
         select(*key, func.max(Score.asked).label("asked"), _distinct_problems())
@@ -267,18 +280,18 @@ def _older(engine: Engine, view: _View) -> Counted:
                 Completion.task_id == Problem.task_id,
             ),
         )
-        .where(Score.run.in_(view.runs), Score.benchmark.in_(view.benchmarks))
-        .where(Run.released.is_not(None))
+        .where(Score.run.in_(runs), Score.benchmark.in_(view.benchmarks))
         .group_by(*key)
     )
     words = "{} problems are older than the model, which may have learnt them"
     return [
-        (
-            (row.run, row.benchmark, row.asking, row.judging),
-            _anomaly("older", row.problems, row.asked, words),
-        )
+        (_key(row), _anomaly("older", row.problems, row.asked, words))
         for row in rows_of(engine, wanted)
     ]
+
+
+def _key(row: Any) -> Key:
+    return row.run, row.benchmark, row.asking, row.judging
 
 
 def _distinct_problems() -> Any:

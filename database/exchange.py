@@ -84,4 +84,5 @@ def gap_in_words(gap: float | None) -> str:
 def _flat(result: Result) -> dict[str, Any]:
     row = asdict(result)
     delta = row.pop("delta") or {}
+    row["flags"] = " ".join(row["flags"])
     return row | {f"delta_{name}": delta.get(name) for name in DELTA}

@@ -47,6 +47,8 @@ class Result:
     """How many those are."""
     verdict: Verdict | None = None
     """By `p_holm`, where `delta.verdict` knows of no other comparison."""
+    flags: tuple[str, ...] = ()
+    """Kinds of what is odd about it (`database.anomalies.Kind`), where that was counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
@@ -41,6 +42,20 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+BLANK = "trim(text, ' \t\r\n') = ''"
+"""SQL: an answer without a word. A query finds its index only by the very same letters."""
+CUT = "finish = 'length'"
+"""SQL: an answer that its length limit cut off."""
+FIRST = "position = 0"
+"""SQL: the first answer to a problem."""
+
+
+def _where(name: str, condition: str, *columns: str) -> Index:
+    """Return an index over the few rows that a condition is true of."""
+    said = text(condition)
+    return Index(name, *columns, sqlite_where=said, postgresql_where=said)
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
@@ -196,6 +211,9 @@ class Completion(Row):
     __tablename__ = "completions"
     __table_args__ = (
         Index("ix_completions_counted", "benchmark", "asking", "run", "task_id", "id"),
+        _where("ix_completions_first", FIRST, "benchmark", "asking", "run", "task_id"),
+        _where("ix_completions_blank", BLANK, "benchmark", "asking", "run"),
+        _where("ix_completions_cut", CUT, "benchmark", "asking", "run"),
     )
 
     id: Mapped[str] = mapped_column(String(20), primary_key=True)
@@ -217,6 +235,15 @@ class Verdict(Row):
     """The outcome of one completion under one judging contract."""
 
     __tablename__ = "verdicts"
+    __table_args__ = (
+        Index(
+            "ix_verdicts_without_program",
+            "judging",
+            "completion",
+            sqlite_where=text("extracted IS 0"),
+            postgresql_where=text("extracted IS false"),
+        ),
+    )
 
     completion: Mapped[str] = mapped_column(ForeignKey("completions.id"), primary_key=True)
     judging: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, case, func, select
 
+from database.anomalies import anomalies, flagged
 from database.comparability import Contents, unjudged, what_differs
 from database.comparisons import (
     NOT_COMPARABLE,
@@ -41,12 +42,13 @@ def k_of(metric: str) -> int:
 def scores(engine: Engine, experiment: str | None = None) -> list[Result]:
     """Return all scores, or those of one experiment's runs, in the order of `standings`.
 
-    They are each other's view: ranks and adjusted p are among them.
+    They are each other's view: ranks and adjusted p are among them, and what is odd is flagged.
 
     Raises:
         LedgerError: the ledger holds no such experiment.
     """
-    return [standing.result for standing in in_view(standings(engine, experiment=experiment))]
+    found = in_view(standings(engine, experiment=experiment))
+    return [standing.result for standing in flagged(found, anomalies(engine, found))]
 
 
 def standings(

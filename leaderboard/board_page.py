@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from database import LedgerError, NoLedgerError
+from database.anomalies import flagged
 from database.exchange import as_csv, as_json, gap_in_words
 from database.facts import BenchmarkFacts, Pulse, RunFacts, Standing
 from database.in_view import gap_in_view, in_view
@@ -28,6 +29,7 @@ def show() -> None:
         st.stop()
     benchmark, metric, order = _choices(known)
     found = in_view(_under_one_contract(reading.standings(pulse, benchmark.name, metric)))
+    found = flagged(found, reading.anomalies(pulse, benchmark.name, metric))
     _table(benchmark, found, order, _further(pulse, found))
     _recipes(over_seeds(found, reading.runs(pulse)))
 

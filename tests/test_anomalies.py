@@ -1,5 +1,8 @@
 """What is odd about a score, counted on both databases; the counts are made by hand."""
 
+import csv
+import io
+import json
 from datetime import date
 
 import pytest
@@ -20,7 +23,8 @@ from plausible_rows import (
 
 from database import write
 from database.anomalies import anomalies, key_of, names_function
-from database.queries import standings
+from database.exchange import as_csv, as_json
+from database.queries import scores, standings
 from database.schema import Contract, Dataset, Problem, Touch
 from database.scores import ProblemResult
 
@@ -239,3 +243,14 @@ def test_nothing_in_view_has_nothing_odd(ledger):
 
 def test_whether_a_contract_names_the_function_is_not_guessed():
     assert names_function({"form": "alpaca"}) is None
+
+
+def test_the_results_that_other_tools_read_name_the_kinds(begun):
+    write(begun, [*answered(BASE, own(BASE)), *answered(TUNED, ["", *own(BASE)[1:]])])
+
+    of_run = {result.run: result for result in scores(begun)}
+
+    assert of_run[TUNED].flags == ("empty",)
+    assert of_run[BASE].flags == ()
+    assert json.loads(as_json([of_run[TUNED]]))[0]["flags"] == ["empty"]
+    assert next(csv.DictReader(io.StringIO(as_csv([of_run[TUNED]]))))["flags"] == "empty"

@@ -30,7 +30,7 @@ from database.scores import ProblemResult
 FIELDS = (
     "run model base method dataset seed benchmark metric value low high problems completions "
     "contract delta coverage interval_method draws_seed why rank_low rank_high p_holm comparisons "
-    "verdict"
+    "verdict flags"
 )
 OTHER = Contract(id="judging00002", kind="judging", content={"sha256": DIGEST})
 PASSES_OF_BASE = [place % 3 == 0 for place in range(40)]
