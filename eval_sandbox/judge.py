@@ -29,7 +29,9 @@ from eval_sandbox.sandbox import (
 )
 from eval_sandbox.verdict import Outcome, Verdict, printable
 
-_LOOK_AHEAD = 4
+_LOOK_AHEAD = 64
+"""For each worker: verdicts come in order, and while one waits for its time to run out the other
+workers go on. A pair is a program and a reference to its problem."""
 _RECYCLE_AFTER = 4000
 _MOST_SANDBOXES = 3
 _MOST_TERMS = 4096
@@ -260,7 +262,7 @@ def judge_all(
 ) -> Iterator[Verdict]:
     """Verdicts in the order of `pairs`, `workers` completions being judged at a time.
 
-    At most `4 * workers` pairs are read ahead. Stopping early waits for the completions in
+    At most `64 * workers` pairs are read ahead. Stopping early waits for the completions in
     progress.
 
     Raises:
