@@ -75,7 +75,7 @@ bench-train-gpu:  ## models of 7B on one GPU, beside peft and transformers; need
 bench-generate: setup  ## our engine beside transformers' ways to ask a model, on one core, in about ten minutes
 	@$(BIN)/python benchmarks/generate.py
 
-bench-generate-gpu:  ## models of 7B asked on one GPU; needs torch and transformers alone
+bench-generate-gpu:  ## models of 7B asked on one GPU, beside transformers' generate
 	@$(GPU_PYTHON) benchmarks/generate_gpu.py
 
 bench-ray-overhead: setup  ## what Ray adds to a step of a training, beside torchrun

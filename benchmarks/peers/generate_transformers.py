@@ -77,7 +77,10 @@ def _continuous(
     answers = model.generate_batch(
         inputs=list(prompts),
         generation_config=GenerationConfig(**settings, num_return_sequences=each),
-        continuous_batching_config=ContinuousBatchingConfig(max_requests_per_batch=batch),
+        # Told nothing, it takes most of the machine's memory for every call, and clears it.
+        continuous_batching_config=ContinuousBatchingConfig(
+            max_requests_per_batch=batch, num_blocks=4 * batch
+        ),
     )
     found = [ended(answer.generated_tokens) for answer in answers.values()]
     assert len(found) == len(prompts) * each, "answers are missing"
