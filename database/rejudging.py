@@ -77,7 +77,8 @@ def answered_benchmarks(engine: Engine) -> list[str]:
 
 def answers_to_each(engine: Engine, of: Asked) -> dict[str, int]:
     """Return how many answers there are to each problem, by its id."""
-    counted = _of(select(Completion.task_id, func.count().label("answers")), of)
+    columns: list[Any] = [Completion.task_id, func.count().label("answers")]
+    counted = _of(select(*columns), of)
     rows = rows_of(engine, counted.group_by(Completion.task_id))
     return {row.task_id: row.answers for row in rows}
 
@@ -111,12 +112,9 @@ def scores_of(engine: Engine, of: Asked) -> list[StoredScore]:
 def moved(engine: Engine, of: Asked, before: str, after: str) -> list[Moved]:
     """Return the answers whose outcome differs between two judging contracts, by problem."""
     old, new = aliased(Verdict), aliased(Verdict)
-    wanted = select(
-        Completion.task_id,
-        Completion.position,
-        old.outcome.label("before"),
-        new.outcome.label("after"),
-    )
+    outcomes = [old.outcome.label("before"), new.outcome.label("after")]
+    columns: list[Any] = [Completion.task_id, Completion.position, *outcomes]
+    wanted = select(*columns)
     wanted = wanted.join(old, and_(old.completion == Completion.id, old.judging == before))
     wanted = wanted.join(new, and_(new.completion == Completion.id, new.judging == after))
     wanted = _of(wanted, of).where(old.outcome != new.outcome)

@@ -60,7 +60,7 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         prompts = _collect(
             list(questions),
             "benchmarks",
-            lambda name, missing: _prompt(questions[name], file.benchmarks[name].prompt, missing),
+            lambda name, missing: _prompt(questions[name], file.benchmarks[name], missing),
             mistakes,
             absent,
         )
@@ -231,14 +231,14 @@ def read_questions(name: str, missing: list[str]) -> Questions:
     return Questions(name=name, recipe=recipe, problems=problems)
 
 
-def _prompt(known: Questions, instead: str, missing: list[str]) -> Prompt:
+def _prompt(known: Questions, asking: Asking, missing: list[str]) -> Prompt:
     """How a benchmark is asked.
 
     Raises:
         UserError: there is no such contract, something is wrong in it, or it does not suit.
     """
-    prompt = read_prompt(instead or known.recipe.prompt, missing)
-    if unsuited := prompt.unaskable(known.recipe.benchmark, known.problems):
+    prompt = read_prompt(asking.prompt or known.recipe.prompt, missing)
+    if unsuited := prompt.unaskable(known.recipe.benchmark, _asked(known, asking)):
         raise UserError(f"prompt: {unsuited}")
     return prompt
 

@@ -154,8 +154,11 @@ class Prompt:
         made_for = self.contract.benchmarks
         if made_for and form not in made_for:
             return f"{self.name} is made for {', '.join(made_for)}, and this benchmark is {form}"
+        shown = {(example.task_id, example.instruction) for example in self.examples}
         for problem in problems:
             words = words_of(problem)
+            if (problem.task_id, problem.instruction) in shown:
+                return f"{self.name} shows the solution of {problem.task_id}, which is asked too"
             template = self.contract.text_for(problem) + self.contract.answer
             empty = [word for word in _named(template) - MAY_BE_EMPTY if not words[word]]
             if empty:

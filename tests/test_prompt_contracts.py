@@ -326,6 +326,14 @@ def test_words_that_a_problem_lacks_are_refused_with_the_problem(written, experi
         experiment(prompt="mine")
 
 
+def test_an_example_that_is_asked_too_is_refused(written, experiment):
+    first = read_problems("custom", BENCH / "starter.jsonl")[0].task_id
+    written(shots={"benchmark": "starter", "task_ids": [first], "closing": "\n"})
+
+    with pytest.raises(UserError, match=f"mine shows the solution of {first}, which is asked too"):
+        experiment(prompt="mine")
+
+
 SHAPING = {
     "its text": {"text": "{question}\n\n"},
     "how the answer begins": {"answer": "def"},
@@ -338,7 +346,7 @@ SHAPING = {
 @pytest.mark.parametrize("change", SHAPING.values(), ids=SHAPING)
 def test_another_asking_contract_comes_of(change, written, experiment):
     for shots in [change["shots"]] if "shots" in change else []:
-        shots["task_ids"] = [read_problems("custom", BENCH / "starter.jsonl")[0].task_id]
+        shots["task_ids"] = [read_problems("custom", BENCH / "starter.jsonl")[-1].task_id]
     written()
     before = experiment(prompt="mine").benchmarks[0].asking_content
     written(**change)

@@ -1,5 +1,6 @@
 """What models are trained on and asked, beside what was published and what transformers renders."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from eval_sandbox.problem import Problem
 from jobs.engine import Loaded, generate, load_model, stream
 from jobs.experiment import Asking
+from jobs.loading import load
 from jobs.prompt_contracts import read_prompt
 from jobs.prompts import (
     TODAY,
@@ -20,7 +22,9 @@ from jobs.prompts import (
     tokenizer_for,
 )
 from jobs.prompts import question as put
+from jobs.stages import ask_order
 from jobs.tokens import asked_tokens, tokenise
+from jobs.training.models import save
 from jobs.weights import Weights
 
 TEMPLATES = {"ChatML": CHATML, "Zephyr": ZEPHYR, "Llama 2": LLAMA_2}
@@ -235,3 +239,52 @@ def test_an_answer_ends_before_the_stop_string_of_its_question():
 
     assert ended.text == free.text.partition(put.stop)[0] != free.text
     assert "".join(piece.text for piece in streamed) == ended.text
+
+
+def left_by_a_full_training(folder, template=None):
+    """A whole model as a training leaves it, whose copy of the tokenizer somebody changed."""
+    tokenizer = AutoTokenizer.from_pretrained(STARTER / "llama")
+    model = AutoModelForCausalLM.from_pretrained(STARTER / "llama")
+    save(model, model.state_dict(), folder, tokenizer)
+    if template is not None:
+        tokenizer.chat_template = template
+        tokenizer.add_special_tokens({"eos_token": "<other>"})
+        tokenizer.save_pretrained(folder)
+    return Weights(location=str(STARTER / "llama"), tuned=folder, kind="full")
+
+
+@pytest.mark.parametrize("template", [None, CHATML], ids=["as it was left", "changed"])
+def test_base_and_tuned_read_the_same_tokens_and_end_at_the_same(template, tmp_path):
+    tuned = left_by_a_full_training(tmp_path / "tuned", template)
+    base, tuned = load_model(tuned.base), load_model(tuned)
+    asked = question(problem(prompt="def add(a, b):\n"), "alpaca-signature").text
+
+    assert asked_tokens(base.tokenizer, [asked], templated=False) == asked_tokens(
+        tuned.tokenizer, [asked], templated=False
+    )
+    assert base.ends == tuned.ends
+    assert base.tokenizer.chat_template == tuned.tokenizer.chat_template
+
+
+def test_base_and_tuned_of_an_experiment_get_the_same_questions(tmp_path):
+    model = tmp_path / "llama"
+    shutil.copytree(STARTER / "llama", model)
+    starter("llama").save_pretrained(model)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"models: {{m: {{path: {model}}}}}\ndatasets: [smoke]\n"
+        "methods: {f: {kind: full, steps: 1}}\n"
+        "benchmarks: {starter: {problems: 3, prompt: chat-signature}}\n"
+    )
+    experiment = load(file)
+    (benchmark,) = experiment.benchmarks
+    tuned = left_by_a_full_training(tmp_path / "tuned", ZEPHYR)
+
+    base, other = (
+        ask_order(run, weights, benchmark, tmp_path / "out.jsonl")
+        for run, weights in zip(experiment.runs(), (tuned.base, tuned), strict=True)
+    )
+
+    assert base.questions == other.questions != ()
+    assert (base.stop, base.asking) == (other.stop, other.asking)
+    assert "<|im_start|>user" in base.questions[0].text
