@@ -21,11 +21,12 @@ from jobs.experiment import Asking
 from jobs.generate import AskOrder, ask
 from jobs.parts import TOKENS_A_PART, KeptParts, cut
 from jobs.prompts import Question
+from jobs.stages import fair_share
 from jobs.weights import Weights
 
 ROOT = Path(__file__).parent.parent
 ASKING = Asking(completions=2, temperature=0.9, max_new_tokens=4000)
-"""The model has room for a tenth of it; parts are cut as if all were used."""
+"""The model has room for a hundred; parts are cut as if all were used."""
 QUESTIONS = tuple(
     Question(f"problem {number}", f"def f{number}(" + "a, " * (number % 7) + "b):", whole=False)
     for number in range(48)
@@ -50,7 +51,7 @@ def model(tmp_path_factory):
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=400,
+        max_position_embeddings=128,
         eos_token_id=0,
         bos_token_id=0,
         initializer_range=0.3,
@@ -120,6 +121,12 @@ def test_a_question_larger_than_a_part_is_asked_alone():
     parts = cut(QUESTIONS[:2], Asking(completions=100, temperature=1, max_new_tokens=2000))
 
     assert [len(part.questions) for part in parts] == [1, 1]
+
+
+def test_a_run_takes_its_share_of_the_gpus_and_at_least_one():
+    assert [fair_share(8, runs, 26) for runs in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
+    assert fair_share(8, 1, 3) == 3
+    assert fair_share(8, 1, 0) == 1
 
 
 def test_one_worker_and_two_write_the_same_file_in_the_order_of_the_questions(

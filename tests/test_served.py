@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import yaml
 from rich.console import Console
+from sqlalchemy import select
 
+from database import schema
+from jobs.answers import Cost
 from jobs.declared import UserError
 from jobs.experiment import HTTP, Asking, short_hash
 from jobs.loading import load
 from jobs.plan import show_plan
 from jobs.provenance import provenance
+from jobs.record import Recorder
 
 SERVED = {"server": {"url": "http://127.0.0.1:8000/v1", "model": "coder", "revision": "2"}}
 EXPERIMENT = {
@@ -125,6 +129,29 @@ def test_a_plan_shows_a_served_model_without_memory_or_download(edited, capsys):
     assert "asked over HTTP" in shown
     assert "0.0 GiB to download" in shown
     assert "not known" not in shown
+
+
+def test_what_asking_cost_is_recorded_once_under_the_contract_of_the_run(edited, ledger):
+    experiment = load(edited())
+    (benchmark,) = experiment.benchmarks
+    runs = experiment.runs()
+    far = runs[1]
+    recorder = Recorder(ledger, experiment)
+    recorder.begin(runs)
+
+    for seconds in (1.0, 2.5):
+        cost = Cost(device="x" * 300, seconds=seconds, prompt_tokens=3_000_000_000, tokens=5)
+        recorder.generated(far, benchmark, cost)
+
+    with ledger.connect() as connection:
+        (row,) = connection.execute(select(schema.Generation.__table__)).all()
+        contracts = connection.execute(select(schema.Contract.__table__)).all()
+    assert (row.run, row.benchmark) == (far.id, "starter")
+    assert (row.seconds, row.prompt_tokens, row.tokens) == (2.5, 3_000_000_000, 5)
+    assert row.device == "x" * 100
+    engines = {c.id: c.content["engine"] for c in contracts if c.kind == "asking"}
+    assert engines[row.asking] == HTTP
+    assert sorted(engines.values()) == [HTTP, "transformers"]
 
 
 def test_what_a_server_says_of_itself_is_recorded_with_the_run(edited):

@@ -84,6 +84,17 @@ def test_the_lowest_priority_goes_first_whoever_came_first():
     assert log == ["holder", "high", "low"]
 
 
+def test_who_can_begin_with_fewer_takes_what_is_free_and_gives_as_many_back():
+    slots = Slots(4)
+
+    with slots.take(3, priority=0), slots.take(4, priority=0, least=1) as held:
+        assert held == 1
+    with slots.take(2, priority=0, least=1) as held:
+        assert held == 2
+    with slots.take(4, priority=0) as held:
+        assert held == 4
+
+
 def test_asking_for_more_than_there_is_fails_at_once():
     with (
         pytest.raises(ValueError, match="3 slots asked for, but there are 2"),
