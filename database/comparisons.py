@@ -1,7 +1,7 @@
 """A run against its base on the same problems, and several such comparisons at once."""
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +55,7 @@ class Noise:
     differing: float
     """Share of the problems where the sides differ, in [0, 1]."""
     error: float
-    """Standard error of the mean difference, with the two pseudo-units of its interval."""
+    """Standard error of the mean difference, with the pseudo-units of its interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +113,13 @@ def pairs_of(tuned: Sequence[ProblemResult], base: Sequence[ProblemResult], k: i
 def difference_of(pairs: Pairs) -> Difference:
     """The mean difference, its interval, its p and its verdict.
 
-    The interval is a percentile bootstrap over units with one pseudo-unit won and one lost, each
+    The interval is a percentile bootstrap over units with half a unit won and half a one lost, each
     by the largest difference seen, which keeps it from collapsing where (nearly) no problem
-    differs (Bonett & Price 2012, J. Educ. Behav. Stat. 37:479, add the same to pairs of single
-    answers). p is McNemar's exact test where both sides answered independent problems once, else
-    a sign-flip test of the mean, which flips whole units (Fisher 1935; families: as in Canay et
-    al. 2017, Econometrica 85:1013).
+    differs (after Bonett & Price 2012, J. Educ. Behav. Stat. 37:479, who add a whole pair each
+    way; half does by `benchmarks/intervals.py`, and finds more).
+    p is McNemar's exact test where both sides answered independent problems once, else a sign-flip
+    test of the mean, which flips whole units (Fisher 1935; families: as in Canay et al. 2017,
+    Econometrica 85:1013).
     A direction is named only where both p < 0.05 and the interval leaves out 0.
     """
     p = _mcnemar(pairs.totals) if pairs.single else sign_flip(pairs.totals)
@@ -137,10 +138,10 @@ def difference_of(pairs: Pairs) -> Difference:
 
 def noise_of(pairs: Pairs) -> Noise:
     """How far apart the two sides are from problem to problem."""
-    totals, sizes = _with_pseudo_units(pairs)
-    problems, count = float(sizes.sum()), len(sizes)
-    residuals = totals - totals.sum() / problems * sizes
-    error = float(residuals @ residuals * count / (count - 1)) ** 0.5 / problems
+    totals, sizes, weights = _with_pseudo_units(pairs)
+    problems, count = float(weights @ sizes), float(weights.sum())
+    residuals = totals - float(weights @ totals) / problems * sizes
+    error = float(weights @ residuals**2 * count / (count - 1)) ** 0.5 / problems
     asked = int(pairs.sizes.sum())
     return Noise(
         problems=asked,
@@ -201,19 +202,23 @@ def _value(result: ProblemResult, k: int) -> float:
     return pass_at_k(result.completions, result.passed, k)
 
 
-def _with_pseudo_units(pairs: Pairs) -> tuple[Floats, Floats]:
-    """Totals and sizes with one unit of the usual size won and one lost."""
+def _with_pseudo_units(pairs: Pairs) -> tuple[Floats, Floats, Floats]:
+    """Totals, sizes and weights, with half a unit of the usual size won and half a one lost."""
     largest = float(np.abs(pairs.totals).max()) or 1.0
     usual = float(pairs.sizes.mean())
-    return np.append(pairs.totals, [-largest, largest]), np.append(pairs.sizes, [usual, usual])
+    totals = np.append(pairs.totals, [-largest, largest])
+    sizes = np.append(pairs.sizes, [usual, usual])
+    return totals, sizes, np.append(np.ones(len(pairs.sizes)), [0.5, 0.5])
 
 
 def _bootstrap(pairs: Pairs) -> tuple[float, float]:
     """Bounds of the mean. Draws counts of the distinct units: the same law, and far fewer."""
-    counts = Counter(zip(*(part.tolist() for part in _with_pseudo_units(pairs)), strict=True))
+    counts: dict[tuple[float, float], float] = defaultdict(float)
+    for total, size, weight in zip(*map(np.ndarray.tolist, _with_pseudo_units(pairs)), strict=True):
+        counts[total, size] += weight
     totals, sizes = np.array(sorted(counts)).T
     shares = np.array([counts[unit] for unit in sorted(counts)])
-    units = int(shares.sum())
+    units = len(pairs.sizes) + 1
     draws = np.random.default_rng(SEED).multinomial(units, shares / units, size=DRAWS)
     low, high = np.quantile((draws @ totals) / (draws @ sizes), [1 - UPPER, UPPER])
     return float(low), float(high)

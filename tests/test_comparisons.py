@@ -67,8 +67,8 @@ def test_families_are_flipped_whole():
 
 def test_the_bootstrap_of_few_problems_has_the_law_of_every_resample():
     tuned, base = [3, 1, 4], [1, 1, 2]
-    differences = [2 / 4, 0, 2 / 4, -2 / 4, 2 / 4]  # the two pseudo-problems come last
-    means = np.mean(list(itertools.product(differences, repeat=5)), axis=1)
+    differences = [*[2 / 4, 0, 2 / 4] * 2, -2 / 4, 2 / 4]  # the two pseudo-problems weigh half
+    means = np.mean(list(itertools.product(differences, repeat=4)), axis=1)
 
     ours = paired_difference(results(tuned, n=4), results(base, n=4))
     for bound, share in ((ours.low, 0.025), (ours.high, 0.975)):
@@ -81,13 +81,16 @@ def test_the_noise_of_families_is_statsmodels_clustered_standard_error():
     tuned, base = chance.integers(0, 2, 160), chance.integers(0, 2, 160)
     sums = (tuned - base).reshape(20, 8).sum(axis=1)
     most = np.abs(sums).max() / 8
-    differences = [*(tuned - base), *[most] * 8, *[-most] * 8]
-    groups = np.repeat(np.arange(22), 8)
-    fitted = OLS(differences, np.ones(176)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    differences = [*(tuned - base), *(tuned - base), *[most] * 8, *[-most] * 8]
+    groups = np.repeat(np.arange(42), 8)
+    fitted = OLS(differences, np.ones(336)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    of_one = (
+        2 * (41 / 42) * (21 / 20)
+    ) ** 0.5  # everything is in there twice, the pseudo-units once
 
     pairs = pairs_of(results(tuned, families=families), results(base, families=families), 1)
     noise = noise_of(pairs)
-    assert noise.error == pytest.approx(float(fitted.bse[0]))
+    assert noise.error == pytest.approx(float(fitted.bse[0]) * of_one)
     assert (noise.units, noise.single) == (20, False)
     assert noise.differing == np.mean(tuned != base)
 
