@@ -55,17 +55,20 @@ def _run(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _results(asked: argparse.Namespace, console: Console) -> int:
-    from database.exchange import as_csv, as_json
+    from database.exchange import as_csv, as_json, facts_as_csv, facts_as_json
     from database.session import open_for_reading
+    from database.spread import OverSeeds
     from database.standings import scores
-    from jobs.results import show_results
+    from jobs.results import recipes_of, show_results
 
     ledger = open_for_reading()
-    if asked.json or asked.csv:
-        form = as_json if asked.json else as_csv
-        print(form(scores(ledger, asked.experiment)), end="")
-    else:
+    if not (asked.json or asked.csv):
         show_results(ledger, asked.experiment, console, by_recipe=asked.by_recipe)
+    elif asked.by_recipe:
+        found = recipes_of(ledger, asked.experiment)
+        print(facts_as_json(found) if asked.json else facts_as_csv(OverSeeds, found), end="")
+    else:
+        print((as_json if asked.json else as_csv)(scores(ledger, asked.experiment)), end="")
     return 0
 
 
@@ -135,10 +138,11 @@ def _results_options(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
     form.add_argument("--csv", action="store_true", help="the same as CSV")
-    form.add_argument(
+    parser.add_argument(
         "--by-recipe",
         action="store_true",
-        help="also each recipe over its seeds, even where it has but one",
+        help="also each recipe over its seeds, even where it has but one; with --json or --csv in "
+        "place of the scores",
     )
 
 
@@ -167,7 +171,9 @@ def _import_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _rescore_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--benchmark", required=True, help="a recipe's name: humaneval, starter ...")
+    parser.add_argument(
+        "--benchmark", required=True, help="a recipe's name: humaneval, starter ..."
+    )
     parser.add_argument("--run", default="", help="only this one: its id, or its label in quotes")
     parser.add_argument("--experiment", default="", help="only the runs of this experiment")
     parser.add_argument(
