@@ -205,7 +205,7 @@ def _digest(contents: Mapping[str, dict[str, Any]], judging: str) -> str:
 
 def _tally(
     engine: Engine,
-    found: list[Any],
+    found: Sequence[Any],
     bases: dict[str, list[Any]],
     contents: Mapping[str, dict[str, Any]],
 ) -> Tally:
