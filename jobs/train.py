@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cluster.gang import Gang, run_gang
 from jobs.training.checkpoints import newest
+from jobs.training.ending import forget
 from jobs.training.order import ORDER, TrainOrder, to_json
 from jobs.training.steps import Facts, read_facts
 
@@ -21,6 +22,7 @@ class _Work:
 
     order: TrainOrder
     mailbox: "Mailbox"
+    gpus: bool
 
 
 def train(order: TrainOrder, mailbox: "Mailbox", *, gpus: bool) -> Facts:
@@ -35,15 +37,16 @@ def train(order: TrainOrder, mailbox: "Mailbox", *, gpus: bool) -> Facts:
 
     Raises:
         jobs.training.order.TrainingError: what another attempt would not change, such as a loss
-            that is not finite.
+            that is not finite, or a want of memory.
         cluster.gang.GangError: workers were lost too often; calling again goes on.
     """
     if not order.checkpoint.exists():
         order.folder.mkdir(parents=True, exist_ok=True)
         _write(order)
+        forget(order)
         run_gang(
             _work,
-            _Work(order=order, mailbox=mailbox),
+            _Work(order=order, mailbox=mailbox, gpus=gpus),
             Gang(workers=order.spread.ranks, gpus=gpus),
             storage=order.attempts / "ray",
             name=order.run_id,
@@ -60,8 +63,10 @@ def _work(work: _Work) -> None:
 
     from jobs.training.worker import train_worker
 
-    if torch.cuda.is_available():
+    if work.gpus:
         torch.cuda.set_device(ray.train.torch.get_device())
+    else:  # one that Ray does not know may be another's
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     train_worker(work.order, work.mailbox)
 
 

@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from jobs.data.row import Row, write_rows
 from jobs.methods import Full, LoRA
 from jobs.training.order import TrainOrder
@@ -25,6 +27,22 @@ FULL = Full(
     precision="fp32",
     checkpoint_every=100,
 )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A module has these three fixtures that names them, `base = small_training.base`."""
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("rows"))
+
+
+@pytest.fixture
+def order(base, rows, tmp_path):
+    return order_of(base, rows, tmp_path / "run")
 
 
 def write_base(folder):

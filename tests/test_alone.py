@@ -7,22 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_training
 import torch
 from small_training import (
     FULL,
     LORA,
     changed,
     losses,
-    order_of,
     same_bits,
     steps_of,
-    write_base,
-    write_dataset,
 )
 
 from jobs.data.row import read_rows
 from jobs.methods import QLoRA
 from jobs.prompts import alpaca
+from jobs.training.ending import remedies
 from jobs.training.order import TrainingError, from_json, to_json
 from jobs.training.schedule import learning_rate
 from jobs.training.schedule import order_of as schedule
@@ -31,22 +30,8 @@ from jobs.training.steps import Step, read_facts
 from jobs.training.watch import LASTING, RISE, WINDOW, DivergedError, Watch
 from jobs.training.worker import train_worker
 
+base, rows, order = small_training.base, small_training.rows, small_training.order
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("rows"))
-
-
-@pytest.fixture
-def order(base, rows, tmp_path):
-    return order_of(base, rows, tmp_path / "run")
 
 
 class Told(list):
@@ -263,6 +248,51 @@ def test_a_loss_that_is_no_number_names_the_rows_that_were_in_the_batch(order):
     assert f"run run: at step {trouble.step} the" in str(raised.value)
     assert "rate 9.33e+29)" in str(raised.value) and "lower learning_rate" in str(raised.value)
     assert not wild.checkpoint.exists()
+
+
+def test_the_steps_before_a_divergence_are_told(order, monkeypatch):
+    monkeypatch.setattr("jobs.training.loop.MESSAGE_SECONDS", 3600)
+    told = Told()
+
+    with pytest.raises(DivergedError) as raised:
+        train(changed(order, learning_rate=1e30, warmup=0.0), told)
+
+    assert [step.step for step in told] == list(range(1, raised.value.trouble.step))
+
+
+class Exhausted(Told):
+    """A worker that has no more memory after some step, in torch's own words."""
+
+    def put(self, *messages):
+        super().put(*messages)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_worker_without_memory_says_what_would_need_less(order):
+    with pytest.raises(TrainingError) as raised:
+        train(changed(order, checkpoint_every=1), Exhausted())
+
+    said = str(raised.value)
+    assert said.startswith("run run: worker 0 on ")
+    assert "Tried to allocate 2.00 GiB." in said
+    wanted = ("micro_batch_tokens (now 2048)", "activation_checkpointing: true", "kind: qlora")
+    assert all(setting in said for setting in (*wanted, "zero3"))
+
+
+def test_only_what_is_left_to_change_is_named(order):
+    lean = changed(
+        order,
+        activation_checkpointing=True,
+        micro_batch_tokens=1024,
+        adapter=replace(order.settings.adapter, quantization="nf4"),
+    )
+
+    found = remedies(lean.settings, Spread(strategy="zero3", ranks=2))
+
+    assert found == [
+        "a smaller max_length (now 1024)",
+        "parallelism with offload: parameters",
+    ]
 
 
 def steps_with(found):

@@ -82,24 +82,26 @@ class Pairs:
         return self._found[name]
 
     def _run(self, cases):
-        folder = self._folder.mktemp("pair")
-        order = folder / "order.json"
-        named = [(name, *case) for name, case in cases.items()]
-        order.write_text(json.dumps({"base": self._base, "cases": named}))
-        workers = [start(order, rank, port) for port in [free_port()] for rank in (0, 1)]
-        try:
-            for worker in workers:
-                said = worker.communicate(timeout=600)[0]
-                assert worker.returncode == 0, said[-3000:]
-        finally:
-            for worker in workers:
-                worker.kill()
-        ranks = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
-        weights = load_file(folder / "rank-0.safetensors")
-        assert not load_file(folder / "rank-1.safetensors")
-        return {
-            name: (*(rank[name] for rank in ranks), under(f"{name}/", weights)) for name in cases
-        }
+        return run_pair(self._base, cases, self._folder.mktemp("pair"))
+
+
+def run_pair(base, cases, folder, **more):
+    """What rank 0 and rank 1 say of each case, and the weights that rank 0 has."""
+    order = folder / "order.json"
+    named = [(name, *case) for name, case in cases.items()]
+    order.write_text(json.dumps({"base": base, "cases": named} | more))
+    workers = [start(order, rank, port) for port in [free_port()] for rank in (0, 1)]
+    try:
+        for worker in workers:
+            said = worker.communicate(timeout=600)[0]
+            assert worker.returncode == 0, said[-3000:]
+    finally:
+        for worker in workers:
+            worker.kill()
+    ranks = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    weights = load_file(folder / "rank-0.safetensors")
+    assert not load_file(folder / "rank-1.safetensors")
+    return {name: (*(rank[name] for rank in ranks), under(f"{name}/", weights)) for name in cases}
 
 
 def under(prefix, weights):
@@ -264,6 +266,57 @@ def test_zero_spreads_the_optimizer_and_stage_3_the_weights_frozen_ones_too(name
         assert mine < 0.6 * everything
     else:
         assert mine == everything
+
+
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+BOTH = {"lora": ("zero3", "lora", "none"), "full": ("zero3", "full", "none")}
+
+
+def expect_alone(base, found):
+    """Two workers under ZeRO-3 lose what one worker loses, which is held against plain torch."""
+    for method, (first, second, _) in found.items():
+        alone, _ = Case(base, method, ALONE).run(0)
+        assert [loss for loss, _ in first["steps"]] == pytest.approx(
+            [loss for loss, _ in alone["steps"]], abs=1e-5
+        )
+        assert first["steps"] == second["steps"]
+
+
+@pytest.mark.slow
+def test_workers_whose_losses_have_unlike_numbers_of_parts_stay_in_step(tmp_path, forgetful):
+    """Each call of an output layer that is spread is a collective."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    wide = 2048  # with 64 channels, more than ZeRO-3 leaves whole
+    config = LlamaConfig(**SIZES | {"vocab_size": wide, "intermediate_size": 128})
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+
+    found = run_pair(str(tmp_path), BOTH, tmp_path, logits_at_once=4 * wide)
+
+    expect_alone(str(tmp_path), found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["Starcoder2", "Qwen3"])
+def test_families_whose_packing_zero_3_leaves_unproven_learn_what_one_worker_learns(
+    family, tmp_path, forgetful
+):
+    import transformers
+
+    torch.manual_seed(0)
+    own = {"head_dim": 16} if family == "Qwen3" else {}
+    config = getattr(transformers, f"{family}Config")(**SIZES | own)
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(tmp_path)
+
+    expect_alone(str(tmp_path), run_pair(str(tmp_path), BOTH, tmp_path))
 
 
 @pytest.mark.slow

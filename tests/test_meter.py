@@ -183,6 +183,19 @@ def test_power_is_added_up_where_a_gpu_counts_no_energy():
     assert not driver.open
 
 
+def test_what_is_spent_between_two_steps_is_no_part_of_the_next(monkeypatch):
+    driver = SteadyGpu()
+    monkeypatch.setattr("jobs.training.meter.energy_of", lambda device: Sampled(driver, None))
+    with Meter("cpu", 1, "full") as meter:
+        time.sleep(6 * SAMPLE_SECONDS)
+        meter.begin()
+        began = time.monotonic()
+        time.sleep(2 * SAMPLE_SECONDS)
+        spent, found = time.monotonic() - began, meter.reading(1, 1.0)
+
+    assert found.joules == pytest.approx(250 * spent, abs=250 * 1.5 * SAMPLE_SECONDS)
+
+
 @on_gpu
 def test_a_gpu_tells_memory_energy_and_a_share_below_one():
     gpu = torch.device("cuda", 0)

@@ -1,5 +1,7 @@
 """A training that did not take is found out before a benchmark is asked; one that did is not."""
 
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,32 @@ def test_an_adapter_that_took_is_proven(order):
     assert proof.changed > 1
     assert proof.lost_in_merging < 1e-3
     assert proof.ended == 5
+
+
+needs_4_bits = pytest.mark.skipif(
+    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed"
+)
+
+
+def of_4_bits(wanted):
+    return replace(wanted, weights=replace(wanted.weights, quantization="nf4"))
+
+
+@needs_4_bits
+def test_an_adapter_of_a_base_of_4_bits_is_proven_on_that_base(order):
+    wanted = of_4_bits(order())
+
+    prove_here(wanted)
+
+    assert read_proof(wanted.out).changed > 1
+
+
+@needs_4_bits
+def test_what_4_bits_change_is_not_taken_for_what_was_learnt(order, adapter, tmp_path):
+    wanted = of_4_bits(order(changed(adapter, tmp_path / "nothing", torch.zeros_like)))
+
+    with pytest.raises(ProofError, match="changes no logit"):
+        prove_here(wanted)
 
 
 def test_whole_weights_that_took_are_proven(order, rows, tmp_path):

@@ -7,34 +7,33 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
+import small_training
 from small_training import (
     FULL,
     LORA,
     changed,
     losses,
-    order_of,
     same_bits,
     steps_of,
     weights_of,
-    write_base,
-    write_dataset,
 )
 
 from cluster.mailbox import Mailbox
 from cluster.session import connect
 from jobs.train import train
 from jobs.training.checkpoints import newest
-from jobs.training.order import from_json, to_json
+from jobs.training.order import TrainingError, from_json, to_json
 from jobs.training.settings import Spread
 from jobs.training.steps import Facts, Progress
 from jobs.training.watch import DivergedError
 from jobs.training.worker import train_worker
 
+base, rows, order = small_training.base, small_training.rows, small_training.order
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
 
 SPREADS = {
@@ -49,24 +48,9 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("rows"))
-
-
-@pytest.fixture(scope="module")
 def mailbox(tmp_path_factory):
     with connect(tmp_path_factory.mktemp("home")):
         yield Mailbox.create()
-
-
-@pytest.fixture
-def order(base, rows, tmp_path):
-    return order_of(base, rows, tmp_path / "run")
 
 
 def alone(order):
@@ -81,6 +65,15 @@ def alone(order):
     return order
 
 
+def heard(mailbox, count):
+    """That many messages, or those that come within 30 s."""
+    deadline = time.monotonic() + 30
+    messages: list[Progress] = []
+    while len(messages) < count and time.monotonic() < deadline:
+        messages += mailbox.drain()
+    return messages
+
+
 def test_two_workers_follow_one_and_tell_of_it(order, mailbox):
     spread = replace(order, spread=SPREADS["ddp"])
     mailbox.drain()
@@ -91,11 +84,7 @@ def test_two_workers_follow_one_and_tell_of_it(order, mailbox):
     assert (facts.engine, facts.zero_stage, facts.ranks) == ("DistributedDataParallel", None, 2)
     assert facts.tokens == sum(step["tokens"] for step in steps_of(spread))
     assert 0 < facts.memory_gib < 16
-    deadline = time.monotonic() + 30
-    messages: list[Progress] = []
-    while len(messages) < 6 and time.monotonic() < deadline:
-        messages += mailbox.drain()
-    assert [(m.run_id, m.of, m.step.step, m.step.loss) for m in messages] == [
+    assert [(m.run_id, m.of, m.step.step, m.step.loss) for m in heard(mailbox, 6)] == [
         ("run", 6, i + 1, loss) for i, loss in enumerate(losses(spread))
     ]
     assert from_json((spread.folder / "order.json").read_text()) == spread
@@ -112,9 +101,48 @@ def test_what_is_done_is_not_done_again(order, mailbox):
 
 def test_what_went_wrong_in_a_worker_is_raised_here(order, mailbox):
     wild = changed(order, learning_rate=1e30, warmup=0.0)
+    mailbox.drain()
 
-    with pytest.raises(DivergedError, match=r"run run: at step [23] .*Rows .*s rows.jsonl:"):
+    with pytest.raises(DivergedError, match=r"run run: at step [23] .*Rows .*s rows.jsonl:") as at:
         train(wild, mailbox, gpus=False)
+
+    told = [message.step.step for message in heard(mailbox, at.value.trouble.step - 1)]
+    assert told == list(range(1, at.value.trouble.step))
+
+
+@dataclass
+class Exhausted:
+    """Who is told, and takes the worker's memory, in torch's words; each time leaves a mark."""
+
+    marks: Path
+
+    def put(self, *messages):
+        import torch
+
+        with self.marks.open("a") as file:
+            file.write("x")
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.fixture
+def by_value(mailbox):
+    """Workers know nothing of this module."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["single", "ddp"])
+def test_a_worker_without_memory_is_not_tried_again(order, by_value, tmp_path, strategy):
+    order = changed(replace(order, spread=SPREADS[strategy]), checkpoint_every=1)
+
+    with pytest.raises(TrainingError, match=r"ran out of memory.*micro_batch_tokens"):
+        train(order, Exhausted(tmp_path / "marks"), gpus=False)
+
+    assert (tmp_path / "marks").read_text() == "x"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jobs.training import engines, models
+from jobs.training import engines, loss, models
 from jobs.training.packing import Pack, make
 from jobs.training.rows import Row
 from jobs.training.settings import Adapter, Settings, Spread
@@ -178,6 +178,8 @@ def main():
     order = json.loads(path.read_text())
     rank = int(os.environ["RANK"])
     torch.set_num_threads(1)
+    if order.get("logits_at_once"):
+        loss.LOGITS_AT_ONCE["cpu"] = order["logits_at_once"]
     torch.distributed.init_process_group("gloo")
     found, weights = {}, {}
     for name, strategy, method, offload in order["cases"]:

@@ -68,8 +68,11 @@ def _read(path: Path) -> TrainOrder:
 def _carry_out(order: TrainOrder) -> None:
     from torch import distributed
 
+    from jobs.training import ending
     from jobs.training.worker import train_worker
 
+    if os.environ.get("RANK", "0") == "0" == os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"):
+        ending.forget(order)
     if order.spread.stage is not None and "WORLD_SIZE" not in os.environ:
         os.environ.update(_only_rank())
     try:

@@ -21,6 +21,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +83,14 @@ class Checkpoints:
 
         A whole optimizer (one worker, or a copy on each) fits any number of workers; parts of one
         fit only the same spread.
+
+        Raises:
+            TrainingError: on all workers, if one cannot read it.
         """
         for path in self.peers.told(self._candidates() if self.peers.first else [])[0]:
             flaw = next((said for said in self.peers.told(self._flaw(path)) if said), None)
             if flaw is None:
-                found = self._read(path)
+                found = self.peers.together(partial(self._read, path))
                 self._count_resumed(len(found.steps))
                 return found
             if self.peers.first:
@@ -185,11 +189,19 @@ class Checkpoints:
         return None
 
     def _read(self, path: Path) -> Found:
-        return Found(
-            steps=tuple(read_steps(path / STEPS)),
-            weights=_load(path / WEIGHTS),
-            optimizer=_load(path / _rank_file(self.peers.rank if self._sharded else 0)),
-        )
+        from safetensors import SafetensorError
+
+        try:
+            return Found(
+                steps=tuple(read_steps(path / STEPS)),
+                weights=_load(path / WEIGHTS),
+                optimizer=_load(path / _rank_file(self.peers.rank if self._sharded else 0)),
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise TrainingError(
+                f"worker {self.peers.rank} on {socket.gethostname()} cannot read {path}, which the "
+                f"first worker found whole: {error}"
+            ) from None
 
     def _count_resumed(self, step: int) -> None:
         if self.peers.first:

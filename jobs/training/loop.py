@@ -144,6 +144,8 @@ class Loop:
     def _step(self, order: Order, number: int) -> tuple[Step, bool]:
         """One optimizer step, and whether a checkpoint is due after it."""
         start = time.monotonic()
+        if self.meter is not None:
+            self.meter.begin()
         torch.manual_seed(crc32(f"{self.training.seed} {number} {self.peers.rank}".encode()))
         batch = self._batch(order, number)
         rate = learning_rate(self.training.settings, number, order.steps)
@@ -202,6 +204,7 @@ class Loop:
         reason = watch.wrong(step)
         if reason is None:
             return
+        self._tell([], order, at_once=True)  # the steps before, which led there
         batch = self._batch(order, step.step - 1)
         trouble = Trouble(
             run_id=self.training.run_id,

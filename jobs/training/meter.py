@@ -36,7 +36,7 @@ class Reading:
     flops_share: float | None
     """Of the measured matrix ceiling, over these seconds; None where one of them is not known."""
     joules: float | None
-    """Of this worker's GPU since the reading before; None where nothing measures it."""
+    """Of this worker's GPU since the step began; None where nothing measures it."""
 
 
 class Meter:
@@ -67,6 +67,10 @@ class Meter:
         self._flops_per_token = FLOPS_PER_TOKEN[weights] * parameters
         self._resident = None if self._gpu else Resident()
         self._energy = energy_of(self.device)
+        self._joules = self._energy.joules() if self._energy else None
+
+    def begin(self) -> None:
+        """A step begins: what was measured or saved since the last one is no part of it."""
         self._joules = self._energy.joules() if self._energy else None
 
     def reading(self, tokens: int, seconds: float) -> Reading:

@@ -42,7 +42,7 @@ class MicroBatch:
     targets: Tensor
     """int64 [B, T]: the next token where it belongs to a response, else `NO_LOSS`."""
     positions: Tensor
-    """int64 [B, T]: counted from 0 in every row."""
+    """int64 [B, T]: counted from 0 in every row; 0 where packed padding is."""
     starts: Tensor | None
     """int32 [S + 1]: where each segment starts, and where the last ends; None: padded. Segments are
     the rows, one of padding where there is any, and empty ones where the shape must not change."""
@@ -114,10 +114,11 @@ def _behind_each_other(pack: Pack, settings: Settings, device: torch.device) -> 
     starts_S = torch.tensor([0, *lengths]).cumsum(0)
     tokens_T = torch.zeros(total, dtype=torch.int64)
     targets_T = torch.full((total,), NO_LOSS)
+    positions_T = torch.zeros(total, dtype=torch.int64)  # in padding too: a model may know few
     for row, start in zip(pack.rows, starts_S.tolist(), strict=False):
         end = start + len(row.tokens)
         _fill(row, tokens_T[start:end], targets_T[start:end])
-    positions_T = torch.cat([torch.arange(length) for length in lengths])
+        positions_T[start:end] = torch.arange(end - start)
     longest = total if settings.compile else max(lengths)
     return _moved(
         tokens_T[None],

@@ -34,7 +34,7 @@ class Step:
     weights; nothing counted twice), over those that the measured matrix ceiling of all workers
     would have done in these seconds."""
     joules: float | None = None
-    """Of all GPUs, by NVML; None where there is none."""
+    """Of all GPUs in these seconds, by NVML; None where there is none."""
     held_out_loss: float | None = None
     """Mean over the response tokens of the held-out rows after this step, where it was measured."""
 
@@ -82,7 +82,8 @@ class Facts:
     """Rows that are a part of a text longer than `max_length`."""
     trainable_parameters: int
     best_step: int | None
-    """Whose weights these are, where the training was stopped early; None: the last."""
+    """The step with the lowest held-out loss, whose weights these are, where the method has
+    `patience`, however many steps were done; None: these are the weights of the last."""
     resumed: int
     """How often it went on from a checkpoint."""
     device: str

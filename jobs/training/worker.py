@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from jobs.training import engines, models
+from jobs.training import ending, engines, models
 from jobs.training.checkpoints import Checkpoints, settle
+from jobs.training.files import fingerprint
 from jobs.training.loop import Loop, Teller, Training, numbered
 from jobs.training.meter import Meter
 from jobs.training.order import TrainingError, TrainOrder
@@ -62,11 +63,20 @@ def train_worker(order: TrainOrder, teller: Teller) -> None:
 
     Raises:
         TrainingError: what another attempt would not change.
+        RuntimeError: this worker could not go on, and others could; the next start has the reason.
     """
     _quiet()
     mates = peers()
-    if mates.told(order.checkpoint.exists())[0]:
+    done, reason = mates.told((order.checkpoint.exists(), ending.left_by(order)))[0]
+    if done:
         return
+    if reason is not None:  # told to all
+        raise TrainingError(reason)
+    with ending.as_one(order, mates):
+        _train(order, teller, mates)
+
+
+def _train(order: TrainOrder, teller: Teller, mates: Peers) -> None:
     data = mates.together(lambda: _read(order, mates))
     checkpoints = Checkpoints(
         folder=order.attempts,
@@ -75,6 +85,7 @@ def train_worker(order: TrainOrder, teller: Teller) -> None:
         peers=mates,
     )
     checkpoints.open()
+    _expect_one_base(order, mates)
     model = mates.together(lambda: _model(order))
     sizes = _sizes(model)
     trainee, engine, steps = _prepared(order, model, checkpoints)
@@ -147,6 +158,32 @@ def _read(order: TrainOrder, mates: Peers) -> Data:
     return Data(found=found, trained=trained, held_out=held_out, tokenizer=tokenizer)
 
 
+def _expect_one_base(order: TrainOrder, mates: Peers) -> None:
+    """Where weights are spread while they are loaded, workers wait for each other. So whether each
+    can load them, and whether they are the same, is found out before.
+
+    Raises:
+        TrainingError: one cannot, or has others; on all workers.
+    """
+    if mates.ranks == 1:
+        return
+    host = socket.gethostname()
+
+    def look() -> tuple[str, str]:
+        try:
+            return fingerprint(order.location, order.revision), host
+        except models.ModelError as error:
+            raise models.ModelError(f"worker {mates.rank} on {host}: {error}") from None
+
+    looked = mates.told(mates.together(look))
+    for rank, (found, place) in enumerate(looked):
+        if found != looked[0][0]:
+            raise models.ModelError(
+                f"worker {rank} on {place} would load another model than the first worker on "
+                f"{looked[0][1]}: configurations or tensors differ; give all nodes the same files"
+            )
+
+
 def _model(order: TrainOrder) -> Any:
     device = None
     if torch.cuda.is_available() and order.spread.stage != 3:  # which places weights itself
@@ -167,7 +204,7 @@ def _prepared(
     engine = engines.prepare(trainee, order.settings, order.spread)
     if before is None:
         return trainee, engine, []
-    engine.load(before.optimizer)
+    checkpoints.peers.together(lambda: engine.load(before.optimizer))
     return trainee, engine, list(before.steps)
 
 
