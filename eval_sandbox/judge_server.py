@@ -120,7 +120,7 @@ class Judge:
                 if left is None:
                     finding = Finding(Outcome.TIMED_OUT, "the tests together took too long")
                     break
-                finding, report = self._dialogue(*given, check, left)
+                finding, report = self._dialogue(given, check, left)
                 reports.append(report)
         cpu, wall = sum(r.cpu_seconds for r in reports), sum(r.wall_seconds for r in reports)
         return finding, cpu, wall
@@ -219,20 +219,19 @@ class Judge:
         finally:
             os._exit(0)
 
-    def _dialogue(
-        self, stdin: str, stdout: str, compare: str, check: Check, left: Allowance
-    ) -> tuple[Finding, Report]:
+    def _dialogue(self, given: list[str], check: Check, left: Allowance) -> tuple[Finding, Report]:
+        stdin, stdout, compare = given
         calls, to_candidate = os.pipe()
         from_candidate, replies = os.pipe()
-        given, printed, errors = (os.memfd_create(name) for name in ("in", "out", "err"))
+        asked, printed, errors = (os.memfd_create(name) for name in ("in", "out", "err"))
         with contextlib.ExitStack() as stack:
-            for descriptor in (to_candidate, from_candidate, given, printed, errors):
+            for descriptor in (to_candidate, from_candidate, asked, printed, errors):
                 stack.callback(os.close, descriptor)
-            with open(given, "wb", closefd=False) as file:
+            with open(asked, "wb", closefd=False) as file:
                 file.write(stdin.encode("utf-8", "surrogatepass"))
-            os.lseek(given, 0, os.SEEK_SET)
+            os.lseek(asked, 0, os.SEEK_SET)
             try:
-                self._start_candidate(left, [calls, replies, printed, given, errors])
+                self._start_candidate(left, [calls, replies, printed, asked, errors])
             finally:
                 os.close(calls)
                 os.close(replies)
