@@ -15,6 +15,7 @@ _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 _NUMBERS = re.compile(r"returned (-?[\d.e+-]+), expected (-?[\d.e+-]+)")
 _DEFINED = re.compile(r"^def (\w+)", re.MULTILINE)
 _TIMED_OUT = re.compile(r"\btimed?[ _-]?out\b|\btime limit\b", re.IGNORECASE)
+_NOT_DEFINED = re.compile(r"NameError: the program defines no '(\w+)'")
 _CLOSE = 1e-4
 _ENDED = {
     "timed_out": "our time limit",
@@ -38,6 +39,8 @@ def why_ours_fails(outcome: str, detail: str, said: str) -> str:
         return f"{name[1]} is not in scope here; a preamble may put it there"
     if module := _NO_MODULE.search(detail):
         return f"the sandbox has no package {module[1]}"
+    if lacking := _NOT_DEFINED.search(detail):
+        return f"it does not define {lacking[1]}, which our tests call"
     if _nearly(detail):
         return "numbers that are nearly equal: a tolerance there"
     return _about_tests(said) or "our tests find it wrong"

@@ -90,6 +90,11 @@ OURS = {
         "ModuleNotFoundError: No module named 'numpy' (line 1)",
         "",
     ),
+    "it does not define total, which our tests call": (
+        "failed",
+        "NameError: the program defines no 'total'",
+        "",
+    ),
     "numbers that are nearly equal: a tolerance there": (
         "failed",
         "plus input 3 returned 0.30000001, expected 0.3",

@@ -44,7 +44,10 @@ def judge_found(
     journal.parent.mkdir(parents=True, exist_ok=True)
     with _held(journal) as file:
         verdicts = _kept(file, len(found))
-        pairs = ((f.problem, _completion(f)) for f in islice(found, len(verdicts), None))
+        before = len(verdicts)
+        if before:
+            console.print(f"{before:,} verdicts are there from before", highlight=False)
+        pairs = ((f.problem, _completion(f)) for f in islice(found, before, None))
         with Board(console) as board:
             for verdict in judge_all(pairs, judging, workers=os.cpu_count() or 1):
                 verdicts.append(verdict)
@@ -52,7 +55,8 @@ def judge_found(
                     journal.unlink()
                     require_verdicts(verdicts)
                 file.write(json.dumps(asdict(verdict)) + "\n")
-                board.update(f"judging {title}", "answers", len(verdicts), len(found))
+                done = len(verdicts) - before
+                board.update(f"judging {title}", "answers", done, len(found) - before)
     return verdicts
 
 
