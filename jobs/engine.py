@@ -5,9 +5,9 @@ how the workers of a cluster without GPUs ask, an answer depends on model, quest
 and the way of drawing; not on the other questions, on how many are written at once, on who writes
 them. The random numbers of an answer come from seed, problem and position alone; a prompt is read
 alone; what a token's scores are sums of is added in the same order whatever stands beside it (see
-`LEAST_ON_CPU` and `jobs/generation/seats.py`). What is not: in bfloat16, on several threads and on
-a GPU, kernels are chosen by the size of a batch. There the last bits of a score may differ, and now
-and then a token whose rival was as likely.
+`LEAST_ON_CPU`, `jobs/generation/seats.py` and `sharing.py`). What is not: in bfloat16, on several
+threads and on a GPU, kernels are chosen by the size of a batch. There the last bits of a score may
+differ, and now and then a token whose rival was as likely.
 """
 
 from collections.abc import Callable, Iterator, Sequence

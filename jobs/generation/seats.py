@@ -1,7 +1,8 @@
 """The memory of answers that are written at once: seats side by side, each as long as its answer.
 
-A seat's first token stands in column 0, whatever is written beside it, and every row of tokens is
-as wide as the longest answer needs, rounded up. So the sums behind a score are taken in the same
+A seat holds its prompt and its answer, or its answer alone where prompts are shared (`sharing`).
+The first token stands in column 0, whatever is written beside it, and every row of tokens is as
+wide as the longest needs, rounded up. So the sums behind a score are taken in the same
 order for the same answer, and an answer can take a seat while the others are half written.
 """
 
@@ -47,6 +48,13 @@ class Places:
             self._index[heads, columns] = (rows_SH * columns + self.held_S[:, None]).flatten()
         return self._index[heads, columns]
 
+    def own_mask(self, dtype: torch.dtype) -> Tensor:
+        """[S, 1, 1, width], 0 where the next token of a seat sees its answer, else -infinity."""
+        columns_C = torch.arange(self.width, device=self.held_S.device)
+        mask_SC = torch.zeros(len(self.held_S), self.width, dtype=dtype, device=self.held_S.device)
+        mask_SC.masked_fill_(columns_C > self.held_S[:, None], -torch.inf)
+        return mask_SC[:, None, None]
+
     def mask(self, config: Any) -> Tensor | dict[str, Tensor]:
         """Which columns the next token of every seat sees, in a form that models take.
 
@@ -77,12 +85,18 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
         self.seats = seats
         self.places: Places | None = None
 
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Take the type, the device and the heads of the first keys and values, and no room yet."""
+        super().lazy_initialization(key_states, value_states)
+        _, heads, _, size = key_states.shape
+        self.keys = key_states.new_zeros(self.seats, heads, 0, size)
+        _, heads, _, size = value_states.shape
+        self.values = value_states.new_zeros(self.seats, heads, 0, size)
+
     def seat(self, seat: int, keys: Tensor, values: Tensor) -> None:
         """Put what was read of a prompt, [1, H, tokens, D], into a seat."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
-            self.keys = keys.new_zeros(self.seats, keys.shape[1], 0, keys.shape[3])
-            self.values = values.new_zeros(self.seats, values.shape[1], 0, values.shape[3])
         length = keys.shape[2]
         self._reach(length)
         self.keys[seat, :, :length] = keys[0]
@@ -93,6 +107,8 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
     ) -> tuple[Tensor, Tensor]:
         """Write one key and value of every seat, [S, H, 1, D]; return all so far, as views."""
         assert self.places is not None, "nobody said where the tokens go"
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
         width = self.places.width
         self._reach(width)
         _, heads, columns, size = self.keys.shape

@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 from jobs.generation.draws import Numbers, Sampling, draw
 from jobs.generation.rows import Row
 from jobs.generation.seats import Places, SharedHeads, prompt_cache, rounded, seated_cache
+from jobs.generation.sharing import SharedPrompts, may_share
 from jobs.generation.stops import Stops
 from jobs.loaded import Loaded
 
@@ -49,7 +50,10 @@ class Writing:
         self.begun: deque[Row] = deque()
         self.read: Cache | None = None
         self.seated: list[Row | None] = [None] * seats
+        self.prompts: list[Cache | None] = [None] * seats
         self.cache = seated_cache(self.config, seats)
+        shared = bool(rows) and may_share(loaded, rows)
+        self.shared = SharedPrompts(len(self.cache.layers)) if shared else None
 
     @property
     def over(self) -> bool:
@@ -79,6 +83,9 @@ class Writing:
             seat = self.seated.index(None)
             self.seated[seat] = self.begun.popleft()
             assert self.read is not None, "begun without a prompt"
+            self.prompts[seat] = self.read
+            if self.shared:
+                continue
             for layer, read in zip(self.cache.layers, self.read.layers, strict=True):
                 layer.seat(seat, read.keys, read.values)
 
@@ -101,22 +108,38 @@ class Writing:
     def _step(self) -> list[Row]:
         self._close_up()
         rows = self.seated
-        places = Places([row.held if row else 0 for row in rows], self.loaded.device)
+        finished = self._take(rows, self._scores(rows))
+        for seat, row in enumerate(rows):
+            if row and row.finish is not None:
+                self.seated[seat] = self.prompts[seat] = None
+        return finished
+
+    def _scores(self, rows: Sequence[Row | None]) -> Tensor:
+        """Logits [S, V] of the token after the last one of each seat."""
+        device = self.loaded.device
+        places_S = torch.tensor([row.held if row else 0 for row in rows], device=device)
+        if self.shared:
+            places = Places([len(row.tokens) - 1 if row else 0 for row in rows], device)
+            mask = places.own_mask(self.loaded.model.dtype)
+            self.shared.look_at(self.prompts)
+        else:
+            places = Places([row.held if row else 0 for row in rows], device)
+            mask = places.mask(self.config)
         for layer in self.cache.layers:
             layer.places = places
-        tokens_S = torch.tensor([row.tokens[-1] if row else 0 for row in rows])
-        with self._heads():
-            logits_SV = self.loaded.model(
-                input_ids=tokens_S[:, None].to(self.loaded.device),
-                attention_mask=places.mask(self.config),
-                position_ids=places.held_S[:, None],
+        tokens_S = torch.tensor([row.tokens[-1] if row else 0 for row in rows], device=device)
+        with self.shared or self._heads():
+            logits_SV: Tensor = self.loaded.model(
+                input_ids=tokens_S[:, None],
+                attention_mask=mask,
+                position_ids=places_S[:, None],
                 past_key_values=self.cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-        finished = self._take(rows, logits_SV)
-        self.seated = [row if row and row.finish is None else None for row in rows]
-        return finished
+        if self.shared:
+            self.shared.all_served()
+        return logits_SV
 
     def _take(self, rows: Sequence[Row | None], logits_RV: Tensor) -> list[Row]:
         """Draw a token of each row; returns the rows that this finished."""
@@ -141,7 +164,9 @@ class Writing:
             return
         for layer in self.cache.layers:
             layer.keep(taken, count)
-        self.seated = [self.seated[seat] for seat in taken] + [None] * (count - len(taken))
+        free: list[None] = [None] * (count - len(taken))
+        self.seated = [self.seated[seat] for seat in taken] + free
+        self.prompts = [self.prompts[seat] for seat in taken] + free
 
     def _heads(self) -> AbstractContextManager[object]:
         return SharedHeads() if getattr(self.config, "multi_query", False) else nullcontext()
