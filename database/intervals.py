@@ -56,7 +56,7 @@ def effective_problems(values: Floats, units: Sequence[str], answers: int) -> fl
     that failed would look like certainty.
     """
     codes = np.unique(np.asarray(units), return_inverse=True)[1]
-    totals = np.bincount(codes, weights=values)
+    totals = np.bincount(codes, weights=values).astype(np.float64)
     sizes: Floats = np.bincount(codes).astype(np.float64)
     whole = float(sizes.sum() ** 2 / (sizes @ sizes))
     freedom = max(len(sizes) - 1, 1)

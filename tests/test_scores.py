@@ -89,6 +89,21 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_benchmarks(shape, n):
     assert held / 400 > 0.91
 
 
+@pytest.mark.parametrize(("problems", "n", "size"), [(20, 10, 1), (80, 1, 4)])
+def test_the_interval_holds_where_few_problems_are_solved_and_those_almost_always(
+    problems, n, size
+):
+    chance = np.random.default_rng(3)
+    families = [f"f{place // size}" for place in range(problems)]
+    held = 0
+    for _ in range(300):  # chances of two answers to a problem, or in a family, correlate by 0.6
+        rates = np.repeat(chance.beta(0.05 / 1.5, 0.95 / 1.5, problems // size), size)
+        interval = score(results(chance.binomial(n, rates), n=n, families=families), 1)
+        held += interval.low <= 0.05 <= interval.high
+
+    assert held / 300 > 0.9
+
+
 @pytest.mark.parametrize(("families", "size", "n"), [(25, 12, 1), (60, 1, 10), (9, 4, 5)])
 def test_the_effective_number_of_problems_follows_the_variance_of_the_units(families, size, n):
     chance = np.random.default_rng(2)
