@@ -328,6 +328,16 @@ def test_greedy_tokens_of_the_starter_models_are_those_of_transformers(starter):
     assert [answer.text for answer in answers] == expected
 
 
+def test_a_model_may_be_asked_in_bf16():
+    loaded = load_model(Weights(location=str(STARTER / "mistral")), "bf16")
+    expected = [alone(loaded.model, loaded.tokenizer, q, 3) for q in ASKED]
+
+    answers = generate(loaded, ASKED, Asking(max_new_tokens=3, precision="bf16"), (), 0)
+
+    assert loaded.model.dtype == torch.bfloat16
+    assert [answer.text for answer in answers] == expected
+
+
 @pytest.mark.parametrize(
     "asking",
     [

@@ -86,7 +86,8 @@ class SharedPrompts(TorchFunctionMode):
             read[seats_G], sums[seats_G] = _attend(
                 query[seats_G], keys.expand(spread), values.expand(spread), 0.0, False, scale=scale
             )
-        joined: Tensor = own + (read - own) * torch.sigmoid(sums - own_sums)[..., None]
+        share = torch.sigmoid(sums - own_sums)[..., None]  # of the prompt, in float32
+        joined: Tensor = (own + (read - own) * share).to(query.dtype)
         return joined
 
 
