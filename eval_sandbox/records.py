@@ -5,9 +5,10 @@ import json
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
+from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from eval_sandbox.contract import nearest
 from eval_sandbox.mistakes import InputError, Mistakes
@@ -89,7 +90,7 @@ def _filled_lines(path: Path) -> Generator[tuple[int, bytes]]:
         raise InputError(f"{path}: {error.strerror or error}{_neighbour(path)}") from error
 
 
-def _bounded(file: IO[bytes], path: Path) -> Iterator[bytes]:
+def _bounded(file: BufferedIOBase, path: Path) -> Iterator[bytes]:
     number = 1
     while line := file.readline(_LARGEST + 1):
         if len(line) > _LARGEST:

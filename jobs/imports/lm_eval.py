@@ -50,16 +50,15 @@ def _problem(
     source: Source, doc: Mapping[str, Any], fields: Fields, answers: int
 ) -> Problem | None:
     task_id, prompt = doc.get("task_id"), doc.get("prompt")
-    found = None
     if isinstance(task_id, str | int):
-        found = source.questions.by_id(task_id)
+        found, named = source.questions.by_id(task_id), task_id
     elif isinstance(prompt, str):
-        found = source.questions.by_prompt(prompt)
+        found, named = source.questions.by_prompt(prompt), prompt
     else:
         fields.wrong("'doc' has neither 'task_id' nor 'prompt', so its problem is not known")
         return None
     if found is None:
-        source.lacks(prompt if task_id is None else task_id, fields.line, answers)
+        source.lacks(named, fields.line, answers)
     return found
 
 
@@ -74,7 +73,7 @@ def _verdict(values: Mapping[str, Any]) -> bool | None:
     for name in _METRICS:
         value = values.get(name)
         if isinstance(value, int | float):
-            return {0: False, 1: True}.get(value)
+            return {0.0: False, 1.0: True}.get(value)
     return None
 
 

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from database import schema
 from eval_sandbox.mistakes import Mistakes
@@ -54,7 +54,7 @@ def _by_step(history: list[Any], mistakes: Mistakes) -> dict[int, dict[str, Any]
     return logged
 
 
-def _is_step(value: Any) -> bool:
+def _is_step(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_STEPS
 
 
