@@ -167,7 +167,8 @@ def _answers(engine: Engine, view: _View, condition: str = "") -> dict[AnswersKe
 
 def _like_the_base(engine: Engine, view: _View) -> Counted:
     """Tuned runs whose first answers are, nearly all of them, those of their base."""
-    theirs, first = aliased(Completion), literal_column("0")
+    theirs = aliased(Completion)
+    first: Any = literal_column("0")
     key = (Completion.run, Completion.benchmark, Completion.asking)
     wanted = (
         select(
