@@ -303,7 +303,7 @@ def _shown_tests(problem: Problem) -> str:
     shown: list[str] = []
     left = MOST_SHOWN
     for number, test in enumerate(problem.tests):
-        line = json.dumps(asdict(test), ensure_ascii=False)
+        line = json.dumps(asdict(test), ensure_ascii=False, default=repr)
         left -= len(line)
         if left < 0:
             shown.append(f"... {len(problem.tests) - number:,} more tests are not shown")
