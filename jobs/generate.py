@@ -66,7 +66,8 @@ def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
     Args:
         order: what is asked.
         mailbox: receives `{run_id, stage, benchmark, part, done, of}`, from each worker at most
-            twice a second: so many answers of this part are there, of so many of all parts.
+            twice a second, and when a part is kept: so many answers of this part are there, of so
+            many of all parts.
         gpus: one GPU per worker; else one core.
         workers: at most so many, and never more than parts.
 
@@ -84,7 +85,10 @@ def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
     given = [replace(order, questions=()), mailbox, of]
     actor = VllmActor if order.asking.engine == "vllm" else AskActor
     for place, answered in scatter(actor, given, missing, at_most=workers, gpus=gpus):
-        kept.keep(missing[place], answered)
+        part = missing[place]
+        kept.keep(part, answered)
+        # Its worker may be gone before its own last word has left it.
+        Teller(order, mailbox, part.name, of).tell(len(answered.answers))
     whole = kept.together(parts, order.questions)
     write_answers(order.out, whole.answers, whole.cost)
     kept.remove()
@@ -117,7 +121,6 @@ class AskActor:
             self._loaded, item.questions, order.asking, order.stop, order.seed, teller.tell
         )
         answers = tuple(drawn)
-        teller.tell(len(answers), last=True)
         cost = Cost(
             device=_device_name(self._loaded),
             seconds=time.monotonic() - began,
@@ -142,9 +145,9 @@ class Teller:
         }
         self._next = 0.0
 
-    def tell(self, done: int, *, last: bool = False) -> None:
-        """Send a message unless one was sent just now; the last of a part is sent in any case."""
-        if time.monotonic() < self._next and not last:
+    def tell(self, done: int) -> None:
+        """Send a message unless one was sent just now."""
+        if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + SECONDS_BETWEEN_MESSAGES
         self._mailbox.put(self._same | {"done": done})

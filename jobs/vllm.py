@@ -197,7 +197,7 @@ class VllmActor:
         self._running = self._running or self._start()
         order = served_part(self._order, item, self._running[0], self._folder)
         teller = Teller(self._order, self._mailbox, item.name, self._of)
-        ask_server(order, lambda done, of: teller.tell(done, last=done == of))
+        ask_server(order, lambda done, of: teller.tell(done))
         cost = read_cost(order.out)
         assert cost is not None
         return Answered(

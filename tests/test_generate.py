@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,7 +170,8 @@ def test_the_parts_of_a_killed_worker_are_asked_again_and_those_that_were_done_a
 
     assert before
     assert order.out.read_bytes() == undisturbed.read_bytes()
-    assert not done & {message["part"] for message in mailbox.drain()}
+    again = [message["done"] for message in mailbox.drain() if message["part"] in done]
+    assert set(again) <= {24}  # nothing but that they are whole
 
 
 def test_parts_that_an_earlier_driver_left_are_not_asked_again(cluster, order):
@@ -215,7 +217,9 @@ def test_progress_counts_every_part_and_what_was_there(cluster, order):
     told = mailbox.drain()
     assert {message["of"] for message in told} == {96}
     assert {message["run_id"] for message in told} == {"0123456789ab"}
-    most = {message["part"]: message["done"] for message in told}
+    most = Counter()
+    for message in told:
+        most[message["part"]] = max(most[message["part"]], message["done"])
     assert most.pop("kept") == 0
     assert sum(most.values()) == 96
 
