@@ -59,8 +59,8 @@ def two(command, folder):
 def orders(order, tmp_path):
     """Write both workers' orders, which differ in where the base is."""
 
-    def write(*bases, **settings):
-        spread = Spread(strategy="zero3", ranks=2)
+    def write(*bases, strategy="zero3", **settings):
+        spread = Spread(strategy=strategy, ranks=2)
         for rank, base in enumerate(bases):
             own = changed(replace(order, location=str(base), spread=spread), **settings)
             (tmp_path / f"rank-{rank}.json").write_text(to_json(own))
@@ -138,7 +138,7 @@ except TrainingError as error:
 
 @pytest.mark.slow
 def test_workers_that_are_started_again_after_one_had_no_memory_end_with_its_reason(base, orders):
-    order = orders(base, base, checkpoint_every=1)
+    order = orders(base, base, strategy="ddp", checkpoint_every=1)
     command = ["-c", WITHOUT_MEMORY]
 
     first, _ = two(command, order.folder.parent)
