@@ -74,11 +74,13 @@ def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
     Raises:
         EngineError: the model cannot be asked.
     """
+    kept = KeptParts(order.out)
     if order.out.exists():
+        kept.remove()  # of a call that was killed between the two
         return
     from cluster.pool import scatter
 
-    kept, parts, missing = KeptParts(order.out), order.parts, order.missing
+    parts, missing = order.parts, order.missing
     there = sum(len(part.questions) for part in parts if part not in missing)
     of = len(order.questions) * order.asking.completions
     Teller(order, mailbox, KEPT, of).tell(there * order.asking.completions)

@@ -1,6 +1,7 @@
 """Asking over HTTP: a scripted server that fails as servers do, and our own as a real one."""
 
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -225,7 +226,7 @@ def test_why_an_answer_ended_is_told_in_our_words(server, order, said, finish):
 
 def test_no_more_than_four_stop_strings_are_sent_and_all_are_obeyed(server, order):
     server.choice = {"text": "return n\nassert True", "finish_reason": "stop"}
-    asked = order(1, stop=("\nclass", "\ndef", "\n#", "\nif", "\nassert"))
+    asked = order(1, stop=("```", "\nclass", "\ndef", "\n#", "\nif", "\nassert"))
 
     ask_server(asked)
 
@@ -321,6 +322,102 @@ def test_the_key_goes_to_the_server_and_nowhere_else(server, order, monkeypatch,
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert written
     assert not [path for path in written if KEY in path.read_text()]
+
+
+@pytest.mark.parametrize("around", ["\n", " ", "\r\n"])
+def test_white_space_around_a_key_is_no_part_of_it(server, order, monkeypatch, around):
+    monkeypatch.setenv("TEST_SERVER_KEY", KEY + around)
+
+    ask_server(order(1, key="TEST_SERVER_KEY"))
+
+    assert server.keys == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-\u00e9t\u00e9", "sk-\x00"])
+def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(server, monkeypatch, key):
+    monkeypatch.setattr(os, "environ", {**os.environ, "TEST_SERVER_KEY": key})  # holds no NUL
+
+    _, mistakes = introduced({"mine": Server(url=server.url, model="coder", key="TEST_SERVER_KEY")})
+
+    assert mistakes == [
+        "models.mine.server: the environment variable TEST_SERVER_KEY holds no key: one is of "
+        "printable ASCII characters"
+    ]
+
+
+def test_a_key_in_an_answer_that_is_no_completion_is_not_shown(server, order, monkeypatch):
+    monkeypatch.setenv("TEST_SERVER_KEY", 'sk-"very"-secret')
+    server.choice = {"nothing": 'you sent sk-"very"-secret'}
+
+    with pytest.raises(EngineError, match="something other than a completion") as refused:
+        ask_server(order(1, key="TEST_SERVER_KEY"))
+
+    assert "very" not in str(refused.value)
+    assert "you sent ***" in str(refused.value)
+
+
+def test_a_server_on_this_machine_is_asked_without_a_proxy(server, order, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    ask_server(order(1))
+
+    assert len(server.asked) == 1
+
+
+VLLM_REFUSES = (
+    "This model's maximum context length is 64 tokens. However, you requested 90 tokens (58 in the "
+    "messages, 32 in the completion). Please reduce the length of the messages or completion."
+)
+LLAMA_CPP_REFUSES = "the request exceeds the available context size, try increasing it"
+
+
+@pytest.mark.parametrize("said", [VLLM_REFUSES, LLAMA_CPP_REFUSES])
+def test_a_prompt_that_leaves_less_room_is_asked_for_a_shorter_answer(server, order, said):
+    server.script = [(400, {"error": {"message": said}}, {})] * 2
+    asked = order(2, concurrency=1)
+
+    ask_server(asked)
+
+    assert [body["max_tokens"] for _, body in server.asked] == [16, 64]
+    assert [answer.finish for answer in read_answers(asked.out)] == ["stop", "stop"]
+
+
+def test_a_prompt_that_leaves_no_room_has_an_empty_answer_and_the_others_their_own(server, order):
+    server.script = [(400, {"object": "error", "message": VLLM_REFUSES}, {})] * 7  # 64, 32, ... 1
+    asked = order(2, concurrency=1)
+
+    ask_server(asked)
+
+    assert [(a.text, a.tokens, a.finish) for a in read_answers(asked.out)] == [
+        ("", 0, "length"),
+        ("    return n + 1", 5, "stop"),
+    ]
+
+
+def test_what_was_kept_beside_finished_answers_is_taken_away(order):
+    asked = order(1)
+    ask_server(asked)
+    left = asked.out.with_suffix(".parts")
+    left.mkdir()
+    (left / "answers.jsonl").write_text("")  # killed between the two
+
+    ask_server(asked)
+
+    assert not left.exists()
+
+
+def test_what_else_lies_beside_kept_answers_does_not_keep_them(order):
+    asked = order(1)
+    left = asked.out.with_suffix(".parts")
+    left.mkdir(parents=True)
+    (left / ".nfs0001").write_text("")
+
+    ask_server(asked)
+
+    assert not left.exists()
 
 
 def test_an_answer_that_is_no_completion_is_an_error_of_ours(server, order):

@@ -19,8 +19,8 @@ from jobs.answers import Answer, EngineError, Finish, write_answers
 from jobs.experiment import Asking, Benchmark, Run
 from jobs.prompt_contracts import Prompt
 from jobs.prompts import question, said_to
-from jobs.remote.client import Client
-from jobs.remote.kept import Kept, KeptAnswers
+from jobs.remote.client import TRIES, Client, TooLongError
+from jobs.remote.kept import Kept, KeptAnswers, remove_kept
 from jobs.remote.server import Server
 
 MOST_STOPS = 4
@@ -39,6 +39,8 @@ class ServedQuestion:
     """`completions`, or `chat/completions`."""
     body: dict[str, Any]
     """The part of the request that differs between problems."""
+    room: int | None = None
+    """Tokens that the model has left for the answer; None: the server knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class ServedOrder:
     """Answers, one JSON object a line."""
     most_stops: int = MOST_STOPS
     """Stop strings that are sent; the others are cut on our side, as are these."""
+    tries: int = TRIES
+    """Of each request."""
 
     @property
     def wanted(self) -> list[tuple[ServedQuestion, int]]:
@@ -113,6 +117,7 @@ def ask_server(order: ServedOrder, progress: Progress = lambda done, of: None) -
         EngineError: the server refused, or failed too often. Calling again goes on.
     """
     if order.out.exists():
+        remove_kept(order.out)  # of a call that was killed between the two
         return
     with KeptAnswers(order.out) as kept:
         asyncio.run(_ask_missing(order, kept, progress))
@@ -125,7 +130,7 @@ def ask_server(order: ServedOrder, progress: Progress = lambda done, of: None) -
 async def _ask_missing(order: ServedOrder, kept: KeptAnswers, progress: Progress) -> None:
     work = _Asking(order, kept, progress)
     try:
-        async with Client(order.server) as client, asyncio.TaskGroup() as group:
+        async with Client(order.server, order.tries) as client, asyncio.TaskGroup() as group:
             for _ in range(order.server.concurrency):
                 group.create_task(work.go_on(client))
     except BaseExceptionGroup as several:
@@ -147,8 +152,7 @@ class _Asking:
     async def go_on(self, client: Client) -> None:
         """Ask until nothing is left."""
         for asked, position in self._left:
-            said = await client.ask(asked.route, self._body(asked, position))
-            answer, prompt_tokens = self._read(said, asked, position)
+            answer, prompt_tokens = await self._answer(client, asked, position)
             now = time.monotonic()
             seconds, self._since = now - self._since, now
             self._kept.add(Kept(answer=answer, prompt_tokens=prompt_tokens, seconds=seconds))
@@ -160,19 +164,41 @@ class _Asking:
             if (asked.task_id, position) not in there:
                 yield asked, position
 
-    def _body(self, asked: ServedQuestion, position: int) -> dict[str, Any]:
+    async def _answer(
+        self, client: Client, asked: ServedQuestion, position: int
+    ) -> tuple[Answer, int]:
+        """An answer, and the tokens of its prompt.
+
+        A server that cannot read so long a prompt and answer is asked for an answer half as long,
+        until there is none: the model has no room, which is no failure of the server.
+        """
+        room = self._order.asking.max_new_tokens
+        if asked.room is not None:
+            room = min(room, asked.room)
+        while room >= 1:
+            try:
+                said = await client.ask(asked.route, self._body(asked, position, room))
+            except TooLongError:
+                room //= 2
+            else:
+                return self._read(client, said, asked, position)
+        return _silence(asked, position), 0
+
+    def _body(self, asked: ServedQuestion, position: int, room: int) -> dict[str, Any]:
         order, asking = self._order, self._order.asking
         return asked.body | {
             "model": order.server.model,
-            "max_tokens": asking.max_new_tokens,
+            "max_tokens": room,
             "temperature": asking.temperature,
             "top_p": asking.top_p,
             "seed": seed_of(order.seed, asked.task_id, position),
             **({"top_k": asking.top_k} if asking.top_k else {}),
-            **({"stop": list(order.stop[: order.most_stops])} if order.stop else {}),
+            **({"stop": _sent(order)} if order.stop else {}),
         }
 
-    def _read(self, said: Any, asked: ServedQuestion, position: int) -> tuple[Answer, int]:
+    def _read(
+        self, client: Client, said: Any, asked: ServedQuestion, position: int
+    ) -> tuple[Answer, int]:
         """An answer, and the tokens of its prompt."""
         try:
             choice = said["choices"][0]
@@ -180,7 +206,7 @@ class _Asking:
         except (KeyError, IndexError, TypeError):
             raise EngineError(
                 f"{self._order.server.url}/{asked.route} answered with something other than a "
-                f"completion: {json.dumps(said)[:200]}"
+                f"completion: {client.shown(json.dumps(said))}"
             ) from None
         text = (text or "").encode(errors="replace").decode()
         end = _end(text, self._order.stop)
@@ -200,6 +226,26 @@ def seed_of(seed: int, task_id: str, position: int) -> int:
     """The seed of one answer, in [0, 2^31): some servers take no larger one."""
     named = json.dumps([seed, task_id, position]).encode()
     return int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
+
+
+def _sent(order: ServedOrder) -> list[str]:
+    """The stop strings that a server is told, those first that end an answer at a new line.
+
+    Others, such as a closing fence in its last line, come later in most answers.
+    """
+    return sorted(order.stop, key=lambda string: not string.startswith("\n"))[: order.most_stops]
+
+
+def _silence(asked: ServedQuestion, position: int) -> Answer:
+    """What a model says to a question that it has no room for."""
+    return Answer(
+        task_id=asked.task_id,
+        position=position,
+        text="",
+        whole=asked.whole,
+        tokens=0,
+        finish="length",
+    )
 
 
 def _end(text: str, stop: tuple[str, ...]) -> int | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,21 +21,33 @@ AGAIN = (408, 425, 429)
 PATIENT = 2
 """Failures of one request after which a server that says `Retry-After: 0` is not believed."""
 MOST_WORDS = 500
+TOO_LONG = re.compile(r"context[ _](length|size|window)", re.IGNORECASE)
+"""In a refusal of a prompt that leaves no room for the answer, by OpenAI, vLLM, SGLang and
+llama.cpp."""
+
+
+class TooLongError(EngineError):
+    """A prompt and its answer are longer than the model can read: no failure of the server."""
 
 
 class Client:
     """Talks to a server within one event loop; `async with` opens and closes its connections."""
 
     def __init__(self, server: Server, tries: int = TRIES) -> None:
-        """Prepare to talk; `tries` of each request."""
+        """Prepare to talk; `tries` of each request.
+
+        Raises:
+            EngineError: the key cannot be sent.
+        """
         self._server = server
         self._tries = tries
         self._pace = Pace(server.per_minute)
-        secret = server.secret
+        secret = _sendable(server)
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {secret}"} if secret else {},
             timeout=httpx.Timeout(server.timeout, connect=min(server.timeout, 15.0)),
             limits=httpx.Limits(max_connections=server.concurrency),
+            trust_env=not server.is_loopback,
         )
 
     async def __aenter__(self) -> Self:
@@ -53,6 +66,7 @@ class Client:
 
         Raises:
             EngineError: the server refused, in its own words; or it failed each time.
+            TooLongError: it refused because the model has no room for so long an answer.
         """
         return self._read(route, await self._answer(route, body))
 
@@ -87,8 +101,10 @@ class Client:
                 answer = await self._http.get(address)
             else:
                 answer = await self._http.post(address, json=body)
+        except httpx.LocalProtocolError:  # its text may be that of a header, and so the key
+            return None, "could not be asked (LocalProtocolError)"
         except httpx.TransportError as error:
-            return None, f"could not be reached ({type(error).__name__}: {self._shown(str(error))})"
+            return None, f"could not be reached ({type(error).__name__}: {self.shown(str(error))})"
         return answer, f"answers with status {answer.status_code}: {self._words(answer)}"
 
     async def _wait(self, answer: httpx.Response | None, failures: int) -> None:
@@ -107,7 +123,8 @@ class Client:
 
     def _read(self, route: str, answer: httpx.Response) -> Any:
         if answer.status_code != 200:
-            raise EngineError(
+            too_long = answer.status_code in (400, 413) and TOO_LONG.search(answer.text)
+            raise (TooLongError if too_long else EngineError)(
                 f"{self._server.url}/{route} refused with status {answer.status_code}: "
                 f"{self._words(answer)}{self._hint(answer.status_code)}"
             )
@@ -116,7 +133,7 @@ class Client:
         except ValueError:
             raise EngineError(
                 f"{self._server.url}/{route} answered with something other than JSON: "
-                f"{self._shown(answer.text)}"
+                f"{self.shown(answer.text)}"
             ) from None
 
     def _hint(self, status: int) -> str:
@@ -131,16 +148,27 @@ class Client:
         try:
             said = answer.json()
         except ValueError:
-            return self._shown(answer.text)
+            return self.shown(answer.text)
         inner = said.get("error", said) if isinstance(said, dict) else said
         message = inner.get("message", inner) if isinstance(inner, dict) else inner
-        return self._shown(message if isinstance(message, str) else json.dumps(message))
+        return self.shown(message if isinstance(message, str) else json.dumps(message))
 
-    def _shown(self, text: str) -> str:
+    def shown(self, text: str) -> str:
         """A server's text in one line, cut, without the key where it repeats that."""
-        if self._server.secret:
-            text = text.replace(self._server.secret, "***")
+        if secret := self._server.secret:
+            for written in (secret, json.dumps(secret)[1:-1]):
+                text = text.replace(written, "***")
         return " ".join(text.split())[:MOST_WORDS]
+
+
+def _sendable(server: Server) -> str:
+    secret = server.secret
+    if not (secret.isascii() and secret.isprintable()):
+        raise EngineError(
+            f"the environment variable {server.key} holds no key: one is of printable ASCII "
+            "characters"
+        )
+    return secret
 
 
 def _is_worth_another(status: int) -> bool:

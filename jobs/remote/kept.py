@@ -1,6 +1,7 @@
 """Answers of a server as they come: none is asked for twice, whenever we were killed."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ class KeptAnswers:
 
     def __init__(self, out: Path) -> None:
         """Read those that are there; a last line that was cut off is not."""
-        self._path = out.with_suffix(".parts") / "answers.jsonl"
+        self._out = out
+        self._path = _folder(out) / "answers.jsonl"
         self.found = {(kept.answer.task_id, kept.answer.position): kept for kept in self._read()}
         with written(self._path) as unfinished:
             unfinished.write_text("".join(map(_line, self.found.values())))
@@ -56,9 +58,8 @@ class KeptAnswers:
         return Answered(answers=tuple(one.answer for one in kept), cost=cost)
 
     def remove(self) -> None:
-        """Take the file away."""
-        self._path.unlink(missing_ok=True)
-        self._path.parent.rmdir()
+        """Take the file away, and what else is in its folder."""
+        remove_kept(self._out)
 
     def _read(self) -> Iterator[Kept]:
         if not self._path.exists():
@@ -69,6 +70,15 @@ class KeptAnswers:
             except ValueError:
                 return
             yield Kept(**stored | {"answer": Answer(**stored["answer"])})
+
+
+def remove_kept(out: Path) -> None:
+    """Take away what was kept beside a file of answers, if anything is."""
+    shutil.rmtree(_folder(out), ignore_errors=True)
+
+
+def _folder(out: Path) -> Path:
+    return out.with_suffix(".parts")
 
 
 def _line(kept: Kept) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from ipaddress import ip_address
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -60,5 +61,15 @@ class Server(Declared):
 
     @property
     def secret(self) -> str:
-        """The key; empty where none is sent. Never printed, never written."""
-        return os.environ.get(self.key, "") if self.key else ""
+        """The key, without white space around it; empty where none is sent. Never printed, never
+        written."""
+        return os.environ.get(self.key, "").strip() if self.key else ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that no proxy stands between."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
