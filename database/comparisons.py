@@ -203,9 +203,12 @@ def _value(result: ProblemResult, k: int) -> float:
 
 
 def _with_pseudo_units(pairs: Pairs) -> tuple[Floats, Floats, Floats]:
-    """Totals, sizes and weights, with half a unit of the usual size won and half a one lost."""
-    largest = float(np.abs(pairs.totals).max()) or 1.0
+    """Totals, sizes and weights, with half a unit of the usual size won and half a one lost.
+
+    Won and lost by the largest mean difference of any unit.
+    """
     usual = float(pairs.sizes.mean())
+    largest = (float(np.abs(pairs.totals / pairs.sizes).max()) or 1.0) * usual
     totals = np.append(pairs.totals, [-largest, largest])
     sizes = np.append(pairs.sizes, [usual, usual])
     return totals, sizes, np.append(np.ones(len(pairs.sizes)), [0.5, 0.5])

@@ -37,9 +37,15 @@ def gap_in_view(standings: Sequence[Standing]) -> float | None:
     Returns:
         A fraction; None: not even a gap of all problems is found.
     """
-    asked = max(standing.asked for standing in standings)
+    units = max(_units(standing) for standing in standings)
     noises = [standing.noise for standing in standings if standing.noise]
-    return smallest_gap(asked, noises) if asked else None
+    return smallest_gap(units, noises) if units else None
+
+
+def _units(standing: Standing) -> int:
+    """Families that were asked, or problems where they have none or not all are judged."""
+    whole = standing.per_problem
+    return len(set(whole.units)) if whole else standing.asked
 
 
 def _ranks(standings: Sequence[Standing]) -> dict[int, dict[str, Any]]:

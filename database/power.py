@@ -1,6 +1,7 @@
 """How small a difference a benchmark can tell."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import median
 
 import numpy as np
@@ -15,7 +16,7 @@ USUAL_DISCORDANT = 0.2
 """Share of the problems that exactly one side solves, where no comparison shows any."""
 
 
-def smallest_gap(problems: int, noises: Sequence[Noise]) -> float | None:
+def smallest_gap(units: int, noises: Sequence[Noise]) -> float | None:
     """The smallest true gap that a comparison like these finds with 80 % power.
 
     Pairs of single answers: McNemar's exact test at the median of their shares of discordant
@@ -23,21 +24,22 @@ def smallest_gap(problems: int, noises: Sequence[Noise]) -> float | None:
     one degree of freedom less than there are units (Bloom 1995, Evaluation Review 19:547).
 
     Args:
-        problems: asked of each side; at least 1.
+        units: families asked of each side, or problems where they have none; at least 1.
         noises: of the comparisons in view; none: single answers, and a fifth of them discordant.
 
     Returns:
         A fraction; None: no gap is found so often.
     """
     if not noises:
-        return detectable_gap(problems, USUAL_DISCORDANT)
+        return detectable_gap(units, USUAL_DISCORDANT)
     if all(noise.single for noise in noises):
         share = median(noise.differing for noise in noises)
-        return detectable_gap(problems, max(share, 1 / problems))
+        return detectable_gap(units, max(share, 1 / units))
     gaps = [_gap(noise) for noise in noises if noise.units > 1]
     return min(1.0, median(gaps)) if gaps else None
 
 
+@lru_cache(maxsize=64)
 def detectable_gap(problems: int, discordant: float = USUAL_DISCORDANT) -> float | None:
     """The smallest true gap that McNemar's exact test finds with 80 % power.
 
@@ -75,7 +77,9 @@ def _power(critical: Floats, discordant: float, gap: float) -> float:
 
 def _critical(seen: NDArray[np.int64]) -> Floats:
     """The most problems lost of those `seen` to differ that still give p < 0.05; -1: none do."""
-    losses = np.arange(seen.max() + 1)
-    tails = special.bdtr(losses[None, :], seen[:, None], 0.5)
-    within = (tails < SIGNIFICANCE / 2) & (losses[None, :] <= seen[:, None])
-    return np.asarray(within.sum(axis=1) - 1.0, dtype=np.float64)
+    near = np.floor(np.nan_to_num(special.bdtrik(SIGNIFICANCE / 2, seen, 0.5), nan=-1.0))
+    found = np.full(len(seen), -1.0)
+    for losses in (near - 1, near, near + 1):  # the inverse is right to a rounding
+        within = (losses >= 0) & (special.bdtr(losses, seen, 0.5) < SIGNIFICANCE / 2)
+        found = np.where(within, losses, found)
+    return found

@@ -22,7 +22,8 @@ from jobs.generation.rows import Prompt, PromptTooLongError, Row, answer_text, r
 from jobs.generation.stops import Stops
 from jobs.generation.writing import Writing
 from jobs.loaded import EngineError, Loaded, load_model
-from jobs.prompts import Question
+from jobs.prompts import Question, every_stop
+from jobs.training.shortage import is_shortage
 
 LEAST_ON_CPU = 16
 """Seats, taken or not: with fewer rows a CPU's library sums a product in another order."""
@@ -70,7 +71,7 @@ def generate(
     prompts = [prompt for q in questions if (prompt := _fitting(loaded, q, asking)) is not None]
     rows = [Row(prompt, position) for prompt in prompts for position in range(asking.completions)]
     unanswered = len(questions) * asking.completions - len(rows)
-    stops = Stops(loaded, _all_stops(stop, questions))
+    stops = Stops(loaded, every_stop(stop, questions))
     done: dict[tuple[str, int], Row] = {}
     for row in written(loaded, rows, Sampling.of(asking, seed), stops):
         done[row.prompt.task_id, row.position] = row
@@ -94,7 +95,7 @@ def stream(
     so it may differ from that of `generate` where two tokens are as good as equally likely.
     """
     row = Row(read_prompt(loaded, question, asking.max_new_tokens), 0)
-    stop = _all_stops(stop, [question])
+    stop = every_stop(stop, [question])
     writing = Writing(loaded, [row], 1, Sampling.of(asking, seed), Stops(loaded, stop))
     told = 0
     while row.finish is None:
@@ -126,7 +127,7 @@ def written(loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stop
         try:
             yield from Writing(loaded, left, seats, sampling, stops).rest()
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_shortage(error):
                 raise
             full = str(error)
         # Here and not above: while an error is handled, it keeps the memory that did not suffice.
@@ -144,10 +145,6 @@ def written(loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stop
         loaded.budget = seats // 2 * left[0].prompt.need
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
 def _settled(text: str, stop: Sequence[str]) -> str:
     """The part of a growing text that no further token can change or take back."""
     settled = text.rstrip("\ufffd")
@@ -155,11 +152,6 @@ def _settled(text: str, stop: Sequence[str]) -> str:
         size for string in stop for size in range(1, len(string)) if settled.endswith(string[:size])
     ]
     return settled[: len(settled) - max(begun, default=0)]
-
-
-def _all_stops(stop: Sequence[str], questions: Sequence[Question]) -> tuple[str, ...]:
-    named = dict.fromkeys(question.stop for question in questions if question.stop)
-    return (*stop, *named)
 
 
 def _fitting(loaded: Loaded, question: Question, asking: Asking) -> Prompt | None:

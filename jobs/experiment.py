@@ -18,10 +18,12 @@ from jobs.cases import CONVERTERS_VERSION, FORMS
 from jobs.data.recipe import DatasetRecipe
 from jobs.declared import Declared, nearest
 from jobs.generation.version import ENGINE, ENGINE_VERSION
+from jobs.hub.cache import shapes_text
 from jobs.methods import AnyMethod
 from jobs.model_spec import ModelSpec as ModelSpec
 from jobs.prompt_contracts import Prompt
 from jobs.recipes import BenchmarkRecipe, sha256_of
+from jobs.remote.version import VLLM_ASKING_VERSION
 from jobs.sweeps import Expansion, Sweep, expand
 
 HTTP = "openai-http"
@@ -211,8 +213,9 @@ class Benchmark:
         sampling = self.asking.model_dump(exclude={"report", "prompt"}, mode="json")
         own = self.recipe.model_dump(include={"benchmark", "split"})
         own |= {"prompt": self.prompt.content(), "stop": list(self.stop)}
-        ours = {"engine_version": ENGINE_VERSION} if self.asking.engine == ENGINE else {}
-        return own | sampling | ours | self._conversion | {"sha256": self.recipe.source.sha256}
+        ours = ENGINE_VERSION if self.asking.engine == ENGINE else VLLM_ASKING_VERSION
+        own |= sampling | {"engine_version": ours}
+        return own | self._conversion | {"sha256": self.recipe.source.sha256}
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -351,7 +354,9 @@ def identity(model: ModelSpec) -> str:
     if model.hub:
         return f"{model.hub}@{model.revision}"
     files = sorted(
-        p for p in Path(model.location).iterdir() if p.suffix in (".json", ".safetensors")
+        p
+        for p in Path(model.location).iterdir()
+        if p.suffix == ".safetensors" or shapes_text(p.name)
     )
     return short_hash({p.name: sha256_of(p) for p in files})
 

@@ -156,3 +156,14 @@ INCOMPARABLE = {
 @pytest.mark.parametrize(("tuned", "base"), INCOMPARABLE.values(), ids=INCOMPARABLE)
 def test_not_comparable(tuned, base):
     assert paired_difference(tuned, base, 2) == NOT_COMPARABLE
+
+
+def test_one_large_family_does_not_stretch_the_interval_beyond_all_and_nothing():
+    families = ["large"] * 50 + [f"alone {place}" for place in range(100)]
+    ours = results([1] * 150, families=families)
+    theirs = results([0] * 150, families=families)
+
+    difference = paired_difference(ours, theirs)
+
+    assert 0 < difference.low <= difference.value == difference.high == 1
+    assert difference.verdict == "better"

@@ -131,6 +131,18 @@ def test_greedy_text_is_that_of_transformers(folder, architecture):
     assert [answer.task_id for answer in answers] == [q.task_id for q in QUESTIONS]
 
 
+def test_most_answers_may_end_with_their_first_token(llama):
+    rarely = frozenset(token for token in range(len(llama.tokenizer)) if token % 8)
+    questions = [Question(str(number), f"x{number}", whole=False) for number in range(48)]
+    asking = Asking(temperature=1.0, max_new_tokens=6)
+
+    answers = list(generate(dataclasses.replace(llama, ends=rarely), questions, asking, (), 0))
+
+    lengths = Counter(answer.tokens for answer in answers)
+    assert lengths[1] > 30
+    assert set(lengths) - {1}
+
+
 def test_draws_follow_the_softmax_of_the_temperature():
     torch.manual_seed(0)
     logits_V = torch.randn(12)

@@ -121,6 +121,8 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
     def keep(self, seats: Sequence[int], count: int) -> None:
         """Keep these seats, in this order, as the first of `count`."""
         self.seats = count
+        if not self.is_initialized:  # no answer was longer than a token so far
+            return
         self.keys = _grown(self.keys[list(seats)], count, self.keys.shape[2])
         self.values = _grown(self.values[list(seats)], count, self.values.shape[2])
 

@@ -17,7 +17,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import Cache, get_layer_types_and_kwargs
 
-from jobs.generation.rows import Row
 from jobs.loaded import EngineError, Loaded
 
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -91,14 +90,17 @@ class SharedPrompts(TorchFunctionMode):
         return joined
 
 
-def may_share(loaded: Loaded, rows: Sequence[Row]) -> bool:
-    """Whether prompts can be shared: on a CPU, by a model that adds nothing to its attention."""
+def may_share(loaded: Loaded) -> bool:
+    """Whether prompts can be shared: on a CPU, by a model that adds nothing to its attention.
+
+    A model with a window cannot, however short its prompts are: one long question must not change
+    the order of sums of the others.
+    """
     config = loaded.model.config.get_text_config(decoder=True)
-    windows = [kind.get("sliding_window") for kind in get_layer_types_and_kwargs(config)[1]]
-    longest = max(row.prompt.need for row in rows)
+    kinds = get_layer_types_and_kwargs(config)[1]
     return (
         loaded.device.type == "cpu"
         and config._attn_implementation == "sdpa"
         and not getattr(config, "alibi", False)
-        and all(window is None or longest < window for window in windows)
+        and not any(kind.get("sliding_window") for kind in kinds)
     )

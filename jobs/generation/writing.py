@@ -52,7 +52,7 @@ class Writing:
         self.seated: list[Row | None] = [None] * seats
         self.prompts: list[Cache | None] = [None] * seats
         self.cache = seated_cache(self.config, seats)
-        shared = bool(rows) and may_share(loaded, rows)
+        shared = bool(rows) and may_share(loaded)
         self.shared = SharedPrompts(len(self.cache.layers)) if shared else None
 
     @property
@@ -118,6 +118,7 @@ class Writing:
         """Logits [S, V] of the token after the last one of each seat."""
         device = self.loaded.device
         places_S = torch.tensor([row.held if row else 0 for row in rows], device=device)
+        mask: Tensor | dict[str, Tensor]
         if self.shared:
             places = Places([len(row.tokens) - 1 if row else 0 for row in rows], device)
             mask = places.own_mask(self.loaded.model.dtype)
@@ -164,9 +165,9 @@ class Writing:
             return
         for layer in self.cache.layers:
             layer.keep(taken, count)
-        free: list[None] = [None] * (count - len(taken))
-        self.seated = [self.seated[seat] for seat in taken] + free
-        self.prompts = [self.prompts[seat] for seat in taken] + free
+        free = [None] * (count - len(taken))
+        self.seated = [*(self.seated[seat] for seat in taken), *free]
+        self.prompts = [*(self.prompts[seat] for seat in taken), *free]
 
     def _heads(self) -> AbstractContextManager[object]:
         return SharedHeads() if getattr(self.config, "multi_query", False) else nullcontext()

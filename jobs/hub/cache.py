@@ -129,7 +129,12 @@ def _is_small_and_useful(name: str) -> bool:
         return False
     if name.endswith(".index.json"):
         return name == INDEX
-    return name.endswith(_ENDINGS) or name in _TEXTS or name.upper().startswith(_PAPERS)
+    return shapes_text(name) or name.upper().startswith(_PAPERS)
+
+
+def shapes_text(name: str) -> bool:
+    """Whether a file that holds no weights shapes what a model reads and writes."""
+    return name.endswith(_ENDINGS) or name in _TEXTS
 
 
 def of_tokenizer(names: Iterable[str]) -> list[str]:

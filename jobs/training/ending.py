@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from jobs.training.order import TrainingError, TrainOrder
 from jobs.training.settings import Settings, Spread
+from jobs.training.shortage import is_shortage
 
 if TYPE_CHECKING:
     from jobs.training.peers import Peers
 
 REASON = "reason"
 """Among the checkpoints of a training that is not done: what a worker said that ended alone."""
-SAID = ("out of memory", "can't allocate memory")
-"""What errors say that have no class of their own."""
 LONGEST = 300
 """Characters of what torch said."""
 
@@ -37,7 +36,7 @@ def as_one(order: TrainOrder, mates: "Peers") -> Iterator[None]:
         _leave(order, mates, error)
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_shortage(error):
+        if not is_shortage(error):
             raise
         shortage = TrainingError(_sentence(order, mates.rank, error))
         _leave(order, mates, shortage)
@@ -82,14 +81,6 @@ def remedies(settings: Settings, spread: Spread) -> list[str]:
     elif spread.offload != "parameters":
         found.append("parallelism with offload: parameters")
     return found
-
-
-def _is_shortage(error: Exception) -> bool:
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(said in str(error) for said in SAID)
 
 
 def _sentence(order: TrainOrder, rank: int, error: Exception) -> str:
