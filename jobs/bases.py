@@ -32,6 +32,10 @@ class Bases:
         self._kept = kept
         self._held: OrderedDict[tuple[Any, ...], _Base] = OrderedDict()
 
+    def holds(self, weights: Weights, precision: Precision = "fp32") -> bool:
+        """Whether `take` reads no base from a disk for these weights."""
+        return _key(weights, precision) in self._held
+
     def take(self, weights: Weights, precision: Precision = "fp32") -> Loaded:
         """The model of these weights, loaded where its base is not there yet.
 
@@ -43,7 +47,7 @@ class Bases:
         """
         if weights.adapter is not None and not _adds(weights.adapter):
             return load_model(weights, precision)
-        key = (weights.source, weights.quantization, precision)
+        key = _key(weights, precision)
         if key not in self._held:
             while len(self._held) >= self._kept:
                 self._held.popitem(last=False)
@@ -56,6 +60,11 @@ class Bases:
             del self._held[key]  # half of an adapter may be on it
             raise
         return self._held[key].loaded
+
+
+def _key(weights: Weights, precision: Precision) -> tuple[Any, ...]:
+    """What models share a base by."""
+    return weights.source, weights.quantization, precision
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ class BusyError(Exception):
 class Answerer(Protocol):
     """What writes answers: see `Shelf`."""
 
-    def state(self, model: str) -> str:
+    def state(self, model: Servable) -> str:
         """`loaded`, `loading` or `waiting` (on disk)."""
 
     def answer(
@@ -61,7 +61,7 @@ class Job:
         """Write the answer, in a thread, for as long as somebody wants it."""
         try:
             if not self.left.is_set():
-                known = answerer.state(self.order.model.id) == "loaded"
+                known = answerer.state(self.order.model) == "loaded"
                 self._tell("writing" if known else "loading the model")
                 self._write(answerer)
         except Exception as error:  # told to the asker, in whose request it is raised

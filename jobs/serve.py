@@ -140,7 +140,7 @@ class Service:
                 "owned_by": "codeladder",
                 "label": model.label,
                 "base": model.base,
-                "state": self.desk.answerer.state(model.id),
+                "state": self.desk.answerer.state(model),
             }
             for model in known
         ]

@@ -1,7 +1,6 @@
 """The models that can be asked: which the ledger knows, and which are in memory."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from jobs.prompts import Question
 from jobs.weights import Weights, tuned_weights
 
 if TYPE_CHECKING:
+    from jobs.bases import Bases
     from jobs.engine import Loaded, Piece
 
 KEPT = 4
@@ -67,23 +67,29 @@ def find(models: Sequence[Servable], name: str) -> Servable:
 
 
 class Shelf:
-    """Models in memory: loaded when first asked, the one not asked for longest put away.
+    """Bases in memory, each with the adapter that was asked last; see `jobs.bases`.
 
-    Threads may share one; a model is loaded by one of them while the others wait.
+    Threads may share one: an answer is written while the others wait, for the next one may want
+    another adapter on the same base.
     """
 
     def __init__(self, kept: int = KEPT) -> None:
-        """Keep at most `kept` models in memory."""
+        """Keep at most `kept` bases in memory."""
         self._kept = kept
-        self._held: OrderedDict[str, Loaded] = OrderedDict()
+        self._bases: Bases | None = None
         self._loading: str | None = None
         self._lock = threading.Lock()
 
-    def state(self, model: str) -> str:
+    def state(self, model: Servable) -> str:
         """`loaded`, `loading` or `waiting` (on disk)."""
-        if model in self._held:
-            return "loaded"
-        return "loading" if model == self._loading else "waiting"
+        if model.id == self._loading:
+            return "loading"
+        if self._bases is None:
+            return "waiting"
+        from jobs.loaded import usual_precision
+
+        there = self._bases.holds(model.weights, usual_precision())
+        return "loaded" if there else "waiting"
 
     def answer(
         self, model: Servable, text: str, asking: Asking, stop: Sequence[str], seed: int
@@ -96,24 +102,20 @@ class Shelf:
         from jobs.engine import stream
 
         question = Question("asked", text, whole=True)
-        return stream(self._take(model), question, asking, stop, seed)
+        with self._lock:
+            yield from stream(self._take(model), question, asking, stop, seed)
 
     def _take(self, model: Servable) -> "Loaded":
-        from jobs.engine import load_model
+        from jobs.bases import Bases
         from jobs.loaded import usual_precision
 
-        with self._lock:
-            if model.id not in self._held:
-                while len(self._held) >= self._kept:
-                    self._held.popitem(last=False)
-                self._loading = model.id
-                try:
-                    loaded = load_model(model.weights, usual_precision())
-                finally:
-                    self._loading = None
-                self._held[model.id] = loaded
-            self._held.move_to_end(model.id)
-            return self._held[model.id]
+        if self._bases is None:
+            self._bases = Bases(self._kept)
+        self._loading = model.id
+        try:
+            return self._bases.take(model.weights, usual_precision())
+        finally:
+            self._loading = None
 
 
 def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable | None:

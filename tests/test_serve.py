@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import threading
 import time
@@ -399,15 +400,15 @@ def test_a_served_model_says_what_the_engine_says(tmp_path, ledger, tiny):
     assert listed["data"][0]["state"] == "loaded"
 
 
-def test_the_model_not_asked_for_longest_makes_room(ledger, tiny, tmp_path):
+def test_the_base_not_asked_for_longest_makes_room(ledger, tiny, tmp_path):
     shelf = Shelf(kept=2)
     asking = Asking(max_new_tokens=1)
-    models = [model(name, tiny) for name in "abc"]
+    models = [model(name, shutil.copytree(tiny, tmp_path / name)) for name in "abc"]
 
     for at in (0, 1, 0, 2):
         list(shelf.answer(models[at], "x", asking, (), 0))
 
-    assert [shelf.state(name) for name in "abc"] == ["loaded", "waiting", "loaded"]
+    assert [shelf.state(one) for one in models] == ["loaded", "waiting", "loaded"]
 
 
 def model(name, folder):
