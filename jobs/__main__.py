@@ -94,7 +94,8 @@ def _import(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _rescore(asked: argparse.Namespace, console: Console) -> int:
-    from jobs.rescore import Wanted, rescore
+    from jobs.rejudged import Wanted
+    from jobs.rescore import rescore
 
     named = ("benchmark", "run", "experiment", "preamble", "extract")
     return rescore(Wanted(**{name: getattr(asked, name) for name in named}), console)
