@@ -1,7 +1,7 @@
 """What publishers say of the answers that were imported, beside what we found."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,14 +92,18 @@ def agreement(engine: Engine, run: str, benchmark: str, asking: str, judging: st
     return Agreement(compared=compared, differing=differing)
 
 
-def counted(claims: Mapping[str, Iterable[bool]], ks: Collection[int]) -> dict[str, float]:
+def counted(claims: Mapping[str, Sequence[bool | None]], ks: Collection[int]) -> dict[str, float]:
     """Return pass@k as published verdicts make it, for each k that every problem has answers for.
 
+    A score over chosen answers flatters, so there is none where one answer has no verdict.
+
     Args:
-        claims: the verdicts on the answers to each problem.
+        claims: the verdicts on the answers to each problem; None: not known.
         ks: of pass@k.
     """
-    of_problem = [list(verdicts) for verdicts in claims.values()]
+    if any(None in verdicts for verdicts in claims.values()):
+        return {}
+    of_problem = [[verdict is True for verdict in verdicts] for verdicts in claims.values()]
     fewest = min(map(len, of_problem), default=0)
     return {
         f"pass@{k}": sum(pass_at_k(len(v), sum(v), k) for v in of_problem) / len(of_problem)

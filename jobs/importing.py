@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from sqlalchemy import Engine
 
-from database import schema
+from database import limits, schema
 from database.published import counted, published_scores
 from database.queries import recorded_scores
 from database.session import open_ledger
@@ -53,9 +54,10 @@ def import_answers(order: Import, console: Console) -> int:
         UserError: no such benchmark or format, an unreadable file, or one without the same number
             of answers to every problem.
     """
+    _check_name(order.name)
     form = format_of(order)
     if order.format == AUTO:
-        console.print(f"{order.files[0].name}: read as {form}", highlight=False)
+        console.print(f"{order.files[0].name}: read as {form}", highlight=False, markup=False)
     if form == TRAINING:
         return _import_training(order, console)
     if not order.benchmark:
@@ -71,11 +73,27 @@ def import_answers(order: Import, console: Console) -> int:
         answers=answers,
         benchmark=_benchmark(order.benchmark, recipe, problems, each),
     )
-    ledger = open_ledger()
-    judged = imported.judge_unless_recorded(ledger, console)
-    write(ledger, imported.published(ledger))
-    tell(ledger, imported.told(judged, time.monotonic() - started), console)
+    with _ledger() as ledger:
+        judged = imported.judge_unless_recorded(ledger, console)
+        write(ledger, imported.published(ledger))
+        tell(ledger, imported.told(judged, time.monotonic() - started), console)
     return 0
+
+
+@contextmanager
+def _ledger() -> Iterator[Engine]:
+    """The ledger, its connections closed at the end."""
+    ledger = open_ledger()
+    try:
+        yield ledger
+    finally:
+        ledger.dispose()
+
+
+def _check_name(name: str) -> None:
+    at_most = min(limits.MODEL, limits.LABEL - len(_label("")))
+    if not name.strip() or len(name) > at_most:
+        raise UserError(f"--name has {len(name)} characters; 1 to {at_most} are expected")
 
 
 def _recipe(order: Import) -> BenchmarkRecipe:
@@ -196,10 +214,10 @@ class _Importing:
 
     def published(self, ledger: Engine) -> Iterator[schema.Row]:
         """The publisher's verdicts and scores; what was given stands before what is counted."""
-        claims: dict[str, list[bool]] = defaultdict(list)
+        claims: dict[str, list[bool | None]] = defaultdict(list)
         for found, answer in zip(self.answers.found, _answered(self.answers.found), strict=True):
+            claims[answer.task_id].append(found.passed)
             if found.passed is not None:
-                claims[answer.task_id].append(found.passed)
                 key = self.run, self.benchmark.name, answer.task_id, answer.position, self.asking
                 yield schema.PublishedVerdict(
                     completion=completion_id(*key),
@@ -236,6 +254,7 @@ class _Importing:
             problems=len(self.benchmark.problems),
             left_out=self.answers.left_out,
             unknown=self.answers.unknown,
+            unread=sum(found.passed is None for found in self.answers.found),
             judged=judged,
             seconds=seconds,
         )
@@ -251,7 +270,8 @@ def _import_training(order: Import, console: Console) -> int:
         rows = read_training(order.files[0], run)
     except InputError as error:
         raise UserError(str(error)) from None
-    write(open_ledger(), [_run_row(run, order.name, spec), *rows])
+    with _ledger() as ledger:
+        write(ledger, [_run_row(run, order.name, spec), *rows])
     tell_training(order.name, run, rows, console)
     return 0
 
@@ -261,10 +281,14 @@ def _digests(files: Sequence[Path]) -> str | list[str]:
     return digests[0] if len(digests) == 1 else digests
 
 
+def _label(name: str) -> str:
+    return f"{name} (imported)"
+
+
 def _run_row(run: str, name: str, spec: dict[str, Any]) -> schema.Run:
     return schema.Run(
         id=run,
-        label=f"{name} (imported)",
+        label=_label(name),
         kind="imported",
         model=name,
         state="done",

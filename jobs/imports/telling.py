@@ -32,6 +32,8 @@ class Imported:
     """Of the benchmark."""
     left_out: Mapping[str, int]
     unknown: str
+    unread: int
+    """Answers with no verdict of the publisher's that is understood."""
     judged: bool
     """False: its scores were in the ledger already."""
     seconds: float
@@ -65,6 +67,7 @@ def _lines(ledger: Engine, told: Imported) -> list[str]:
         *_left_out(told, scores),
         f"  judged by {_contract(contract(ledger, told.judging) or {})}",
         *_scores(ledger, told, scores),
+        *_unread(told),
         *_differences(agreement(ledger, told.run, told.benchmark, told.asking, told.judging)),
     ]
 
@@ -115,6 +118,15 @@ def _scores(ledger: Engine, told: Imported, scores: Sequence[Standing]) -> list[
     return lines + [
         f"  {fact.metric}: published {100 * fact.value:.1f} %, not scored here"
         for fact in theirs.values()
+    ]
+
+
+def _unread(told: Imported) -> list[str]:
+    if told.unread in (0, told.answers):
+        return []
+    return [
+        f"  {told.unread} of {told.answers} answers have no verdict, or one we cannot read, so no "
+        "score is counted from the others"
     ]
 
 

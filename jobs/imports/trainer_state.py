@@ -16,6 +16,8 @@ from eval_sandbox.mistakes import Mistakes
 from eval_sandbox.records import read_document
 
 _MOST_STEPS = 10_000_000
+_MOST_TOKENS = 2**31 - 1
+"""Of one step: what the ledger's column holds."""
 
 
 def read_training(path: Path, run: str) -> list[schema.Row]:
@@ -36,17 +38,20 @@ def read_training(path: Path, run: str) -> list[schema.Row]:
     logged = _by_step(history or [], mistakes)
     if not logged:
         mistakes.add(None, "no step was logged in 'log_history'")
+    steps = list(_steps(run, logged, mistakes))
     mistakes.raise_if_any()
     last = max(logged)
     of = state.get("max_steps")
     training = schema.Training(run=run, of=of if _is_step(of) else last, last_step=last)
-    return [training, *_steps(run, logged)]
+    return [training, *steps]
 
 
 def _by_step(history: list[Any], mistakes: Mistakes) -> dict[int, dict[str, Any]]:
     logged: dict[int, dict[str, Any]] = defaultdict(dict)
     for place, entry in enumerate(history):
         step = entry.get("step") if isinstance(entry, dict) else None
+        if step == 0 and not isinstance(step, bool):
+            continue  # eval_on_start: measured before the first step
         if not _is_step(step):
             mistakes.add(None, f"log_history[{place}]: a number 'step' from 1 is expected")
         elif entry.keys() & {"loss", "eval_loss"}:
@@ -58,18 +63,23 @@ def _is_step(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_STEPS
 
 
-def _steps(run: str, logged: Mapping[int, Mapping[str, Any]]) -> Iterator[schema.Step]:
+def _steps(
+    run: str, logged: Mapping[int, Mapping[str, Any]], mistakes: Mistakes
+) -> Iterator[schema.Step]:
     tokens_before = 0
     for step in sorted(logged):
         entry = logged[step]
         tokens = int(_number(entry, "num_input_tokens_seen") or tokens_before)
+        grown = max(0, tokens - tokens_before)
+        if grown > _MOST_TOKENS:
+            mistakes.add(None, f"step {step}: 'num_input_tokens_seen' grew by {grown:.3g}")
         yield schema.Step(
             run=run,
             step=step,
             loss=_number(entry, "loss"),
             learning_rate=_number(entry, "learning_rate") or 0.0,
             gradient_norm=_number(entry, "grad_norm"),
-            tokens=max(0, tokens - tokens_before),
+            tokens=grown,
             seconds=0.0,
             held_out_loss=_number(entry, "eval_loss"),
         )
