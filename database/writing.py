@@ -15,7 +15,8 @@ BATCH = 1000
 FIRST_STAYS = frozenset({"created_at", "recorded_at"})
 """Columns that say when a row was first written."""
 NEVER_BLANKED = frozenset(
-    ("runs", name) for name in ("provenance", "finished_at", "base_run", "dataset_digest")
+    ("runs", name)
+    for name in ("provenance", "finished_at", "base_run", "dataset_digest", "released")
 )
 """Columns that a later row without a value leaves as they are."""
 

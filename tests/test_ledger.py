@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -122,11 +122,12 @@ def test_a_later_row_keeps_the_first_moment(ledger):
 
 
 def test_a_later_row_does_not_blank_where_a_run_came_from(ledger):
-    write(ledger, [tuned_run()])
+    write(ledger, [tuned_run(released=date(2025, 1, 2))])
     write(ledger, [tuned_run(provenance={}, finished_at=None, created_at=datetime.now(UTC))])
 
     run = only(ledger, Run)
     assert run.provenance == tuned_run().provenance
+    assert run.released == date(2025, 1, 2)
     assert (run.created_at, run.finished_at) == (
         NOON + timedelta(minutes=1),
         tuned_run().finished_at,
