@@ -5,10 +5,11 @@ or is a function that is called; which one, the problem says.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eval_sandbox.mistakes import InputError, Mistakes
 from eval_sandbox.records import Fields, stream_records
@@ -16,10 +17,23 @@ from jobs.custom_form import Converted, LeftOut, record
 from jobs.declared import UserError
 
 PROGRAM = "Write a Python program that reads from standard input and prints to standard output."
+LONG_NUMBERS = "with numbers of over 4,300 digits"
 _PARQUET = b"PAR1"
 _PYTHON_3 = (3, "PYTHON3")
 """Of `solutions.language`, as the card and the protocol buffer of CodeContests write it."""
+_INTEGER = re.compile(r"-?\d{1,4300}", re.ASCII)
+_KINDS = {str: "text", list: "list", dict: "object"}
 _TEST_SETS = ("public_tests", "private_tests", "generated_tests")
+
+
+Convert = Callable[[Fields], dict[str, Any] | LeftOut]
+"""Makes a problem of one record; what is wrong goes to the mistakes of the fields."""
+
+T = TypeVar("T", str, list[Any], dict[str, Any])
+
+
+class LongNumberError(Exception):
+    """JSON with an integer of more digits than Python reads."""
 
 
 def convert_apps(path: Path) -> Converted:
@@ -31,7 +45,7 @@ def convert_apps(path: Path) -> Converted:
     Raises:
         InputError: with what is wrong in the file.
     """
-    return _converted(path, _APPS_COLUMNS, _apps)
+    return converted(path, _APPS_COLUMNS, _apps)
 
 
 def convert_code_contests(path: Path) -> Converted:
@@ -43,7 +57,7 @@ def convert_code_contests(path: Path) -> Converted:
     Raises:
         InputError: with what is wrong in the file.
     """
-    return _converted(path, _CONTEST_COLUMNS, _code_contest)
+    return converted(path, _CONTEST_COLUMNS, _code_contest)
 
 
 def asked(question: str, starter: str) -> str:
@@ -57,7 +71,7 @@ def entry_point_of(function: str, starter: str) -> str:
     return f"Solution.{function}" if "class Solution" in starter else function
 
 
-def rows(path: Path, columns: Sequence[str], mistakes: Mistakes) -> Iterator[Fields]:
+def _rows(path: Path, columns: Sequence[str], mistakes: Mistakes) -> Iterator[Fields]:
     """The records of a Parquet file, or of JSON lines, plain or as .gz.
 
     Raises:
@@ -85,7 +99,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[int | None, d
         raise InputError(str(error)) from None
 
 
-def distinct(path: Path, records: list[dict[str, Any]]) -> None:
+def _distinct(path: Path, records: list[dict[str, Any]]) -> None:
     """Refuse a file in which one id names two problems.
 
     Raises:
@@ -98,15 +112,20 @@ def distinct(path: Path, records: list[dict[str, Any]]) -> None:
         seen.add(one["task_id"])
 
 
-def _converted(path: Path, columns: Sequence[str], convert: Any) -> Converted:
+def converted(path: Path, columns: Sequence[str], convert: Convert) -> Converted:
+    """What becomes of each record of a file; problems with too long numbers are left out.
+
+    Raises:
+        InputError: with every mistake of the file (the first 20), each with its line.
+    """
     mistakes = Mistakes(path)
     records: list[dict[str, Any]] = []
     left_out: list[LeftOut] = []
-    for fields in rows(path, columns, mistakes):
+    for fields in _rows(path, columns, mistakes):
         made = convert(fields)
         (left_out if isinstance(made, LeftOut) else records).append(made)
     mistakes.raise_if_any()
-    distinct(path, records)
+    _distinct(path, records)
     return Converted(records=tuple(records), left_out=tuple(left_out))
 
 
@@ -115,10 +134,18 @@ _APPS_COLUMNS = ("problem_id", "id", "question", "input_output", "solutions", "s
 
 def _apps(fields: Fields) -> dict[str, Any] | LeftOut:
     name = _apps_id(fields)
+    try:
+        return _apps_problem(name, fields)
+    except LongNumberError:
+        return LeftOut(name, LONG_NUMBERS)
+
+
+def _apps_problem(name: str, fields: Fields) -> dict[str, Any] | LeftOut:
     starter = fields.text("starter_code", "")
-    tests = from_json(fields, "input_output") or {}
-    function = tests.get("fn_name") or ""
-    inputs, outputs = tests.get("inputs") or [], tests.get("outputs") or []
+    tests = _of_kind({}, fields, "input_output", from_json(fields, "input_output"))
+    function = _of_kind("", fields, "fn_name", tests.get("fn_name"))
+    inputs = _of_kind([], fields, "inputs", tests.get("inputs"))
+    outputs = _of_kind([], fields, "outputs", tests.get("outputs"))
     if not inputs or len(inputs) != len(outputs):
         return LeftOut(name, "without tests")
     made = _calls(inputs, outputs) if function else _dialogues(inputs, outputs)
@@ -130,8 +157,15 @@ def _apps(fields: Fields) -> dict[str, Any] | LeftOut:
         made,
         signature=starter,
         entry_point=entry_point_of(function, starter) if function else "",
-        reference=_first_python(from_json(fields, "solutions") or []),
+        reference=_first_python(_of_kind([], fields, "solutions", from_json(fields, "solutions"))),
     )
+
+
+def _of_kind(empty: T, fields: Fields, name: str, value: Any) -> T:
+    """A value of the kind of `empty`, which stands for nothing; another kind is a mistake."""
+    if value and not isinstance(value, type(empty)):
+        fields.wrong(f"{name!r} is no {_KINDS[type(empty)]}")
+    return value if value and isinstance(value, type(empty)) else empty
 
 
 def _apps_id(fields: Fields) -> str:
@@ -143,13 +177,32 @@ def _apps_id(fields: Fields) -> str:
 
 
 def from_json(fields: Fields, name: str) -> Any:
-    """What a field's text holds as JSON; None where it is empty, and a mistake where it is none."""
+    """What a field's text holds as JSON; None where it is empty, and a mistake where it is none.
+
+    Raises:
+        LongNumberError: as `parsed`.
+    """
     said = fields.text(name, "")
     try:
-        return json.loads(said) if said.strip() else None
+        return parsed(said) if said.strip() else None
     except (ValueError, RecursionError) as error:
         fields.wrong(f"field {name!r} is not JSON ({error})")
         return None
+
+
+def parsed(said: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON, or nested too deep.
+        LongNumberError: it is, with an integer that Python does not read.
+    """
+    try:
+        return json.loads(said)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise LongNumberError from None
 
 
 def _calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> list[dict[str, Any]]:
@@ -170,7 +223,7 @@ def _calls(inputs: Sequence[Any], outputs: Sequence[Any]) -> list[dict[str, Any]
 
 def _with_int_keys(value: Any) -> Any:
     """JSON has no keys that are numbers; an object with nothing else for keys had them."""
-    if isinstance(value, dict) and value and all(key.lstrip("-").isdecimal() for key in value):
+    if isinstance(value, dict) and value and all(map(_INTEGER.fullmatch, value)):
         return {int(key): held for key, held in value.items()}
     return value
 
@@ -203,30 +256,35 @@ def _code_contest(fields: Fields) -> dict[str, Any] | LeftOut:
     name, values = fields.text("name"), fields.values
     if values.get("input_file") or values.get("output_file"):
         return LeftOut(name, "that read or write a file")
-    pairs = list(chain.from_iterable(_pairs(values.get(tests)) for tests in _TEST_SETS))
+    pairs = list(chain.from_iterable(_pairs(fields, tests) for tests in _TEST_SETS))
     if not pairs:
         return LeftOut(name, "without tests")
     return record(
         name,
         asked(fields.text("description"), ""),
         [{"stdin": given, "stdout": told, "compare": "tokens"} for given, told in pairs],
-        reference=_first_python(list(_python_solutions(values.get("solutions")))),
+        reference=_first_python(list(_python_solutions(fields))),
     )
 
 
-def _pairs(tests: Any) -> list[tuple[str, str]]:
+def _pairs(fields: Fields, tests: str) -> list[tuple[str, str]]:
     """Inputs and outputs, in the columns of Parquet or as the objects of a protocol buffer."""
-    return list(zip(_column(tests, "input"), _column(tests, "output"), strict=False))
+    return list(
+        zip(_column(fields, tests, "input"), _column(fields, tests, "output"), strict=False)
+    )
 
 
-def _python_solutions(solutions: Any) -> Iterator[str]:
-    languages, programs = _column(solutions, "language"), _column(solutions, "solution")
+def _python_solutions(fields: Fields) -> Iterator[str]:
+    languages = _column(fields, "solutions", "language")
+    programs = _column(fields, "solutions", "solution")
     for language, program in zip(languages, programs, strict=False):
         if language in _PYTHON_3:
             yield program
 
 
-def _column(value: Any, name: str) -> list[Any]:
+def _column(fields: Fields, group: str, name: str) -> list[Any]:
+    value = fields.values.get(group)
     if isinstance(value, dict):
-        return list(value.get(name) or [])
-    return [one.get(name, "") for one in value or [] if isinstance(one, dict)]
+        return _of_kind([], fields, f"{group}.{name}", value.get(name))
+    rows = _of_kind([], fields, group, value)
+    return [one.get(name, "") for one in rows if isinstance(one, dict)]

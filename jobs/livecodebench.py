@@ -15,10 +15,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from eval_sandbox.mistakes import Mistakes
 from eval_sandbox.records import Fields
-from jobs.contests import asked, distinct, entry_point_of, from_json, rows
-from jobs.custom_form import Converted, record
+from jobs.contests import (
+    LONG_NUMBERS,
+    LongNumberError,
+    asked,
+    converted,
+    entry_point_of,
+    from_json,
+    parsed,
+)
+from jobs.custom_form import Converted, LeftOut, record
 from jobs.plain_pickle import RefusedPickleError, text_of_pickle
 
 MOST_UNPACKED = 1 << 30
@@ -31,20 +38,24 @@ def convert(path: Path) -> Converted:
     Raises:
         InputError: with every mistake of the file (the first 20), each with its line.
     """
-    mistakes = Mistakes(path)
-    records = [_problem(fields) for fields in rows(path, (), mistakes)]
-    mistakes.raise_if_any()
-    distinct(path, records)
-    return Converted(records=tuple(records))
+    return converted(path, (), _converted)
 
 
-def _problem(fields: Fields) -> dict[str, Any]:
+def _converted(fields: Fields) -> dict[str, Any] | LeftOut:
+    name = _id(fields)
+    try:
+        return _problem(name, fields)
+    except LongNumberError:
+        return LeftOut(name, LONG_NUMBERS)
+
+
+def _problem(name: str, fields: Fields) -> dict[str, Any]:
     starter = fields.text("starter_code", "")
     function = _function(fields)
     public, private = _cases(fields, "public_test_cases"), _cases(fields, "private_test_cases")
     question = f"{fields.text('question_title')}\n\n{fields.text('question_content')}"
     return record(
-        _id(fields),
+        name,
         asked(question, starter),
         [_test(fields, case, function) for case in (*public, *private)],
         signature=starter,
@@ -106,8 +117,8 @@ def _test(fields: Fields, case: dict[str, Any], function: str) -> dict[str, Any]
     if not function:
         return {"stdin": case["input"], "stdout": case["output"], "compare": "decimals"}
     try:
-        args = [json.loads(line) for line in case["input"].split("\n")]
-        return {"args": args, "expected": json.loads(case["output"])}
+        args = [parsed(line) for line in case["input"].split("\n")]
+        return {"args": args, "expected": parsed(case["output"])}
     except (ValueError, RecursionError) as error:
         fields.wrong(f"a test of {function} is not JSON ({error}): {case['input'][:60]!r}")
         return {}

@@ -357,6 +357,36 @@ def test_apps_problems_without_tests_are_left_out_and_counted(tmp_path):
     assert converted.told() == "1 cases were left out: 1 without tests."
 
 
+LONG = "9" * 5_000
+LONG_TESTS = json.dumps({"inputs": [["x"]], "outputs": ["y"]}).replace('"y"', LONG)
+LONG_CASE = json.dumps([case(LONG, "1", "functional")])
+
+
+@pytest.mark.parametrize(
+    "form, fine, record",
+    [
+        ("apps", SUM, COUNT | {"input_output": LONG_TESTS}),
+        ("livecodebench", HALVES, PAIR | {"public_test_cases": LONG_CASE}),
+    ],
+)
+def test_a_number_of_more_digits_than_python_reads_leaves_out_its_problem_alone(
+    form, fine, record, tmp_path
+):
+    converted = convert(form, lines(tmp_path / "file.jsonl", fine, record))
+
+    assert len(converted.records) == 1
+    assert converted.told() == ("1 cases were left out: 1 with numbers of over 4,300 digits.")
+
+
+@pytest.mark.parametrize("key", ["--1", "²", "٣", "9" * 5_000], ids=["--1", "²", "٣", "long"])
+def test_a_key_that_is_no_integer_stays_a_text(key, tmp_path):
+    tests = json.dumps({"fn_name": "count", "inputs": [[{key: 2}]], "outputs": [[1]]})
+
+    converted = convert("apps", lines(tmp_path / "a.jsonl", COUNT | {"input_output": tests}))
+
+    assert converted.records[0]["tests"][0]["args"] == [{key: 2}]
+
+
 def test_the_reference_of_an_apps_problem_is_its_first_solution_in_python_3(tmp_path, worker):
     (problem,) = read_cases("apps", lines(tmp_path / "apps.jsonl", SUM))
 
@@ -442,7 +472,12 @@ def test_an_answer_must_pass_public_private_and_generated_tests(tmp_path, worker
         ("livecodebench", SUM, "question_content"),
         ("apps", HALVES, "problem_id"),
         ("apps", SUM | {"input_output": "{"}, "input_output"),
+        ("apps", SUM | {"input_output": "[1]"}, "input_output"),
+        ("apps", SUM | {"input_output": '{"inputs": 5}'}, "inputs"),
+        ("apps", SUM | {"solutions": "5"}, "solutions"),
         ("code-contests", SUM, "name"),
+        ("code-contests", DOUBLE | {"public_tests": 5}, "public_tests"),
+        ("code-contests", DOUBLE | {"private_tests": {"input": 5}}, "private_tests.input"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said_with_its_line_and_field(form, record, said, tmp_path):
