@@ -151,18 +151,18 @@ def ready(model: Any, weights: Weights) -> Loaded:
         model=model,
         tokenizer=tokenizer,
         device=model.device,
-        ends=_ends(model, tokenizer, location),
+        ends=ends_of(model.generation_config.eos_token_id, tokenizer, location),
         budget=TOKENS_AT_ONCE_GPU if on_gpu else TOKENS_AT_ONCE_CPU,
         seats=SEATS_GPU if on_gpu else SEATS_CPU,
     )
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def ends_of(named: int | list[int] | None, tokenizer: Any, location: str) -> frozenset[int]:
+    """Tokens that end an answer: those of a model's generation_config.json, and its tokenizer's.
 
-
-def _ends(model: Any, tokenizer: Any, location: str) -> frozenset[int]:
-    named = model.generation_config.eos_token_id
+    Raises:
+        EngineError: there is none.
+    """
     ends = set(named if isinstance(named, list) else [named]) | {
         tokenizer.eos_token_id,
         end_of_turn(tokenizer),
@@ -173,3 +173,7 @@ def _ends(model: Any, tokenizer: Any, location: str) -> frozenset[int]:
             "name one as eos_token in its tokenizer_config.json"
         )
     return frozenset(ends - {None})
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -6,6 +6,7 @@ signature or without it, ask what a training text of the same content in the for
 or `plain` begins with.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
@@ -151,6 +152,12 @@ def said_to(prompt: Prompt, problem: Problem) -> str:
         for example in prompt.examples
     ]
     return "".join(shown) + _filled(contract.text_for(problem), problem)
+
+
+def every_stop(stop: Sequence[str], questions: Iterable[Question]) -> tuple[str, ...]:
+    """Stop strings of a benchmark, and those that its questions name, each once."""
+    named = dict.fromkeys(question.stop for question in questions if question.stop)
+    return (*stop, *named)
 
 
 def tokenizer_for(prompt: Prompt, location: str, revision: str | None) -> Any:

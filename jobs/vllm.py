@@ -24,6 +24,8 @@ import httpx
 
 from jobs.answers import Answered, EngineError, read_answers, read_cost
 from jobs.parts import KeptParts, Part
+from jobs.prompts import every_stop
+from jobs.reading import Reading, reading_of
 from jobs.remote.asking import ServedOrder, ServedQuestion, ask_server
 from jobs.remote.server import Server
 from jobs.weights import Weights
@@ -40,7 +42,10 @@ PATIENCE_SECONDS = 1200.0
 """For it to load a model and to compile it."""
 LIMITS: dict[str, Any] = {"concurrency": 256, "timeout": 3600.0}
 """Of what is asked at once: vLLM batches what has arrived, and lets the rest wait."""
+TRIES = 3
+"""Of a request to a server on this machine: one that is gone does not come back by itself."""
 SECONDS_TO_END = 20.0
+SECONDS_TO_GO = 5.0
 BASE, TUNED = "base", "tuned"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """That `--max-lora-rank` takes."""
@@ -82,8 +87,14 @@ def command(vllm: str, weights: Weights, precision: str, port: int) -> list[str]
     line = [vllm, "serve", location, "--host", "127.0.0.1", "--port", str(port)]
     line += ["--served-model-name", BASE, "--dtype", DTYPES[precision]]
     line += ["--load-format", "safetensors", "--seed", "0"]
+    # A max_new_tokens in generation_config.json would cap every answer; its ends we send ourselves.
+    line += ["--generation-config", "vllm"]
     if revision:
-        line += ["--revision", revision, "--tokenizer-revision", revision]
+        line += ["--revision", revision]
+    if location != weights.location:  # a copy of the tokenizer is there, but the base's own is read
+        line += ["--tokenizer", weights.location]
+    if weights.revision:
+        line += ["--tokenizer-revision", weights.revision]
     if weights.adapter is not None:
         rank = json.loads((weights.adapter / "adapter_config.json").read_text())["r"]
         most = min(known for known in RANKS if known >= rank)
@@ -143,6 +154,23 @@ class VllmServer:
             self.close()
             raise
 
+    @property
+    def version(self) -> str:
+        """Of the vLLM that answers; empty where it does not say."""
+        try:
+            said = httpx.get(f"{self.url}/version", timeout=5, trust_env=False).json()
+        except (httpx.TransportError, ValueError):
+            return ""
+        return str(said.get("version", "")) if isinstance(said, dict) else ""
+
+    def has_ended(self) -> bool:
+        """Whether it is gone; one that is about to go, as after a failure inside, is waited for."""
+        try:
+            self._process.wait(timeout=SECONDS_TO_GO)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def close(self) -> None:
         """End it, and all that it started."""
         for how in (signal.SIGTERM, signal.SIGKILL):
@@ -183,31 +211,46 @@ class VllmActor:
         self._mailbox = mailbox
         self._of = of
         self._running: tuple[Server, VllmServer] | None = None
+        self._reading: Reading | None = None
         self._folder = KeptParts(order.out).folder / "vllm"
         """Goes with the parts, whoever dies."""
 
     def work(self, item: Part) -> Answered:
         """The answers to a part.
 
+        A vLLM that ended while it was asked is started once more, and asked for the rest.
+
         Raises:
             EngineError: there is no vLLM here, or it cannot be asked.
         """
+        try:
+            return self._answered(item)
+        except EngineError:
+            if self._running is None or not self._running[1].has_ended():
+                raise
+        self.close()
+        return self._answered(item)
+
+    def _answered(self, item: Part) -> Answered:
         from jobs.generate import Teller
 
-        self._running = self._running or self._start()
-        order = served_part(self._order, item, self._running[0], self._folder)
+        server, running = self._running = self._running or self._start()
+        self._reading = self._reading or reading_of(self._order.weights)
+        order = served_part(self._order, item, server, self._reading, self._folder)
         teller = Teller(self._order, self._mailbox, item.name, self._of)
         ask_server(order, lambda done, of: teller.tell(done))
         cost = read_cost(order.out)
         assert cost is not None
         return Answered(
-            answers=tuple(read_answers(order.out)), cost=replace(cost, device=_device_name())
+            answers=tuple(read_answers(order.out)),
+            cost=replace(cost, device=_device_words(running.version)),
         )
 
     def close(self) -> None:
         """End the server, if it runs; a cluster that ends this actor ends it too."""
         if self._running is not None:
             self._running[1].close()
+        self._running = None
 
     def _start(self) -> tuple[Server, VllmServer]:
         vllm = program()
@@ -223,32 +266,36 @@ class VllmActor:
         return Server(url=f"{running.url}/v1", model=model, key=KEY, **LIMITS), running
 
 
-def served_part(order: "AskOrder", part: Part, server: Server, folder: Path) -> ServedOrder:
-    """A part as vLLM is asked it.
+def served_part(
+    order: "AskOrder", part: Part, server: Server, reading: Reading, folder: Path
+) -> ServedOrder:
+    """A part as vLLM is asked it; raise `VLLM_ASKING_VERSION` when that changes.
 
     The text is ours, chat templates included; and all is said that vLLM would else take from the
     model's generation_config.json.
     """
     drawn = {"top_k": order.asking.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
-    drawn |= _ends(order.weights)
+    drawn |= {"stop_token_ids": sorted(reading.ends)}
     questions = tuple(
         ServedQuestion(
             task_id=question.task_id,
             whole=question.whole,
             route="completions",
             body={"prompt": question.text, "add_special_tokens": not question.templated} | drawn,
+            room=reading.room(question),
         )
         for question in part.questions
     )
-    named = dict.fromkeys(question.stop for question in part.questions if question.stop)
+    stop = every_stop(order.stop, part.questions)
     return ServedOrder(
         server=server,
         questions=questions,
         asking=order.asking.model_copy(update={"top_k": 0}),
-        stop=(*order.stop, *named),
+        stop=stop,
         seed=order.seed,
         out=folder / f"{part.name}.jsonl",
-        most_stops=len(order.stop) + len(named),
+        most_stops=len(stop),
+        tries=TRIES,
     )
 
 
@@ -267,8 +314,8 @@ def _merged(weights: Weights, precision: "Precision", folder: Path) -> Weights:
     return Weights(location=str(folder))
 
 
-def _device_name() -> str:
-    """The name of this node's GPUs."""
+def _device_words(version: str) -> str:
+    """The name of this node's GPUs, and the vLLM that used them; without GPUs `cpu`."""
     try:
         told = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
@@ -279,19 +326,9 @@ def _device_name() -> str:
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         told = ""
-    return told.splitlines()[0].strip() if told.strip() else "cpu"
-
-
-def _ends(weights: Weights) -> dict[str, Any]:
-    """The end of a turn in the chat template, which not every generation_config.json names."""
-    from transformers import AutoTokenizer
-
-    from jobs.prompts import end_of_turn
-
-    location, revision = weights.source
-    tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
-    end = end_of_turn(tokenizer)
-    return {} if end is None else {"stop_token_ids": [end]}
+    if not told.strip():
+        return "cpu"
+    return told.splitlines()[0].strip() + (f" (vLLM {version})" if version else "")
 
 
 def _kind(weights: Weights) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from jobs.answers import EngineError
 from jobs.experiment import Asking
@@ -30,16 +31,19 @@ if os.environ.get("STAND_IN") == "fails":
     sys.exit("CUDA error: no device")
 if os.environ.get("STAND_IN") == "hangs":
     import time; time.sleep(600)
+first = not os.path.exists(os.environ["STAND_IN_LOG"])
 log = open(os.environ["STAND_IN_LOG"], "a")
 log.write(json.dumps({"argv": sys.argv[1:], "pid": os.getpid()}) + "\\n"); log.flush()
 
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args): pass
-    def do_GET(self): self.say({})
+    def do_GET(self): self.say({"version": "0.32.0"} if self.path == "/version" else {})
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers.get("Authorization") != "Bearer " + os.environ["VLLM_API_KEY"]:
             return self.say({"error": "no"}, 401)
+        if os.environ.get("STAND_IN") == "dies" and first and body["prompt"] != "def f():":
+            os._exit(1)
         log.write(json.dumps(body) + "\\n"); log.flush()
         choice = {"text": "answer to " + body["prompt"], "finish_reason": "stop", "stop_reason": 1}
         self.say({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
@@ -89,9 +93,17 @@ def test_a_base_of_the_hub_is_served_at_its_commit_from_safetensors_on_loopback(
     assert line == [
         *("vllm", "serve", "org/base", "--host", "127.0.0.1", "--port", "8123"),
         *("--served-model-name", "base", "--dtype", "bfloat16"),
-        *("--load-format", "safetensors", "--seed", "0"),
+        *("--load-format", "safetensors", "--seed", "0", "--generation-config", "vllm"),
         *("--revision", "0" * 40, "--tokenizer-revision", "0" * 40),
     ]
+
+
+def test_what_a_full_training_left_is_read_with_the_tokenizer_of_its_base():
+    base = Weights(location="org/base", revision="0" * 40)
+    line = command("vllm", replace(base, tuned=Path("/runs/full"), kind="full"), "bf16", 8123)
+
+    assert line[2] == "/runs/full"
+    assert line[-4:] == ["--tokenizer", "org/base", "--tokenizer-revision", "0" * 40]
 
 
 def test_an_adapter_is_served_beside_its_base_with_room_for_its_rank(adapter):
@@ -140,8 +152,10 @@ def started(tmp_path, patience=20.0):
 def test_a_server_is_waited_for_and_ended(vllm, tmp_path):
     server = started(tmp_path)
     (told,) = vllm()
+    assert server.version == "0.32.0"
 
     server.close()
+    assert server.has_ended()
 
     assert told["argv"][:2] == ["serve", "org/base"]
     assert is_gone(told["pid"])
@@ -236,8 +250,48 @@ def test_vllm_is_told_all_that_it_would_take_from_the_model_itself(vllm, tmp_pat
     special = {body["prompt"]: body["add_special_tokens"] for body in bodies}
     assert special == {"def f():": True, "<s>ask": False}
     assert len({body["seed"] for body in bodies}) == 4
+    ends = json.loads((FALCON / "generation_config.json").read_text())["eos_token_id"]
+    assert {tuple(body["stop_token_ids"]) for body in bodies} == {(ends,)}
 
 
+def test_a_prompt_is_asked_for_as_much_as_the_model_has_room_for(vllm, tmp_path):
+    positions = json.loads((FALCON / "config.json").read_text())["max_position_embeddings"]
+    tokenizer = AutoTokenizer.from_pretrained(FALCON)
+    full = tokenizer.decode([tokenizer("x", add_special_tokens=False)["input_ids"][0]]) * positions
+    number = len(tokenizer(full)["input_ids"])
+    assert number >= positions, "the tokenizer merges them"
+    near = tokenizer.decode(tokenizer(full)["input_ids"][: positions - 4])
+    left = positions - len(tokenizer(near)["input_ids"])
+    assert 0 < left < 9
+    asked = tuple(
+        Question(name, text, whole=False)
+        for name, text in [("near", near), ("full", full), ("short", "x")]
+    )
+    asking = Asking(max_new_tokens=9, engine="vllm")
+    actor = VllmActor(order_of(tmp_path, asking=asking), Told(), 3)
+
+    answers = actor.work(Part(name="b" * 12, questions=asked)).answers
+    actor.close()
+
+    _, *bodies = vllm()
+    assert {(body["prompt"], body["max_tokens"]) for body in bodies} == {(near, left), ("x", 9)}
+    silent = {a.task_id: (a.text, a.tokens, a.finish) for a in answers}["full"]
+    assert silent == ("", 0, "length")
+
+
+def test_a_vllm_that_ends_while_it_is_asked_is_started_once_more(vllm, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN", "dies")
+    actor = VllmActor(order_of(tmp_path), Told(), 4)
+
+    answered = actor.work(PART)
+    actor.close()
+
+    assert len(answered.answers) == 4
+    starts = [told["argv"] for told in vllm() if "argv" in told]
+    assert len(starts) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")  # in peft
 def test_an_adapter_that_vllm_cannot_take_is_merged_and_served_as_whole_weights(vllm, tmp_path):
     from peft import LoraConfig, get_peft_model
     from safetensors import safe_open
