@@ -1,6 +1,6 @@
 """Where an answer ends: at an end token, before a stop string, or where no room is left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,8 @@ class Stops:
             row.finish = "length"
         if row.finish is not None:
             row.text = answer_text(self.tokenizer, row)
+            if (at := self._first(row.text)) is not None:  # one that no single token completed
+                row.finish, row.text = "stop", row.text[:at]
         return row.finish is not None
 
     def cut(self, row: Row) -> str | None:
@@ -40,26 +42,46 @@ class Stops:
         """
         if row.tokens[-1] not in self.enders:
             return None
-        tail = self.tokenizer.decode(row.tokens[-self.window :], skip_special_tokens=True)
-        if not any(string in tail for string in self.strings):
+        tail = row.tokens[-self.window :]
+        if len(tail) < self.window:  # the space of a first word may be dropped, see `CONTEXT`
+            tail = [*row.prompt.tokens[-CONTEXT:], *tail]
+        if self._first(self.tokenizer.decode(tail, skip_special_tokens=True)) is None:
             return None
         text = answer_text(self.tokenizer, row)
+        at = self._first(text)
+        return None if at is None else text[:at]
+
+    def _first(self, text: str) -> int | None:
+        """Where the first stop string of a text begins."""
         found = [at for string in self.strings if (at := text.find(string)) >= 0]
-        return text[: min(found)] if found else None
+        return min(found) if found else None
 
 
 @lru_cache(maxsize=16)
 def _enders(tokenizer: Any, strings: tuple[str, ...]) -> frozenset[int]:
     """Tokens whose text begins with the end of a stop string or holds one whole.
 
-    Kept between questions: it reads the whole vocabulary, which may hold 150 000 tokens.
+    What a token says alone and behind another one is looked at: sentencepiece drops the space that
+    a text begins with. Kept between questions: it reads the whole vocabulary, which may hold
+    150 000 tokens.
     """
-    pieces = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
     tails = tuple({string[at:] for string in strings for at in range(len(string))})
     return frozenset(
         token
-        for token, piece in enumerate(pieces)
+        for token, said in enumerate(_said(tokenizer))
+        for piece in said
         if piece.startswith(tails)
         or "\ufffd" in piece
         or any(string in piece for string in strings)
     )
+
+
+def _said(tokenizer: Any) -> Iterator[tuple[str, str]]:
+    """The text of each token of a vocabulary: alone, and behind a letter."""
+    letter = tokenizer("a", add_special_tokens=False)["input_ids"]
+    before = tokenizer.decode(letter)
+    tokens = range(len(tokenizer))
+    alone = tokenizer.batch_decode([[token] for token in tokens])
+    behind = tokenizer.batch_decode([[*letter, token] for token in tokens])
+    for piece, longer in zip(alone, behind, strict=True):
+        yield piece, longer.removeprefix(before)
