@@ -1,5 +1,6 @@
 """What there is to train on: GPUs and memory, of this machine or of a cluster."""
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -90,6 +91,14 @@ def gpu_sizes() -> list[float]:
     asked = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     sizes = asked.stdout.split() if asked.returncode == 0 else []
     return [int(size) / 1024 for size in sizes if size.isdigit()]
+
+
+def hide_gpus() -> None:
+    """Keep this process from GPUs that Ray gave it none of: they may be another's.
+
+    Serves until torch looks for GPUs for the first time.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _node(gpus: int | None, cpus: int | None = None) -> Node:

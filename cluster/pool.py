@@ -10,10 +10,16 @@ import ray
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 RESTARTS = 3
+SECONDS_TO_CLOSE = 60.0
+"""For a worker that has a `close`: it may have to end another program."""
 
 
 class Worker(Protocol[Item, Result]):
-    """What is set up once and works many times."""
+    """What is set up once and works many times.
+
+    Where it has a `close`, that is called and waited for before its actor ends, unless it is at
+    work then.
+    """
 
     def work(self, item: Item) -> Result:
         """The result for one item; safe to repeat."""
@@ -83,6 +89,7 @@ class _Crew:
 
     def __init__(self, worker: Callable[..., Any], shared: Sequence[Any], gpus: bool) -> None:
         self._actor = ray.remote(worker).options(num_cpus=1, num_gpus=1 if gpus else 0)
+        self._closes = hasattr(worker, "close")
         self._shared = shared
         self._members: list[Any] = []
         self.running: dict[Any, _Order] = {}
@@ -115,9 +122,15 @@ class _Crew:
     def dismiss(self, member: Any) -> None:
         """End a member, so that its processor is free."""
         self._members.remove(member)
-        ray.kill(member)
+        self._end([member])
 
     def close(self) -> None:
         """End all members."""
-        for member in self._members:
+        self._end(self._members)
+
+    def _end(self, members: Sequence[Any]) -> None:
+        busy = [order.member for order in self.running.values()]
+        if closing := [m.close.remote() for m in members if self._closes and m not in busy]:
+            ray.wait(closing, num_returns=len(closing), timeout=SECONDS_TO_CLOSE)
+        for member in members:
             ray.kill(member)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cluster.gpus import hide_gpus
 from jobs.answers import Answered, Cost, write_answers
 from jobs.experiment import Asking
 from jobs.parts import KeptParts, Part, cut
@@ -85,7 +86,9 @@ def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
     of = len(order.questions) * order.asking.completions
     Teller(order, mailbox, KEPT, of).tell(there * order.asking.completions)
     given = [replace(order, questions=()), mailbox, of]
-    actor = VllmActor if order.asking.engine == "vllm" else AskActor
+    actor: type[VllmActor | AskActor] = VllmActor
+    if order.asking.engine == "transformers":
+        actor = AskActor if gpus else AskActorWithoutGpu
     for place, answered in scatter(actor, given, missing, at_most=workers, gpus=gpus):
         part = missing[place]
         kept.keep(part, answered)
@@ -130,6 +133,15 @@ class AskActor:
             tokens=sum(answer.tokens for answer in answers),
         )
         return Answered(answers=answers, cost=cost)
+
+
+class AskActorWithoutGpu(AskActor):
+    """The same on one core, whatever GPUs its machine has."""
+
+    def work(self, item: Part) -> Answered:
+        """The answers to a part."""
+        hide_gpus()
+        return super().work(item)
 
 
 class Teller:

@@ -11,7 +11,7 @@ from jobs.cases import read_cases, within
 from jobs.data.recipe import DatasetRecipe
 from jobs.data.sources import parts
 from jobs.declared import UserError, nearest, read_yaml, report
-from jobs.experiment import Asking, Benchmark, Dataset, Experiment, ExperimentFile, Questions
+from jobs.experiment import Asking, Benchmark, Dataset, Experiment, ExperimentFile, Questions, Run
 from jobs.prompt_contracts import Prompt, read_prompt
 from jobs.prompts import PromptError, chat_tokenizer
 from jobs.recipes import (
@@ -114,10 +114,15 @@ def _window_mistakes(file: ExperimentFile, questions: Mapping[str, Questions]) -
 
 def _twins(experiment: Experiment) -> list[str]:
     """Runs that differ in name only: the same work would be done twice at the same time."""
-    labels: dict[str, list[str]] = {}
+    alike: dict[str, list[Run]] = {}
     for run in experiment.runs():
-        labels.setdefault(run.id, []).append(run.label)
-    return [f"the same run twice: {' and '.join(same)}" for same in labels.values() if same[1:]]
+        alike.setdefault(run.id, []).append(run)
+    return [
+        f"the same run twice: {' and '.join(run.label for run in same)}"
+        + ("; set server.revision to tell two servers apart" if same[0].model.server else "")
+        for same in alike.values()
+        if same[1:]
+    ]
 
 
 def _too_long(experiment: Experiment) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.gpus import hide_gpus
 from jobs.home import written
 from jobs.prompts import PromptForm, TooLong
 from jobs.weights import Weights
@@ -74,7 +75,7 @@ def prove(order: ProofOrder, *, gpus: bool) -> Proof:
     if not order.out.exists():
         options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 3}
         try:
-            ray.get(ray.remote(prove_here).options(**options).remote(order))
+            ray.get(ray.remote(_prove).options(**options).remote(order, gpus))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
     return read_proof(order.out)
@@ -83,6 +84,13 @@ def prove(order: ProofOrder, *, gpus: bool) -> Proof:
 def read_proof(path: Path) -> Proof:
     """What `prove_here` wrote."""
     return Proof(**json.loads(path.read_text()))
+
+
+def _prove(order: ProofOrder, gpus: bool) -> None:
+    """What the worker does."""
+    if not gpus:
+        hide_gpus()
+    prove_here(order)
 
 
 def prove_here(order: ProofOrder) -> None:

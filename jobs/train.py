@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cluster.gang import Gang, run_gang
+from cluster.gpus import hide_gpus
 from jobs.training.checkpoints import newest
 from jobs.training.ending import forget
 from jobs.training.order import ORDER, TrainOrder, to_json
@@ -65,8 +66,8 @@ def _work(work: _Work) -> None:
 
     if work.gpus:
         torch.cuda.set_device(ray.train.torch.get_device())
-    else:  # one that Ray does not know may be another's
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        hide_gpus()
     train_worker(work.order, work.mailbox)
 
 

@@ -200,6 +200,17 @@ MISTAKES = {
         "models.m.parallelism: strategy 'single' is one worker, but workers is 2; "
         "say ddp, zero1, zero2 or zero3",
     ),
+    "two servers with a model of one name": (
+        {
+            "models": {
+                name: {"server": {"url": f"http://{name}:8000/v1", "model": "coder"}}
+                for name in ("one", "two")
+            },
+            "datasets": [],
+            "methods": {},
+        },
+        "the same run twice: one base and two base; set server.revision to tell two servers apart",
+    ),
     "two names for one training": (
         {"methods": {"a": LORA, "b": LORA | {"checkpoint_every": 1}}},
         "the same run twice: falcon starter a seed 0 and falcon starter b seed 0",

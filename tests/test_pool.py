@@ -64,6 +64,25 @@ def still_running(folder):
     return sum(Path("/proc", pid).exists() for pid in pids)
 
 
+class Closing(Squares):
+    """Tells that it was closed, after a while."""
+
+    def close(self):
+        time.sleep(0.2)
+        (self.folder / f"closed-{os.getpid()}").touch()
+
+
+def test_a_worker_that_can_be_closed_is_closed_before_it_ends(scatter, tmp_path):
+    assert len(list(scatter(Closing, [tmp_path, None], range(3), at_most=2))) == 3
+
+    made, closed = (
+        {path.name.partition("-")[2] for path in tmp_path.glob(f"{word}-*")}
+        for word in ("made", "closed")
+    )
+    assert made == closed
+    assert len(made) == 2
+
+
 class Strict:
     def work(self, item):
         raise ValueError(f"line {item} is wrong")
