@@ -160,7 +160,7 @@ class Prompt:
             if (problem.task_id, problem.instruction) in shown:
                 return f"{self.name} shows the solution of {problem.task_id}, which is asked too"
             template = self.contract.text_for(problem) + self.contract.answer
-            empty = [word for word in _named(template) - MAY_BE_EMPTY if not words[word]]
+            empty = [word for word in named_in(template) - MAY_BE_EMPTY if not words[word]]
             if empty:
                 return f"{self.name} puts {{{empty[0]}}}, and problem {problem.task_id} has none"
         return ""
@@ -190,7 +190,7 @@ def read_prompt(name: str, missing: list[str] | None = None) -> Prompt:
     )
 
 
-def _named(template: str) -> set[str]:
+def named_in(template: str) -> set[str]:
     """The words that a template names."""
     return {word for _, word, _, _ in Formatter().parse(template) if word}
 

@@ -1,7 +1,7 @@
 """How stored answers are judged again, or why they cannot be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine
@@ -21,7 +21,7 @@ from eval_sandbox.problem import Problem
 from jobs.cases import CONVERTERS_VERSION, FORMS
 from jobs.declared import UserError
 from jobs.experiment import Asking, Benchmark, short_hash
-from jobs.prompt_contracts import Prompt, read_prompt
+from jobs.prompt_contracts import WORDS, Prompt, named_in, read_prompt, words_of
 from jobs.recipes import BenchmarkRecipe
 
 NAMED = 5
@@ -115,11 +115,41 @@ def _require_same_questions(
     if not lost and (digest, content.get("converted")) != (recipe.source.sha256, converted):
         stored = questions(ledger, of.benchmark, digest)
         lost = [t for t in task_ids if stored.get(t) != _question(problems[t])]
+        if not lost:
+            _require_all_stored(content, [problems[t] for t in task_ids], recipe)
     if lost:
         raise UnjudgeableError(
             f"{len(lost)} of its {len(task_ids)} problems are not in {recipe.source.file}, or not "
             f"in the words in which they were asked: {some(lost)}"
         )
+
+
+def _require_all_stored(
+    content: Mapping[str, Any], problems: Sequence[Problem], recipe: BenchmarkRecipe
+) -> None:
+    """Refuse answers to what else a file says of a problem, in another version of that file.
+
+    Of a problem the ledger has its instruction and its prompt.
+    """
+    put = content.get("prompt")
+    if put is None:
+        return
+    for problem in problems:
+        said, stored = words_of(problem), words_of(replace(problem, extra={}))
+        if more := sorted(word for word in _put(put, problem) if said[word] != stored[word]):
+            raise UnjudgeableError(
+                f"it was asked {{{more[0]}}} of another version of {recipe.source.file}, which the "
+                f"ledger does not have: nobody knows whether {problem.task_id} was the same"
+            )
+
+
+def _put(prompt: Any, problem: Problem) -> set[str]:
+    """The words that a prompt contract named for a problem; all of them where only it is named."""
+    if not isinstance(prompt, dict) or "text" not in prompt:
+        return set(WORDS)
+    other = "" if problem.prompt else str(prompt.get("otherwise", ""))
+    template = (other or str(prompt["text"])) + str(prompt.get("answer", ""))
+    return named_in(template) & set(WORDS)
 
 
 def _question(problem: Problem) -> tuple[str, str]:

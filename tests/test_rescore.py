@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import delete, select
 
 from database import open_ledger, schema, write
+from database.rejudging import Asked
 from database.standings import standings
 from eval_sandbox.verdict import Outcome, Verdict
 from jobs.__main__ import main
@@ -20,6 +22,7 @@ from jobs.loading import read_questions
 from jobs.prompt_contracts import read_prompt
 from jobs.recipes import ROOT
 from jobs.record import contract_row, judged_rows, problem_rows
+from jobs.rejudged import UnjudgeableError, Wanted, judged_again
 
 BASE, TUNED = "base00000000", "tuned0000000"
 ASKED = 6
@@ -248,15 +251,15 @@ def test_answers_made_elsewhere_are_judged_again_too(ledger):
     assert len(verdicts_under(ledger, "fenced")) == ASKED
 
 
+def other_file(benchmark):
+    source = benchmark.recipe.source.model_copy(update={"sha256": "0" * 64})
+    return replace(benchmark, recipe=benchmark.recipe.model_copy(update={"source": source}))
+
+
 def other_words(benchmark):
     first, *rest = benchmark.problems
-    return replace(
-        benchmark,
-        recipe=benchmark.recipe.model_copy(
-            update={"source": benchmark.recipe.source.model_copy(update={"sha256": "0" * 64})}
-        ),
-        problems=(replace(first, instruction="Something else."), *rest),
-    )
+    changed = (replace(first, instruction="Something else."), *rest)
+    return replace(other_file(benchmark), problems=changed)
 
 
 def gone(benchmark):
@@ -276,6 +279,29 @@ def test_answers_to_a_question_that_the_file_has_no_more_are_left_as_they_are(
     assert f"llama {BASE}: left as it is: 1 of its 6 problems are not in starter.jsonl" in said
     assert "starter/" in said
     assert len(verdicts_under(ledger, "chat")) == ASKED  # of the other run
+
+
+@pytest.mark.parametrize(
+    ("prompt", "refused"), [("alpaca", True), ("completion", False)], ids=["shown", "not shown"]
+)
+def test_answers_to_tests_that_the_ledger_has_not_are_judged_again_under_the_same_file_only(
+    ledger, prompt, refused
+):
+    asked = starter(prompt)
+    problems = {p.task_id: replace(p, extra={"tests": "assert f()"}) for p in asked.problems}
+    before = other_file(replace(asked, problems=tuple(problems.values())))
+    write(ledger, recorded(BASE, before, [right] * ASKED))
+    of = Asked(
+        run=BASE,
+        label="llama",
+        benchmark="starter",
+        asking=short_hash(before.asking_content),
+    )
+    wanted = Wanted(benchmark="starter", extract="chat")
+
+    with pytest.raises(UnjudgeableError, match=r"asked \{question\}") if refused else nullcontext():
+        judged_again(of, wanted, asked.recipe, problems, ledger)
+    judged_again(of, wanted, before.recipe, problems, ledger)
 
 
 def test_answers_under_a_contract_that_is_there_no_more_need_an_extraction(ledger, capsys):
