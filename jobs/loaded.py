@@ -172,7 +172,7 @@ def ends_of(named: int | list[int] | None, tokenizer: Any, location: str) -> fro
             f"{location} names no end token, so every answer would run to max_new_tokens; "
             "name one as eos_token in its tokenizer_config.json"
         )
-    return frozenset(ends - {None})
+    return frozenset(end for end in ends if end is not None)
 
 
 def _device() -> torch.device:

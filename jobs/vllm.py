@@ -274,7 +274,11 @@ def served_part(
     The text is ours, chat templates included; and all is said that vLLM would else take from the
     model's generation_config.json.
     """
-    drawn = {"top_k": order.asking.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    drawn: dict[str, Any] = {
+        "top_k": order.asking.top_k or -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+    }
     drawn |= {"stop_token_ids": sorted(reading.ends)}
     questions = tuple(
         ServedQuestion(
