@@ -62,7 +62,7 @@ class Cost:
     """Of the weights: of a base that came as it is there is none."""
     training_tokens: int | None
     gained: float | None = None
-    """Points over its base, [-100, 100]; None: there is no difference to speak of."""
+    """Points over its base, [-100, 100]; None: no difference is claimed."""
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -79,9 +79,23 @@ class Cost:
         return sum(known) if known else None
 
     @property
+    def priced(self) -> str:
+        """`training` or `asking` where only that part has a price; empty: all that is known."""
+        asking, training = (
+            spell is not None and spell.gpu_hours is not None
+            for spell in (self.asking, self.training)
+        )
+        if training and not asking:
+            return "training"
+        return "asking" if asking and self.training and not training else ""
+
+    @property
     def points_per_hour(self) -> float | None:
-        """Points gained for each hour that a device trained; of a CPU where that trained."""
-        if self.gained is None or self.training is None or self.training.seconds <= 0:
+        """Points gained for each hour that a device trained; of a CPU where that trained.
+
+        None under an hour: nobody knows what more of it would have gained.
+        """
+        if self.gained is None or self.training is None or self.training.seconds < 3600:
             return None
         return self.gained / (self.training.seconds / 3600)
 
@@ -155,14 +169,14 @@ def _trained(engine: Engine, runs: set[str]) -> dict[str, dict[str, Any]]:
 
 def _cost(standing: Standing, asked: Any, trained: dict[str, Any] | None) -> Cost:
     delta = standing.result.delta
-    gained = None if delta is None or delta.value is None else 100 * delta.value
+    claimed = delta and (standing.result.verdict or delta.verdict) in ("better", "worse")
     return Cost(
         asking=Spell(device=asked.device, seconds=asked.seconds) if asked else None,
         prompt_tokens=asked.prompt_tokens if asked else None,
         tokens=asked.tokens if asked else None,
         training=_training(trained) if trained else None,
         training_tokens=trained["tokens"] if trained else None,
-        gained=gained,
+        gained=100 * delta.value if claimed and delta and delta.value is not None else None,
     )
 
 

@@ -86,11 +86,13 @@ def costs_said(standings: Sequence[Standing], known: Costs, price: Price | None)
 
 
 def money(cost: Cost, price: Price | None) -> str | None:
-    """Return `5.98 USD`: its GPU hours at a price; None where there is no price for them."""
+    """Return `5.98 USD` or `5.98 USD (training only)`: GPU hours at a price; None: it has none."""
     amount = None if price is None else cost.money(price)
     if price is None or amount is None:
         return None
-    return f"{amount:.2f} {price.currency}" if amount >= 0.005 else f"under 0.01 {price.currency}"
+    part = f" ({cost.priced} only)" if cost.priced else ""
+    said = f"{amount:.2f}" if amount >= 0.005 else "under 0.01"
+    return f"{said} {price.currency}{part}"
 
 
 def _kind(spell: Spell) -> str:
@@ -127,4 +129,6 @@ def _training(cost: Cost) -> list[str]:
     if cost.points_per_hour is not None:
         device = "GPU" if cost.training.gpu_hours is not None else "CPU"
         said.append(f"{cost.points_per_hour:+,.1f} points for each {device} hour of it")
+    elif cost.gained is not None:
+        said.append(f"{cost.gained:+,.1f} points for {span(cost.training.seconds)}")
     return [", ".join(said)]

@@ -1,7 +1,17 @@
 """What scores cost; the figures are worked out by hand."""
 
 import pytest
-from plausible_rows import ASKING, BASE, TUNED, small_ledger, tuned_run
+from plausible_rows import (
+    ASKING,
+    BASE,
+    JUDGING,
+    TUNED,
+    base_run,
+    judged,
+    problems,
+    small_ledger,
+    tuned_run,
+)
 
 from database import LedgerError, write
 from database.costs import Cost, Price, Spell, configured_price, cost_key, costs, price_of
@@ -53,6 +63,18 @@ def test_a_score_has_the_cost_of_its_asking_and_of_its_training(ledger):
     assert cost.gpu_hours == pytest.approx(2.05)
     assert cost.points_per_hour == pytest.approx(50 * standing.result.delta.value)
     assert cost.money(Price(2.0, "USD")) == pytest.approx(4.10)
+
+
+def test_where_no_difference_is_claimed_no_points_are_gained(ledger):
+    right = [place % 3 == 0 for place in range(40)]
+    more = [True, *right[1:-1], True]
+    answers = [*judged(BASE, right), *judged(TUNED, more)]
+    write(ledger, [ASKING, JUDGING, base_run(), tuned_run(), *problems(40), *answers, checkpoint()])
+
+    cost, standing = cost_of(ledger, TUNED)
+
+    assert standing.result.delta.verdict == "no clear difference"
+    assert (cost.gained, cost.points_per_hour) == (None, None)
 
 
 def test_a_base_has_the_cost_of_its_asking_alone(ledger):

@@ -107,13 +107,23 @@ def test_a_page_says_once_what_two_metrics_share_and_shows_it_to_the_letter():
     [
         (cost(), None, "2.0 h GPU"),
         (cost(), PRICE, "2.0 h GPU, 5.12 USD"),
-        (cost(asking=Spell(device="cpu", seconds=40.0)), PRICE, "2.0 h GPU, 40 s CPU, 5.00 USD"),
+        (
+            cost(asking=Spell(device="cpu", seconds=40.0)),
+            PRICE,
+            "2.0 h GPU, 40 s CPU, 5.00 USD (training only)",
+        ),
         (cost(training=None, asking=Spell(device="cpu", seconds=40.0)), PRICE, "40 s CPU"),
         (
             cost(training=None, asking=Spell(device="http://h:8/v1", seconds=40.0)),
             PRICE,
             "40 s server",
         ),
+        (
+            cost(training=Spell(device="cpu", seconds=40.0)),
+            PRICE,
+            "40 s CPU, 3 min GPU, 0.12 USD (asking only)",
+        ),
+        (cost(asking=None), PRICE, "2.0 h GPU, 5.00 USD (training only)"),
         (
             cost(training=None, asking=Spell(device=H200, seconds=1.0)),
             PRICE,
@@ -131,6 +141,14 @@ def test_a_cost_in_full_tells_everything_that_was_measured():
         "2.0 h on NVIDIA H200, 122,880 tokens, +2.5 points for each GPU hour of it; 5.12 USD at "
         "2.5 USD for a GPU hour"
     )
+
+
+def test_points_of_a_short_training_are_not_told_as_if_it_went_on_for_an_hour():
+    short = cost(asking=None, training=Spell(device="cpu", seconds=60.0), gained=40.0)
+
+    said = marks.in_full(short, None)
+
+    assert said == "trained for 1 min on cpu, 122,880 tokens, +40.0 points for 1 min"
 
 
 def test_what_was_not_measured_is_not_told():
