@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Select, and_, func, not_, or_, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, func, not_, or_, select
 
 from database.causes import helpers_left_out, why_ours_fails, why_theirs_fails
 from database.queries import contract
@@ -77,12 +77,18 @@ def agreement(engine: Engine, run: str, benchmark: str, asking: str, judging: st
     if not compared:
         return Agreement(compared=0, differing=[])
     content = contract(engine, judging) or {}
-    ranked = _ranked(key, content.get("sha256", "")).subquery()
+    asked = _asked(content.get("sha256", ""))
+    ranked = _ranked(key, asked).subquery()
+    columns = Completion.id, Completion.task_id, Completion.position, Completion.whole
     pairs = (
-        select(ranked, PublishedVerdict.passed.label("claimed"))
+        select(*columns, Completion.text, Problem.prompt, ranked.c.place)
+        .add_columns(PublishedVerdict.passed.label("claimed"))
         .add_columns(PublishedVerdict.detail.label("said"), Verdict.outcome, Verdict.detail)
-        .join(PublishedVerdict, PublishedVerdict.completion == ranked.c.id)
-        .join(Verdict, Verdict.completion == ranked.c.id)
+        .select_from(ranked)
+        .join(Completion, Completion.id == ranked.c.id)
+        .join(PublishedVerdict, PublishedVerdict.completion == Completion.id)
+        .join(Verdict, Verdict.completion == Completion.id)
+        .outerjoin(Problem, asked)
         .where(Verdict.judging == judging, Verdict.outcome != "sandbox_error", not_(_agree()))
         .order_by(ranked.c.place)
     )
@@ -141,24 +147,21 @@ def _agreeing_contracts(engine: Engine, wanted: list[Any]) -> dict[str, list[dic
     return found
 
 
-def _ranked(of_run: Iterable[Any], digest: str) -> Select[Any]:
-    """Return a run's completions with their place and their problem's prompt."""
-    order = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
-    of_problem = and_(
+def _asked(digest: str) -> ColumnElement[bool]:
+    """Return the condition that a problem of a benchmark's file is what a completion answers."""
+    return and_(
         Problem.benchmark == Completion.benchmark,
         Problem.task_id == Completion.task_id,
         Problem.digest == digest,
     )
-    columns = (
-        Completion.id,
-        Completion.task_id,
-        Completion.position,
-        Completion.text,
-        Completion.whole,
-        Problem.prompt,
-    )
+
+
+def _ranked(of_run: Iterable[Any], asked: ColumnElement[bool]) -> Select[Any]:
+    """Return the place of each of a run's completions; their texts are not sorted along."""
+    order = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
     place = func.row_number().over(order_by=order) - 1
-    return select(*columns, place.label("place")).outerjoin(Problem, of_problem).where(*of_run)
+    wanted = select(Completion.id, place.label("place"))
+    return wanted.outerjoin(Problem, asked).where(*of_run)
 
 
 def _agree() -> Any:

@@ -123,7 +123,10 @@ def converted(path: Path, columns: Sequence[str], convert: Convert) -> Converted
     left_out: list[LeftOut] = []
     for fields in _rows(path, columns, mistakes):
         made = convert(fields)
-        (left_out if isinstance(made, LeftOut) else records).append(made)
+        if isinstance(made, LeftOut):
+            left_out.append(made)
+        else:
+            records.append(made)
     mistakes.raise_if_any()
     _distinct(path, records)
     return Converted(records=tuple(records), left_out=tuple(left_out))

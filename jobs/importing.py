@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,10 @@ class _Importing:
             yield row
 
     def published(self, ledger: Engine) -> Iterator[schema.Row]:
-        """The publisher's verdicts and scores; what was given stands before what is counted."""
+        """The publisher's verdicts and scores, and that they came: so pages read them anew.
+
+        What was given stands before what is counted.
+        """
         claims: dict[str, list[bool | None]] = defaultdict(list)
         for found, answer in zip(self.answers.found, _answered(self.answers.found), strict=True):
             claims[answer.task_id].append(found.passed)
@@ -224,6 +228,13 @@ class _Importing:
                     passed=found.passed,
                     detail=printable(found.said),
                 )
+        said = sum(passed is not None for passed in chain.from_iterable(claims.values()))
+        if said or self.order.published:
+            yield schema.Event(
+                run=self.run,
+                kind=f"published {self.benchmark.name}",
+                message=f"{said:,} verdicts on {len(self.answers.found):,} answers",
+            )
         known = published_scores(ledger, run=self.run, benchmark=self.benchmark.name)
         given = {fact.metric for fact in known if not fact.source.startswith(COUNTED)}
         source = f"{COUNTED} ({self.order.source})" if self.order.source else COUNTED

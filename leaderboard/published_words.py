@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from database.facts import Standing
-from database.published import Agreement, Differing, PublishedFacts, agreement, published_scores
+from database.published import Agreement, Differing, PublishedFacts
 from leaderboard import reading
 from leaderboard.words import NONE, cut, interval, percent, plain
 
@@ -16,11 +16,11 @@ SHOWN = 200
 
 def show(run: str, standings: Sequence[Standing], answers_on_a_page: int) -> None:
     """Show published scores and verdicts that differ from ours; nothing where there are none."""
-    ledger = reading.ledger()
-    facts = published_scores(ledger, run=run)
+    pulse = reading.pulse()
+    facts = reading.published(pulse, run)
     found = {
-        (first.result.benchmark, first.result.contract): agreement(
-            ledger, run, first.result.benchmark, first.asking, first.judging
+        (first.result.benchmark, first.result.contract): reading.agreement(
+            pulse, run, first.result.benchmark, first.asking, first.judging
         )
         for first in standings
         if first.kind == "imported" and first.result.metric == "pass@1"

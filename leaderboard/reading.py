@@ -25,6 +25,9 @@ from database.facts import (
     TouchFacts,
     TrainingFacts,
 )
+from database.in_view import in_view
+from database.published import Agreement, PublishedFacts, published_scores
+from database.published import agreement as agreed
 from database.session import ledger_url
 
 
@@ -142,7 +145,19 @@ def anomalies_of(pulse: Pulse, run_id: str) -> dict[Key, tuple[Anomaly, ...]]:
 def costs_of(pulse: Pulse, run_id: str) -> dict[tuple[str, str, str, str], Cost]:
     """Return what the scores of one run have cost."""
     page = run_page(pulse, run_id)
-    return cost_of(ledger(), page.standings) if page else {}
+    return cost_of(ledger(), in_view(page.standings)) if page else {}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def published(pulse: Pulse, run_id: str) -> list[PublishedFacts]:
+    """Return the scores that others gave one run."""
+    return published_scores(ledger(), run=run_id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def agreement(pulse: Pulse, run_id: str, benchmark: str, asking: str, judging: str) -> Agreement:
+    """Return how our verdicts under one contract compare with a publisher's."""
+    return agreed(ledger(), run_id, benchmark, asking, judging)
 
 
 def price() -> Price | None:
