@@ -30,11 +30,11 @@ class Result:
     delta: Difference | None
     """Against the base; null: this is a base, or its base has no score here."""
     coverage: float = 1.0
-    """Problems judged, of those asked; under 1 the sandbox failed, and nothing is compared."""
+    """Problems judged, of those asked.
+
+    Under 1 the sandbox failed, or it is a partial import; nothing is compared then."""
     interval_method: str = ""
     """How the interval was made; empty: by a version that did not say."""
-    draws_seed: int | None = None
-    """Of the interval's draws; null: nothing was drawn."""
     why: str = ""
     """Why the difference is not comparable; empty where it is."""
     rank_low: int | None = None
@@ -70,7 +70,7 @@ class Standing:
     label: str
     kind: str
     asked: int
-    """Problems asked; more than `result.problems` where the sandbox failed."""
+    """Problems asked; more than `result.problems`: the sandbox failed, or a partial import."""
     asking: str
     judging: str
     recorded_at: datetime

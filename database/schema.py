@@ -319,13 +319,11 @@ class Score(Row):
     problems: Mapped[int] = mapped_column(Integer)
     """Problems with a verdict on every completion."""
     asked: Mapped[int] = mapped_column(Integer)
-    """Problems asked; fewer judged means that the sandbox failed, not the model."""
+    """Problems asked; fewer judged: the sandbox failed, not the model, or a partial import."""
     completions: Mapped[int] = mapped_column(Integer)
     """Completions per problem."""
     method: Mapped[str] = mapped_column(String(100), default="")
     """How the interval was made; empty: by a version that did not say."""
-    draws_seed: Mapped[int | None] = mapped_column(Integer, default=None)
-    """Of the bootstrap; null: nothing was drawn."""
     recorded_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
@@ -379,7 +377,8 @@ class Event(Row):
 
     run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(String(200), primary_key=True)
-    """`training`, `generating humaneval`, `judging humaneval` (each when done), or `failed`."""
+    """`training`, `generating humaneval`, `judging humaneval` (each when done),
+    `published humaneval` (of an import), or `failed`."""
     message: Mapped[str] = mapped_column(Text)
     seconds: Mapped[float] = mapped_column(default=0.0)
     at: Mapped[datetime] = mapped_column(default_factory=now)

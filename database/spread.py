@@ -1,6 +1,6 @@
 """Scores by recipe, over seeds: what another training with another seed may give.
 
-The interval of one score in `database/scores.py` is over problems, of one training. Here the
+The interval of one score in `database/intervals.py` is over problems, of one training. Here the
 trainings of one recipe are the sampling unit, all asked the same problems: the interval says what
 other seeds would give on these problems, and nothing of other problems.
 """

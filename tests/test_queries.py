@@ -29,7 +29,7 @@ from database.scores import ProblemResult
 
 FIELDS = (
     "run model base method dataset seed benchmark metric value low high problems completions "
-    "contract delta coverage interval_method draws_seed why rank_low rank_high p_holm comparisons "
+    "contract delta coverage interval_method why rank_low rank_high p_holm comparisons "
     "verdict flags"
 )
 OTHER = Contract(id="judging00002", kind="judging", content={"sha256": DIGEST})

@@ -1,4 +1,7 @@
-"""What asking cost, what others published, when problems and models appeared, how numbers came."""
+"""What asking cost, what others published, when problems and models appeared, how numbers came.
+
+And indexes over the few answers that are odd, so that a page counts them without reading all.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +10,14 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+
+ASKED = ["benchmark", "asking", "run"]
+OF_COMPLETIONS = {
+    "ix_completions_first": ([*ASKED, "task_id"], "position = 0"),
+    "ix_completions_blank": (ASKED, "trim(text, ' \t\r\n') = ''"),
+    "ix_completions_cut": (ASKED, "finish = 'length'"),
+}
+WITHOUT_PROGRAM = "ix_verdicts_without_program"
 
 
 def upgrade() -> None:
@@ -47,11 +58,22 @@ def upgrade() -> None:
     op.add_column(
         "scores", sa.Column("method", sa.String(length=100), nullable=False, server_default="")
     )
-    op.add_column("scores", sa.Column("draws_seed", sa.Integer(), nullable=True))
+    for name, (columns, condition) in OF_COMPLETIONS.items():
+        where = sa.text(condition)
+        op.create_index(name, "completions", columns, sqlite_where=where, postgresql_where=where)
+    op.create_index(
+        WITHOUT_PROGRAM,
+        "verdicts",
+        ["judging", "completion"],
+        sqlite_where=sa.text("extracted IS 0"),
+        postgresql_where=sa.text("extracted IS false"),
+    )
 
 
 def downgrade() -> None:
-    op.drop_column("scores", "draws_seed")
+    op.drop_index(WITHOUT_PROGRAM, "verdicts")
+    for name in OF_COMPLETIONS:
+        op.drop_index(name, "completions")
     op.drop_column("scores", "method")
     op.drop_column("verdicts", "extracted")
     op.drop_column("problems", "released")
