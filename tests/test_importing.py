@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from database.queries import steps, trainings
 from database.schema import Completion, Run, Score, Step, Verdict
 from eval_sandbox.benchmarks import read_problems
 from eval_sandbox.contract import Judging
+from eval_sandbox.problem import Trials
 from eval_sandbox.verdict import Outcome
 from jobs.__main__ import main
 from jobs.declared import UserError, read_yaml
 from jobs.imports.demo import LIST, DemoBoard, import_demo
 from jobs.imports.found import Found
 from jobs.imports.judging import judge_found
+from jobs.judge import SandboxFailedError
 
 ROOT = Path(__file__).parent.parent
 STARTER = read_problems("custom", ROOT / "datasets" / "bench" / "starter.jsonl")
@@ -140,6 +143,22 @@ def test_a_name_like_markup_is_shown_to_the_letter_and_one_too_long_is_refused(f
     assert "--name has 201 characters; 1 to 200" in capsys.readouterr().err
 
 
+def test_verdicts_in_a_file_of_their_own_are_counted_without_a_format(tmp_path, home, capsys):
+    samples, said = tmp_path / "samples.jsonl", tmp_path / "elsewhere.json"
+    samples.write_text(json.dumps({"task_id": SUM, "solution": RIGHT}) + "\n")
+    one = {"solution": RIGHT, "base_status": "pass", "plus_status": "fail"}
+    said.write_text(json.dumps({"eval": {SUM: [one]}}))
+
+    assert imported(samples, "--format", "completions", "--verdicts", str(said)) == 2
+    assert "--verdicts is for --format evalplus, not for completions" in capsys.readouterr().err
+    assert imported(samples, "--verdicts", str(said)) == 0
+
+    engine = open_ledger()
+    (fact,) = published_scores(engine)
+    engine.dispose()
+    assert fact.value == 1.0
+
+
 def test_the_same_import_again_judges_nothing_and_adds_no_row(file, home, capsys):
     imported(file)
     before = [rows_of(home, table) for table in (Run, Score, Completion, Verdict)]
@@ -184,6 +203,20 @@ def test_an_import_that_was_killed_goes_on_behind_the_last_whole_verdict(home):
     assert [one.outcome for one in again] == [Outcome.PASSED, Outcome.FAILED, Outcome.PASSED]
     assert again[0].cpu_seconds == 123.0
     assert len(journal.read_text().splitlines()) == 3
+
+
+def test_verdicts_before_an_answer_on_which_the_sandbox_failed_are_kept(home):
+    problem = next(p for p in STARTER if p.task_id == SUM)
+    unprepared = replace(
+        problem, tests=(Trials(name="base", inputs=((),)),), reference="raise SystemExit('no')"
+    )
+    found = [Found(problem=asked, text=RIGHT, whole=True) for asked in (problem, unprepared)]
+
+    with pytest.raises(SandboxFailedError):
+        judge_found(found, Judging(), "contract0000", Console(quiet=True), "starter")
+
+    (journal,) = (home / "imports").iterdir()
+    assert [json.loads(line)["outcome"] for line in journal.read_text().splitlines()] == ["passed"]
 
 
 STATE = {
