@@ -208,6 +208,17 @@ def test_what_is_answered_is_not_asked_again(order):
     assert order.out.read_text() == ""
 
 
+def test_parts_beside_finished_answers_are_taken_away(order):
+    order.out.parent.mkdir(parents=True, exist_ok=True)
+    order.out.write_text("")
+    folder = KeptParts(order.out).folder
+    folder.mkdir()  # killed between the two
+
+    ask(order, None, gpus=False, workers=1)
+
+    assert not folder.exists()
+
+
 def test_progress_counts_every_part_and_what_was_there(cluster, order):
     _, mailbox = cluster
     mailbox.drain()
