@@ -49,7 +49,7 @@ check: setup  ## format, lint, types, layers, and the lock
 	@! grep -nE '^torch==.*\+' requirements.lock || { echo 'requirements.lock: torch must carry no +cpu suffix'; exit 1; }
 
 test: setup  ## the tests, within 12 minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup  ## faults at every stage, repeats, real benchmarks: what needs longer
 	$(BIN)/python -m pytest -m "slow and not gpu"

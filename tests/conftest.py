@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: two on a busy core wait
+
 import pytest
 from sqlalchemy import create_engine, text
 
