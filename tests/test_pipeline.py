@@ -181,6 +181,7 @@ def test_pass_at_1_is_the_share_of_completions_that_passed(undisturbed):
             assert score.value == pytest.approx(sum(i in passed for i in own) / len(own))
 
 
+@pytest.mark.slow
 def test_killed_while_training_the_same_command_finishes_with_the_same_rows(undisturbed, tmp_path):
     home = tmp_path / "killed"
     process = start(home)

@@ -250,7 +250,8 @@ def test_held_out_losses_stay_in_sight_while_a_training_goes_on(started, tmp_pat
     with (tmp_path / "log").open("w") as log, Board(Console(file=log)) as board:
         listener = Listener(recorder_of(started), board, {TUNED: "mine"})
         listener.receive([progress(1), progress(2, held_out_loss=1.25), progress(3)])
-        listener.receive([{"run_id": TUNED, "benchmark": "starter", "done": 3, "of": 9}])
+        written = {"run_id": TUNED, "benchmark": "starter", "part": "a", "done": 3, "of": 9}
+        listener.receive([written])
         notes = {label: stage.note for label, stage in board._stages.items()}
 
     assert notes == {
