@@ -72,7 +72,7 @@ bench-train: setup .venv-peers/.ready  ## our training beside trl and transforme
 bench-train-gpu:  ## models of 7B on one GPU, beside peft and transformers; needs these and torch alone
 	@$(GPU_PYTHON) benchmarks/train_gpu.py
 
-bench-generate: setup  ## our engine beside transformers' ways to ask a model, on one core, in about ten minutes
+bench-generate: setup  ## our engine beside transformers' ways to ask a model, on one core, in about fifteen minutes
 	@$(BIN)/python benchmarks/generate.py
 
 bench-generate-gpu:  ## models of 7B asked on one GPU, beside transformers' generate

@@ -1,4 +1,4 @@
-"""Our engine beside transformers' ways to ask a model: `make bench-generate`, in about ten minutes.
+"""Our engine beside transformers' ways to ask a model: `make bench-generate`, fifteen minutes.
 
 Every system asks the same Llama of 25 million random weights for ten answers to each prompt, in
 float32, sampled at temperature 0.8. The prompts are as long as HumanEval's, three characters to a
@@ -94,21 +94,21 @@ def systems() -> list[System]:
             title="generate, one by one",
             script=theirs,
             more=("--way", "one"),
-            share=12,
+            share=8,
         ),
         System(
             name="batched",
             title="generate, batched",
             script=theirs,
             more=("--way", "batched"),
-            share=2,
+            share=6,
         ),
         System(
             name="returned",
             title="generate, num_return_sequences",
             script=theirs,
             more=("--way", "returned"),
-            share=2,
+            share=6,
         ),
         System(
             name="continuous",
