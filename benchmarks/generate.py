@@ -86,36 +86,23 @@ class System:
 
 def systems() -> list[System]:
     """Ours and transformers'; the batches are those at which each is fastest here."""
-    theirs = "generate_transformers.py"
+    theirs = [
+        (ONE, "generate, one by one", 8),
+        ("batched", "generate, batched", 6),
+        ("returned", "generate, num_return_sequences", 6),
+        ("continuous", "generate_batch, continuous", 8),
+    ]
     return [
         System(name=OURS, title="Codeladder", script="generate_codeladder.py"),
-        System(
-            name=ONE,
-            title="generate, one by one",
-            script=theirs,
-            more=("--way", "one"),
-            share=8,
-        ),
-        System(
-            name="batched",
-            title="generate, batched",
-            script=theirs,
-            more=("--way", "batched"),
-            share=6,
-        ),
-        System(
-            name="returned",
-            title="generate, num_return_sequences",
-            script=theirs,
-            more=("--way", "returned"),
-            share=6,
-        ),
-        System(
-            name="continuous",
-            title="generate_batch, continuous",
-            script=theirs,
-            more=("--way", "continuous"),
-            share=8,
+        *(
+            System(
+                name=name,
+                title=title,
+                script="generate_transformers.py",
+                more=("--way", name),
+                share=share,
+            )
+            for name, title, share in theirs
         ),
     ]
 

@@ -56,6 +56,13 @@ class Answered:
     cost: Cost
 
 
+def silence(task_id: str, position: int, *, whole: bool) -> Answer:
+    """What a model says to a question that it has no room for."""
+    return Answer(
+        task_id=task_id, position=position, text="", whole=whole, tokens=0, finish="length"
+    )
+
+
 def read_answers(path: Path) -> list[Answer]:
     """The answers of a file that `write_answers` wrote, in its order."""
     return [Answer(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from jobs.answers import Answer, Finish
+from jobs.answers import Answer, Finish, silence
 from jobs.experiment import Asking
 from jobs.generation.draws import Sampling
 from jobs.generation.rows import Prompt, PromptTooLongError, Row, answer_text, read_prompt
@@ -82,7 +82,7 @@ def generate(
             if question.task_id in fitting:
                 yield _answer(question, done.pop((question.task_id, position)))
             else:
-                yield _silence(question, position)
+                yield silence(question.task_id, position, whole=question.whole)
 
 
 def stream(
@@ -159,18 +159,6 @@ def _fitting(loaded: Loaded, question: Question, asking: Asking) -> Prompt | Non
         return read_prompt(loaded, question, asking.max_new_tokens)
     except PromptTooLongError:
         return None
-
-
-def _silence(question: Question, position: int) -> Answer:
-    """What a model says to a question that it has no room for."""
-    return Answer(
-        task_id=question.task_id,
-        position=position,
-        text="",
-        whole=question.whole,
-        tokens=0,
-        finish="length",
-    )
 
 
 def _answer(question: Question, row: Row) -> Answer:

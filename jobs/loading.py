@@ -55,21 +55,21 @@ def load(path: Path, *, need_files: bool = True) -> Experiment:
         mistakes,
         absent,
     )
-    prompts: dict[str, Prompt] = {}
-    if file is not None:
-        prompts = _collect(
-            list(questions),
-            "benchmarks",
-            lambda name, missing: _prompt(questions[name], file.benchmarks[name], missing),
-            mistakes,
-            absent,
-        )
-        chats = any(prompt.contract.chat for prompt in prompts.values())
-        chats = chats or any(recipe.prompt == "chat" for recipe in recipes.values())
-        mistakes += _template_mistakes(file) if chats else []
-        mistakes += _served_mistakes(file, prompts)
-        mistakes += _window_mistakes(file, questions)
-    if file is None or mistakes:
+    if file is None:
+        raise report(path, mistakes)
+    prompts = _collect(
+        list(questions),
+        "benchmarks",
+        lambda name, missing: _prompt(questions[name], file.benchmarks[name], missing),
+        mistakes,
+        absent,
+    )
+    chats = any(prompt.contract.chat for prompt in prompts.values())
+    chats = chats or any(recipe.prompt == "chat" for recipe in recipes.values())
+    mistakes += _template_mistakes(file) if chats else []
+    mistakes += _served_mistakes(file, prompts)
+    mistakes += _window_mistakes(file, questions)
+    if mistakes:
         raise report(path, mistakes)
     experiment = Experiment(
         name=path.stem,

@@ -1,31 +1,9 @@
 """The benchmarks of asking run in small, and their figures follow from what they measured."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-
-
-def printed_by(*command):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-
-
-def figures_of(text):
-    return dict(re.findall(r"^figure (\S+) (\S+)", text, re.MULTILINE))
+from printed_figures import BENCHMARKS, figures_of, printed_by
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
 """The benchmarks of trainings run in small, and their claims follow from what they measured."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from printed_figures import BENCHMARKS, ROOT, figures_of, printed_by
 
-ROOT = Path(__file__).parent.parent
-BENCHMARKS = ROOT / "benchmarks"
 PEERS = ROOT / ".venv-peers"
 BARE = """
 import runpy, sys
@@ -30,23 +24,6 @@ sys.argv = sys.argv[1:]
 runpy.run_path(script, run_name="__main__")
 """
 """Runs a script as on a machine that has torch, transformers and peft, and nothing else of ours."""
-
-
-def printed_by(*command):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-
-
-def figures_of(text):
-    return dict(re.findall(r"^figure (\S+) (\S+)", text, re.MULTILINE))
 
 
 def test_a_machine_with_torch_transformers_and_peft_alone_can_measure_a_gpu():

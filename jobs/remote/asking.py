@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval_sandbox.problem import Problem
-from jobs.answers import Answer, EngineError, Finish, write_answers
+from jobs.answers import Answer, EngineError, Finish, silence, write_answers
 from jobs.experiment import Asking, Benchmark, Run
 from jobs.prompt_contracts import Prompt
 from jobs.prompts import question, said_to
@@ -182,7 +182,7 @@ class _Asking:
                 room //= 2
             else:
                 return self._read(client, said, asked, position)
-        return _silence(asked, position), 0
+        return silence(asked.task_id, position, whole=asked.whole), 0
 
     def _body(self, asked: ServedQuestion, position: int, room: int) -> dict[str, Any]:
         order, asking = self._order, self._order.asking
@@ -234,18 +234,6 @@ def _sent(order: ServedOrder) -> list[str]:
     Others, such as a closing fence in its last line, come later in most answers.
     """
     return sorted(order.stop, key=lambda string: not string.startswith("\n"))[: order.most_stops]
-
-
-def _silence(asked: ServedQuestion, position: int) -> Answer:
-    """What a model says to a question that it has no room for."""
-    return Answer(
-        task_id=asked.task_id,
-        position=position,
-        text="",
-        whole=asked.whole,
-        tokens=0,
-        finish="length",
-    )
 
 
 def _end(text: str, stop: tuple[str, ...]) -> int | None:

@@ -48,9 +48,13 @@ def retry_after(header: str | None) -> float | None:
     try:
         return max(0.0, float(header))
     except ValueError:
-        pass
+        return _until(header)
+
+
+def _until(date: str) -> float | None:
+    """Seconds to an HTTP date; None: it is none."""
     try:
-        until = parsedate_to_datetime(header)
+        until = parsedate_to_datetime(date)
     except ValueError:
         return None
     return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
