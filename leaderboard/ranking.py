@@ -71,7 +71,8 @@ def headline(standings: Sequence[Standing]) -> str:
         return f"{count(len(standings), 'score')}; no tuned model has a base to compare with yet."
     verdicts = Counter(s.result.verdict for s in compared)
     better, number = verdicts["better"], count(len(compared), "tuned model")
-    said = [f"{better} of {number} {'is' if better == 1 else 'are'} better than the base"]
+    verb = "is" if 1 in (better, len(compared)) else "are"
+    said = [f"{better} of {number} {verb} better than the base"]
     if verdicts["worse"]:
         said.append(f"{verdicts['worse']} worse")
     if verdicts["no clear difference"]:

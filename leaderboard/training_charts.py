@@ -7,6 +7,7 @@ from statistics import median
 import altair as alt
 
 from database.facts import StepFacts
+from leaderboard.words import count
 
 POINTS_AT_MOST = 400
 """Steps that a curve draws; the ledger thins longer ones evenly."""
@@ -197,7 +198,8 @@ def overlay_words(curve: Curve, of_run: Mapping[str, Sequence[StepFacts]]) -> st
         points = curve.points(steps)
         last = f"{curve.said(points[-1][1])} at step {points[-1][0]}" if points else "none"
         said.append(f"{name}: {last}")
-    return f"{curve.title} over the steps of {len(of_run)} trainings. Last: {'; '.join(said)}."
+    trainings = count(len(of_run), "training")
+    return f"{curve.title} over the steps of {trainings}. Last: {'; '.join(said)}."
 
 
 def _steps_axis(title: str | None = "Optimizer step") -> alt.X:

@@ -144,6 +144,7 @@ def test_the_headline_says_whether_the_tuning_helped():
         "2 of 4 tuned models are better than the base, 1 worse, 1 with no clear difference."
     )
     assert ranking.headline([standing(delta=BETTER)]).startswith("1 of 1 tuned model is better")
+    assert ranking.headline([standing(delta=UNCLEAR)]).startswith("0 of 1 tuned model is better")
     assert "no tuned model has a base" in ranking.headline([standing()])
 
 
