@@ -1,6 +1,6 @@
 """The ledger: what was run, answered, judged and scored, in SQLite or PostgreSQL.
 
-Open it with `open_ledger`, store rows of `database.schema` with `write`, read with
+Open it with `open_ledger`, store rows of `database.schema` and `live` with `write`, read with
 `database.queries`. The statistics: `scores` and `intervals` of one run, `comparisons` with its
 base, `ranks` and `power` of several, and `in_view`, which brings them together.
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Executable
 
-from database.schema import Row
+from database.table import Row
 
 
 def rows_of(engine: Engine, wanted: Executable) -> Sequence[Any]:

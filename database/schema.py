@@ -1,48 +1,16 @@
-"""The tables. Keys are content, so writing a row twice changes nothing."""
+"""The tables. Keys are content, so writing a row twice changes nothing.
 
-from datetime import UTC, date, datetime
+Those of what goes on right now are in `database.live`.
+"""
+
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    DateTime,
-    Dialect,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Text,
-    TypeDecorator,
-    text,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-
-def now() -> datetime:
-    """Now in UTC, the only time zone in the ledger."""
-    return datetime.now(UTC)
-
-
-class Instant(TypeDecorator[datetime]):
-    """A moment, in UTC on both databases: SQLite stores no zone, PostgreSQL answers in its own."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to UTC; a moment without a zone is refused with ValueError."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone; the ledger holds moments, in UTC")
-        return value and value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the moment in UTC."""
-        if value is None:
-            return None
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-
+from database.table import Row as Row
+from database.table import now as now
 
 BLANK = "trim(text, ' \t\r\n') = ''"
 """SQL: an answer without a word. A query finds its index only by the very same letters."""
@@ -56,17 +24,6 @@ def _where(name: str, condition: str, *columns: str) -> Index:
     """Return an index over the few rows that a condition is true of."""
     said = text(condition)
     return Index(name, *columns, sqlite_where=said, postgresql_where=said)
-
-
-class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """Base of every table; an instance is a plain typed row until `database.write` stores it."""
-
-    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads a class attribute)
-        dict[str, Any]: JSON,
-        list[str]: JSON,
-        datetime: Instant(),
-        float: Float(53),
-    }
 
 
 class Experiment(Row):
@@ -382,3 +339,21 @@ class Event(Row):
     message: Mapped[str] = mapped_column(Text)
     seconds: Mapped[float] = mapped_column(default=0.0)
     at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Tally(Row):
+    """What a run made of one problem under one contract, written with the scores it leads to.
+
+    A page counts millions of verdicts by reading these. The order of the key is that of reading.
+    """
+
+    __tablename__ = "tallies"
+
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    asking: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    judging: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    task_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    completions: Mapped[int] = mapped_column(Integer)
+    """With a verdict; a sandbox error is none."""
+    passed: Mapped[int] = mapped_column(Integer)

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Table, Text, case, cast, func
 from sqlalchemy.dialects import postgresql, sqlite
 
-from database.schema import Row
 from database.stored import storable
+from database.table import Row
 
 BATCH = 1000
 """Rows a statement carries at most."""

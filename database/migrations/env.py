@@ -2,8 +2,10 @@
 
 from alembic import context
 
-from database.schema import Row
+from database import live, schema
+from database.table import Row
 
+_TABLES = live, schema  # importing them is what names them to the metadata
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
