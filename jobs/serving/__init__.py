@@ -1,0 +1,1 @@
+"""What `python -m jobs serve` answers: its routes, who may come in, and how refusals read."""

@@ -1,0 +1,59 @@
+"""Who may come in, decided before anything of a request is read."""
+
+import contextlib
+import ipaddress
+import secrets
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jobs.wire import error
+
+TOKEN = "CODELADDER_SERVE_TOKEN"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Door:
+    """Lets in who may come in, before anything is read.
+
+    On loopback the Host header has to be a name of this machine: a web page could otherwise point a
+    name of its own at 127.0.0.1 and use the models from a visitor's browser.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, local: bool) -> None:
+        self.app = app
+        self.token = token
+        self.local = local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and (refusal := self._refusal(Request(scope))):
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        if self.local and _without_port(host) not in LOOPBACK_NAMES:
+            message = f"this server is local, and {host!r} is no name of this machine"
+            return JSONResponse(error(message, "invalid_request_error"), 403)
+        if not self.token or request.url.path == "/health":
+            return None
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if secrets.compare_digest(given.encode(), self.token.encode()):
+            return None
+        message = f"a bearer token is needed: the one in {TOKEN}"
+        refused = error(message, "authentication_error", code="invalid_api_key")
+        return JSONResponse(refused, 401, {"WWW-Authenticate": "Bearer"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine alone."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _without_port(host: str) -> str:
+    return host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
