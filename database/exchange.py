@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,64 @@ def facts_as_csv(kind: type[Any], found: Sequence[Any]) -> str:
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in asdict(fact).items()} for fact in found)
     return out.getvalue()
+
+
+def rows_as_json(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of a page as a JSON list; moments are in ISO 8601."""
+    return json.dumps([dict(row) for row in rows], indent=2, default=datetime.isoformat) + "\n"
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of a page as CSV under the names of the first; lists and objects as JSON."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def rows_as_latex(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of a page as a LaTeX table under the names of the first, with booktabs' rules.
+
+    Columns of numbers stand to the right. Every text is escaped.
+    """
+    names = list(rows[0]) if rows else []
+    numbers = {name for name in names if all(_is_number(row[name]) for row in rows)}
+    columns = "".join("r" if name in numbers else "l" for name in names)
+    lines = [_line(row[name] for name in names) for row in rows]
+    head = ["% \\usepackage{booktabs}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    return "\n".join(
+        [*head, _line(names), r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", ""]
+    )
+
+
+ESCAPED = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # behind the end of a row these two would be read as its options
+    "*": "{*}",
+    "\u00a0": "~",
+    "\u2013": "--",
+}
+
+
+def latex_text(value: object) -> str:
+    """Return a value as LaTeX prints it to the letter, on one line; None is an empty cell."""
+    text = "" if value is None else str(value)
+    text = "".join(ESCAPED.get(c, c if c.isprintable() else " ") for c in text)
+    return re.sub(r"(?<!\w)-(?=\d)", "$-$", text)
+
+
+def _line(cells: Iterable[object]) -> str:
+    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def _cell(value: Any) -> Any:
