@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from database.session import open_ledger
+from jobs import vote_desk
 from jobs.declared import UserError
 from jobs.desk import Desk
 from jobs.home import Home
@@ -25,6 +26,7 @@ from jobs.shelf import Shelf
 ROUTERS = (
     asking_routes.router,
     judging_routes.router,
+    vote_desk.router,
 )
 """Each makes one group of routes of what the server has; a new group is one more line."""
 
