@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from leaderboard import board_page, datasets_page, run_page, training_page, try_page
+from leaderboard import board_page, compare_page, datasets_page, run_page, training_page, try_page
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
     page = st.navigation(
         [
             st.Page(board_page.show, title="Leaderboard", default=True),
+            st.Page(compare_page.show, title="Compare", url_path="compare"),
             st.Page(run_page.show, title="Runs", url_path="run"),
             st.Page(training_page.show, title="Training", url_path="training"),
             st.Page(datasets_page.show, title="Datasets", url_path="datasets"),

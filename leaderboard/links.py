@@ -9,6 +9,7 @@ from database.exchange import rows_as_csv, rows_as_json, rows_as_latex
 from leaderboard.words import plain
 
 Rows = Sequence[Mapping[str, object]]
+Query = Mapping[str, str | Sequence[str] | None]
 
 
 def address(page: str, **query: str | Sequence[str] | None) -> str:
@@ -70,19 +71,27 @@ def methods_link(label: str, anchor: str = "", contract: str | None = None) -> s
     return f"{text[:-1]}#{anchor})" if anchor else text
 
 
-def page_url() -> str:
-    """Return the address of the page as it is shown now, with its query."""
-    query = {name: st.query_params.get_all(name) for name in st.query_params}
-    return address(st.context.url or "", **query)
+def page_url(keep: Query | None = None) -> str:
+    """Return the address of the page as it is shown now, with its query.
+
+    Args:
+        keep: what the link says although it may be a default, which is not in the query: so that
+            it shows the same when the default is another one day.
+    """
+    query: dict[str, str | Sequence[str] | None] = {
+        name: st.query_params.get_all(name) for name in st.query_params
+    }
+    return address(st.context.url or "", **(query | dict(keep or {})))
 
 
-def page_tools(name: str, rows: Rows, *, latex: bool = False) -> None:
+def page_tools(name: str, rows: Rows, *, latex: bool = False, keep: Query | None = None) -> None:
     """Show one row: a link to copy, and the page's rows as files.
 
     Args:
         name: of the files, without an ending.
         rows: what the page shows; all have the names of the first, in its order.
         latex: whether a table for a paper is offered as well.
+        keep: see `page_url`.
     """
     files: dict[str, Callable[[], str]] = {
         "csv": lambda: rows_as_csv(rows),
@@ -90,7 +99,7 @@ def page_tools(name: str, rows: Rows, *, latex: bool = False) -> None:
     }
     if latex:
         files["tex"] = lambda: rows_as_latex(rows)
-    tools(name, files if rows else {})
+    tools(name, files if rows else {}, keep)
 
 
 FORMS = {
@@ -100,17 +109,18 @@ FORMS = {
 }
 
 
-def tools(name: str, files: Mapping[str, Callable[[], str]]) -> None:
+def tools(name: str, files: Mapping[str, Callable[[], str]], keep: Query | None = None) -> None:
     """Show the row of tools with files that are written when somebody asks for them.
 
     Args:
         name: of the files, without an ending.
         files: what writes each, by ending: `csv`, `json`, `tex`.
+        keep: see `page_url`.
     """
     with st.container(horizontal=True):
         with st.popover("Copy link", icon=":material/link:"):
             st.caption("This page as it is now")
-            st.code(page_url(), language=None, wrap_lines=True)
+            st.code(page_url(keep), language=None, wrap_lines=True)
         for ending, write in files.items():
             form, kind = FORMS[ending]
             st.download_button(

@@ -26,6 +26,8 @@ from database.facts import (
     TrainingFacts,
 )
 from database.in_view import in_view
+from database.paired import Paired
+from database.paired import paired as paired_up
 from database.published import Agreement, PublishedFacts, published_scores
 from database.published import agreement as agreed
 from database.session import ledger_url
@@ -158,6 +160,20 @@ def published(pulse: Pulse, run_id: str) -> list[PublishedFacts]:
 def agreement(pulse: Pulse, run_id: str, benchmark: str, asking: str, judging: str) -> Agreement:
     """Return how our verdicts under one contract compare with a publisher's."""
     return agreed(ledger(), run_id, benchmark, asking, judging)
+
+
+ScoreKey = tuple[str, str, str, str]
+"""Benchmark, metric, run, contract."""
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def paired(pulse: Pulse, a: ScoreKey, b: ScoreKey) -> Paired:
+    """Return two scores of one benchmark and metric, problem by problem."""
+    of_key = {
+        (s.result.benchmark, s.result.metric, s.result.run, s.result.contract): s
+        for s in standings(pulse, *a[:2])
+    }
+    return paired_up(ledger(), of_key[a], of_key[b])
 
 
 def price() -> Price | None:

@@ -1,0 +1,83 @@
+"""Choices of runs: the id of what was chosen lives in the URL, and its name on the page.
+
+Streamlit's own binding would write the names, which change as runs come.
+"""
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+
+def one(
+    name: str,
+    label: str,
+    options: Sequence[str],
+    *,
+    default: str | None,
+    shown: Callable[[str], str],
+    optional: str = "",
+) -> str | None:
+    """Return the id chosen in a select box.
+
+    Args:
+        name: of the choice in the URL.
+        label: of the select box.
+        options: ids.
+        default: one of them; None: nothing.
+        shown: what an id is called on the page.
+        optional: what an empty box says; empty: it cannot be emptied.
+    """
+    key = f"choice-{name}"
+    if st.session_state.get(key) not in options:
+        asked = st.query_params.get(name)
+        st.session_state[key] = asked if asked in options else default
+    return st.selectbox(
+        label,
+        options,
+        index=None if optional else 0,
+        format_func=shown,
+        key=key,
+        placeholder=optional or None,
+        on_change=_keep,
+        args=(name,),
+    )
+
+
+def several(
+    name: str,
+    label: str,
+    options: Sequence[str],
+    *,
+    shown: Callable[[str], str],
+    at_most: int,
+    placeholder: str,
+) -> list[str]:
+    """Return the ids chosen in a multiselect; those that are no options any more are left out."""
+    key = f"choice-{name}"
+    if key not in st.session_state:
+        st.session_state[key] = st.query_params.get_all(name)
+    st.session_state[key] = [one for one in st.session_state[key] if one in options][:at_most]
+    return st.multiselect(
+        label,
+        options,
+        format_func=shown,
+        key=key,
+        max_selections=at_most,
+        placeholder=placeholder,
+        on_change=_keep,
+        args=(name,),
+    )
+
+
+def put(name: str, value: str | Sequence[str] | None) -> None:
+    """Choose something from code, before the widget is drawn: in a callback."""
+    st.session_state[f"choice-{name}"] = value
+    _keep(name)
+
+
+def _keep(name: str) -> None:
+    value = st.session_state.get(f"choice-{name}")
+    if value:
+        st.query_params[name] = value
+    elif name in st.query_params:
+        del st.query_params[name]
