@@ -29,7 +29,7 @@ from database.schema import (
     Training,
     Verdict,
 )
-from database.standings import contract_of, k_of, problem_results, scores, standings
+from database.standings import contract_of, k_of, scores, standings
 from database.training_data import datasets, exposures, report, touches
 from database.trainings import last_heard, spent, steps, trainings
 
@@ -45,7 +45,6 @@ __all__ = [
     "exposures",
     "last_heard",
     "outcomes",
-    "problem_results",
     "pulse",
     "recorded_runs",
     "recorded_scores",

@@ -258,7 +258,7 @@ class Generation(Row):
 
 
 class Score(Row):
-    """One number of one run with its interval; deltas are computed from verdicts when read."""
+    """One number of one run with its interval; deltas are computed from tallies when read."""
 
     __tablename__ = "scores"
 

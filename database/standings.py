@@ -1,4 +1,4 @@
-"""Scores with their difference from the base, which is computed from verdicts when read."""
+"""Scores with their difference from the base, which is computed from tallies when read."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, select
 
 from database.anomalies import anomalies, flagged
 from database.comparability import Contents, unjudged, what_differs
@@ -21,9 +21,10 @@ from database.comparisons import (
 from database.facts import PerProblem, Result, Standing
 from database.in_view import in_view
 from database.rows import columns_of, rows_of
-from database.schema import Completion, Contract, Experiment, Problem, Run, Score, Verdict
+from database.schema import Contract, Experiment, Run, Score
 from database.scores import ProblemResult, pass_at_k, units_of
 from database.session import LedgerError
+from database.tallies import tallies
 
 Tally = dict[tuple[str, str, str, str], list[ProblemResult]]
 """Results by (run, benchmark, asking, judging)."""
@@ -80,22 +81,13 @@ def standings(
     found = rows_of(engine, wanted)
     bases = _base_scores(engine, {row.base_run for row in found if row.base_run})
     contents = _contents(engine, [*found, *(row for rows in bases.values() for row in rows)])
-    tally = _tally(engine, found, bases, contents)
+    tally = _tally(engine, found)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     standing = [
         _standing(row, _compared(row, bases, tally, contents), _per_problem(row, tally, shared))
         for row in found
     ]
     return sorted(standing, key=_place)
-
-
-def problem_results(
-    engine: Engine, run: str, benchmark: str, asking: str, judging: str
-) -> list[ProblemResult]:
-    """Return what a run made of each problem, in order of the problems' ids."""
-    key = (run, benchmark, asking, judging)
-    digests = {judging: _digest(_contents_of(engine, {judging}), judging)}
-    return _counted(engine, {run}, {benchmark}, {asking}, digests).get(key, [])
 
 
 def runs_of(engine: Engine, experiment: str) -> list[str]:
@@ -190,82 +182,23 @@ def _per_problem(
 
 def _contents(engine: Engine, rows: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """Return what the contracts of these scores say, by id."""
-    return _contents_of(engine, {part for row in rows for part in (row.asking, row.judging)})
-
-
-def _contents_of(engine: Engine, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    ids = {part for row in rows for part in (row.asking, row.judging)}
     wanted = select(Contract.id, Contract.content).where(Contract.id.in_(ids))
     return {row.id: row.content for row in rows_of(engine, wanted)}
 
 
-def _digest(contents: Mapping[str, dict[str, Any]], judging: str) -> str:
-    """The sha256 of the benchmark's file that a judging contract names; empty: none."""
-    return str(contents.get(judging, {}).get("sha256", ""))
-
-
-def _tally(
-    engine: Engine,
-    found: Sequence[Any],
-    bases: dict[str, list[Any]],
-    contents: Mapping[str, dict[str, Any]],
-) -> Tally:
+def _tally(engine: Engine, found: Sequence[Any]) -> Tally:
     """Return what these runs and their bases made of each problem they share."""
-    if not found:
-        return {}
-    return _counted(
-        engine,
-        {row.run for row in found} | set(bases),
-        {row.benchmark for row in found},
-        {row.asking for row in found},
-        {row.judging: _digest(contents, row.judging) for row in found},
-    )
-
-
-def _counted(
-    engine: Engine,
-    runs: set[str],
-    benchmarks: set[str],
-    asking: set[str],
-    judging: dict[str, str],
-) -> Tally:
-    """Return results by run and contract; `judging` has the benchmark's digest of each."""
-    passed = func.sum(case((Verdict.outcome == "passed", 1), else_=0))
-    key = (Completion.run, Completion.benchmark, Completion.asking, Verdict.judging)
-    wanted = (
-        select(*key, Completion.task_id, func.count().label("judged"), passed.label("passed"))
-        .join(Verdict, Verdict.completion == Completion.id)
-        .where(
-            Completion.run.in_(runs),
-            Completion.benchmark.in_(benchmarks),
-            Completion.asking.in_(asking),
-            Verdict.judging.in_(judging),
-            Verdict.outcome != "sandbox_error",
-        )
-        .group_by(*key, Completion.task_id)
-    )
-    families = _families(engine, benchmarks, set(judging.values()))
-    tally: Tally = defaultdict(list)
-    for row in sorted(rows_of(engine, wanted), key=lambda row: row.task_id):
-        tally[_key(row)].append(
-            ProblemResult(
-                task_id=row.task_id,
-                family=families.get((row.benchmark, judging[row.judging], row.task_id), ""),
-                completions=row.judged,
-                passed=row.passed,
-            )
-        )
-    return tally
-
-
-def _families(
-    engine: Engine, benchmarks: set[str], digests: set[str]
-) -> dict[tuple[str, str, str], str]:
-    """Return the family of each problem that has one, by benchmark, digest and id."""
-    columns = Problem.benchmark, Problem.digest, Problem.task_id, Problem.family
-    wanted = select(*columns).where(
-        Problem.benchmark.in_(benchmarks), Problem.digest.in_(digests), Problem.family != ""
-    )
-    return {(row.benchmark, row.digest, row.task_id): row.family for row in rows_of(engine, wanted)}
+    runs: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in found:
+        runs[row.benchmark, row.asking, row.judging] |= {row.run, row.base_run or row.run}
+    return {
+        (run, benchmark, asking, judging): results
+        for (benchmark, asking, judging), those in runs.items()
+        for run, results in tallies(
+            engine, benchmark=benchmark, asking=asking, judging=judging, runs=those
+        ).items()
+    }
 
 
 def _key(row: Any) -> tuple[str, str, str, str]:

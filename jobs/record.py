@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from database import schema
 from database.queries import events
 from database.scores import ProblemResult, method_of, score
+from database.tallies import tally_rows
 from database.writing import write
 from eval_sandbox.extracted import holds_program
 from eval_sandbox.problem import Completion, Problem
@@ -314,9 +315,15 @@ def _shown_tests(problem: Problem) -> str:
 
 def score_rows(
     run: str, benchmark: Benchmark, contract: tuple[str, str], results: list[ProblemResult]
-) -> Iterator[schema.Score]:
-    """A run's scores under a contract (asking and judging), one for each k that is reported."""
+) -> Iterator[schema.Row]:
+    """A run's scores under a contract (asking and judging), one for each k that is reported.
+
+    And the tallies of what they are counted from: neither is right without the other.
+    """
     asking, judging = contract
+    yield from tally_rows(
+        results, run=run, benchmark=benchmark.name, asking=asking, judging=judging
+    )
     for k in benchmark.asking.report:
         interval = score(results, k)
         yield schema.Score(

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from sqlalchemy import Engine
 
-from database.queries import problem_results, runs
+from database.queries import runs
 from database.rejudging import (
     Asked,
     StoredAnswer,
@@ -29,6 +29,7 @@ from database.rejudging import (
 )
 from database.session import open_ledger
 from database.standings import k_of, runs_of
+from database.tallies import count_verdicts
 from database.writing import write
 from eval_sandbox.judge import judge_all
 from eval_sandbox.mistakes import InputError
@@ -206,7 +207,9 @@ def _scores(one: Again, ledger: Engine) -> Iterator[Any]:
     of = one.of
     if count_unjudged(ledger, of, one.judging):
         return
-    found = problem_results(ledger, of.run, of.benchmark, of.asking, one.judging)
+    found = count_verdicts(
+        ledger, run=of.run, benchmark=of.benchmark, asking=of.asking, judging=one.judging
+    )
     results = {result.task_id: result for result in found}
     in_order = [results[p.task_id] for p in one.benchmark.problems if p.task_id in results]
     yield from score_rows(of.run, one.benchmark, (of.asking, one.judging), in_order)

@@ -16,6 +16,7 @@ from database.schema import (
     Verdict,
 )
 from database.scores import ProblemResult, score
+from database.tallies import tally_rows
 
 DIGEST = "d" * 64
 ASKING = Contract(id="asking000001", kind="asking", content={"form": "alpaca", "n": 2})
@@ -82,9 +83,11 @@ def judged(run, passes, *, n=2, benchmark="humaneval", asking=ASKING, judging=JU
             outcome = "passed" if position < passed else ("failed", "timed_out")[place % 2]
             rows.append(verdict(key, outcome, judging))
     results = [
-        ProblemResult(task_id=str(place), completions=n, passed=passed)
+        ProblemResult(task_id=f"{benchmark}/{place}", completions=n, passed=passed)
         for place, passed in enumerate(passes)
     ]
+    contract = {"benchmark": benchmark, "asking": asking.id, "judging": judging.id}
+    rows += tally_rows(results, run=run, **contract)
     return [*rows, score_row(run, results, benchmark, asking, judging)]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from database import open_ledger
 from database.published import agreement, published_scores
 from database.queries import steps, trainings
-from database.schema import Completion, Run, Score, Step, Verdict
+from database.schema import Completion, Run, Score, Step, Tally, Verdict
 from eval_sandbox.benchmarks import read_problems
 from eval_sandbox.contract import Judging
 from eval_sandbox.problem import Trials
@@ -67,6 +67,8 @@ def test_an_import_of_some_problems_is_scored_over_these_and_says_so(file, home,
     (score,) = rows_of(home, Score)
     assert (score.problems, score.asked, score.completions) == (1, len(STARTER), 3)
     assert score.value == pytest.approx(1 / 3)
+    (tally,) = rows_of(home, Tally)
+    assert (tally.task_id, tally.completions, tally.passed) == (SUM, 3, 1)
     said = capsys.readouterr().out
     assert "read as ldb" in said
     assert f"only 1 of {len(STARTER)} problems have answers" in said

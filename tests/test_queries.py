@@ -127,15 +127,6 @@ def test_a_base_without_a_score_gives_no_difference(ledger):
     assert only.delta is None
 
 
-def test_a_sandbox_error_is_not_a_failure_of_the_model(filled):
-    broken = verdict(answer_id(TUNED, 0, 1), "sandbox_error")
-    write(filled, [broken])
-
-    of_problem = queries.problem_results(filled, TUNED, "humaneval", ASKING.id, JUDGING.id)
-    assert (of_problem[0].completions, of_problem[0].passed) == (1, 1)
-    assert len(of_problem) == 40
-
-
 def test_rescoring_adds_results_and_keeps_the_old(filled):
     rescored = [verdict(answer_id(TUNED, place, 0), "failed", OTHER) for place in range(40)]
     write(filled, [OTHER, *rescored, score_row(TUNED, passes([0] * 40, 1), judging=OTHER)])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -135,6 +136,8 @@ def test_a_base_and_its_tuned_run_compare_under_the_other_contract(small, capsys
     assert before[0] < rows(small, schema.Verdict)
     assert before[1] < rows(small, schema.Score)
     assert before[2] == rows(small, schema.Completion)
+    solved = Counter((row.judging, row.run) for row in rows(small, schema.Tally) if row.passed)
+    assert sorted(solved.values()) == [1, 1, 2, 5]  # of problems; as recorded, and rescored
     (now,) = [s for s in standings(small, run=TUNED) if s.result.value == pytest.approx(5 / 6)]
     assert now.result.delta.value == pytest.approx(3 / 6)
     (of_base,) = [s for s in standings(small, run=BASE) if s.result.value == pytest.approx(2 / 6)]
