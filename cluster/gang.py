@@ -3,17 +3,22 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from cluster.ending import Unwanted, UnwantedError, never, outcome
+
 RESTARTS = 3
 """Deaths of workers that one call survives without any progress between them."""
 MEETINGS = 3
 """Times in a row that workers may fail to meet: a worker or node that dies just then ends the whole
 attempt, and Ray does not try again by itself."""
+LINGER_SECONDS = 3.0
+"""For the end of a gang whose caller was ended; it takes less than one."""
 COLLECTIVE_TIMEOUT_SECONDS = 600
 """How long a worker waits for the others, loading of their models included."""
 TRAIN_SETTINGS = {
@@ -73,6 +78,7 @@ def run_gang(
     storage: Path,
     name: str,
     progress: Callable[[], int] = int,
+    unwanted: Unwanted = never,
 ) -> None:
     """Run `worker(config)` on every member of a gang, and wait.
 
@@ -86,11 +92,13 @@ def run_gang(
         storage: a folder that all nodes see, for Ray's own notes; emptied first.
         name: of the gang, for messages and the dashboard.
         progress: how far they are, rising; deaths before it rose are forgotten.
+        unwanted: whether to end all of them; what they left on a disk stays.
 
     Raises:
         HopelessError: the one a worker raised.
         GangError: without progress, workers died more than `RESTARTS` times, or failed to meet
             `MEETINGS` times.
+        UnwantedError: they were ended, and what they took is free again.
     """
     import ray
 
@@ -101,7 +109,13 @@ def run_gang(
     reached, unmet = progress(), 0
     while True:
         shutil.rmtree(storage / name, ignore_errors=True)  # a kill tears what Ray notes there
-        failure = ray.get(task.remote(fit))
+        if unwanted():
+            raise UnwantedError
+        try:
+            failure = outcome(task.remote(fit), unwanted)
+        except UnwantedError:
+            _see_off(name)
+            raise
         if failure is None:
             return
         release([name])
@@ -111,6 +125,18 @@ def run_gang(
         unmet = 0 if reached > before else unmet + 1
         if reached <= before and (failure.met or unmet >= MEETINGS):
             raise failure
+
+
+def _see_off(name: str) -> None:
+    """Free what a gang took whose caller has just been ended, until none of it can come back.
+
+    The gang ends with the process that started it; a placement group that it was just asking for
+    may be there only after the first look.
+    """
+    deadline = time.monotonic() + LINGER_SECONDS
+    while time.monotonic() < deadline:
+        release([name])
+        time.sleep(0.5)
 
 
 def _fit(fit: _Fit[Config]) -> Exception | None:

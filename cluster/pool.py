@@ -7,6 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 import ray
 
+from cluster.ending import LOOK_SECONDS, Unwanted, UnwantedError, never
+
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 RESTARTS = 3
@@ -32,6 +34,7 @@ def scatter(
     *,
     at_most: int,
     gpus: bool = False,
+    unwanted: Unwanted = never,
 ) -> Iterator[tuple[int, Result]]:
     """Have `items` worked on by up to `at_most` actors of one processor, or one GPU, each.
 
@@ -46,15 +49,17 @@ def scatter(
         items: work.
         at_most: actors at once.
         gpus: one for each.
+        unwanted: whether to end all actors at once, at work or not.
 
     Yields:
         (position of the item, result), in order of completion.
 
     Raises:
         Exception: what `work` raised, as it was; or Ray's error when an item lost four actors.
+        UnwantedError: it was ended.
     """
     shared = [ray.put(value) for value in rest]
-    crew = _Crew(worker, shared, gpus)
+    crew = _Crew(worker, shared, gpus, unwanted)
     waiting = iter(enumerate(items))
     try:
         for place, item in islice(waiting, max(at_most, 1)):
@@ -87,10 +92,17 @@ class _Crew:
     lies in its object store; here another one takes its place.
     """
 
-    def __init__(self, worker: Callable[..., Any], shared: Sequence[Any], gpus: bool) -> None:
+    def __init__(
+        self,
+        worker: Callable[..., Any],
+        shared: Sequence[Any],
+        gpus: bool,
+        unwanted: Unwanted,
+    ) -> None:
         self._actor = ray.remote(worker).options(num_cpus=1, num_gpus=1 if gpus else 0)
         self._closes = hasattr(worker, "close")
         self._shared = shared
+        self._unwanted = unwanted
         self._members: list[Any] = []
         self.running: dict[Any, _Order] = {}
 
@@ -107,7 +119,7 @@ class _Crew:
     def next(self) -> tuple[int, Any, Any]:
         """Wait for a result: its item's place, who is free now, and what it is."""
         while True:
-            (done,), _ = ray.wait(list(self.running), num_returns=1)
+            done = self._one_done()
             order = self.running.pop(done)
             try:
                 return order.place, order.member, ray.get(done)
@@ -118,6 +130,14 @@ class _Crew:
                 self.start(self.hire(), order.place, order.item, order.left - 1)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
+
+    def _one_done(self) -> Any:
+        while True:
+            if self._unwanted():
+                raise UnwantedError
+            done, _ = ray.wait(list(self.running), num_returns=1, timeout=LOOK_SECONDS)
+            if done:
+                return done[0]
 
     def dismiss(self, member: Any) -> None:
         """End a member, so that its processor is free."""

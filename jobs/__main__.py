@@ -54,6 +54,18 @@ def _run(asked: argparse.Namespace, console: Console) -> int:
     return run_experiment(asked.experiment, console, copies)
 
 
+def _stop(asked: argparse.Namespace, console: Console) -> int:
+    import os
+
+    from database.session import open_for_reading, open_ledger
+    from jobs.stopping import ask_to_stop
+
+    open_for_reading().dispose()  # none is made for this
+    told = ask_to_stop(open_ledger(), asked.run, os.environ.get("USER", ""))
+    console.print(f"{told}.", markup=False, highlight=False)
+    return 0 if told.driver else 1
+
+
 def _results(asked: argparse.Namespace, console: Console) -> int:
     from database.exchange import as_csv, as_json, facts_as_csv, facts_as_json
     from database.session import open_for_reading
@@ -199,6 +211,10 @@ def _export_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _stop_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="its id, or its label in quotes")
+
+
 def _serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8377, help="port to listen on (%(default)s)")
@@ -218,6 +234,11 @@ _COMMANDS = {
         _run,
         _run_options,
         "Run all of an experiment that is not recorded yet. Safe to repeat.",
+    ),
+    "stop": _Command(
+        _stop,
+        _stop_options,
+        "End one run that goes on; others go on, and `run` goes on with it from its checkpoint.",
     ),
     "results": _Command(
         _results,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cluster.ending import Unwanted, never
 from cluster.gpus import hide_gpus
 from jobs.answers import Answered, Cost, write_answers
 from jobs.experiment import Asking
@@ -57,7 +58,9 @@ class AskOrder:
         return [part for part in self.parts if not kept.has(part)]
 
 
-def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
+def ask(
+    order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int, unwanted: Unwanted = never
+) -> None:
     """Answer an order on the cluster this process is connected to, and wait.
 
     Answers do not depend on the number of workers. The parts of one that dies are asked again by
@@ -71,9 +74,11 @@ def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
             many of all parts.
         gpus: one GPU per worker; else one core.
         workers: at most so many, and never more than parts.
+        unwanted: whether to end it; parts that are answered stay.
 
     Raises:
         EngineError: the model cannot be asked.
+        cluster.ending.UnwantedError: it was ended.
     """
     kept = KeptParts(order.out)
     if order.out.exists():
@@ -89,7 +94,8 @@ def ask(order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int) -> None:
     actor: type[VllmActor | AskActor] = VllmActor
     if order.asking.engine == "transformers":
         actor = AskActor if gpus else AskActorWithoutGpu
-    for place, answered in scatter(actor, given, missing, at_most=workers, gpus=gpus):
+    crew = scatter(actor, given, missing, at_most=workers, gpus=gpus, unwanted=unwanted)
+    for place, answered in crew:
         part = missing[place]
         kept.keep(part, answered)
         # Its worker may be gone before its own last word has left it.

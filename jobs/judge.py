@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluster.ending import Unwanted, never
 from eval_sandbox.contract import Judging
 from eval_sandbox.judge import Worker
 from eval_sandbox.problem import Completion, Problem
@@ -30,13 +31,16 @@ class JudgeOrder:
     out: Path
 
 
-def judge(order: JudgeOrder, actors: int, progress: Callable[[int], None]) -> None:
+def judge(
+    order: JudgeOrder, actors: int, progress: Callable[[int], None], unwanted: Unwanted = never
+) -> None:
     """Judge answers on the cluster and write one verdict per answer, in their order.
 
     Raises:
         SandboxFailedError: some answer could not be judged; nothing is written then.
+        cluster.ending.UnwantedError: it was ended; nothing is written then.
     """
-    verdicts = _scatter(order, actors, progress)
+    verdicts = _scatter(order, actors, progress, unwanted)
     require_verdicts(verdicts)
     with written(order.out) as temporary:
         temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
@@ -81,7 +85,9 @@ class JudgeActor:
         ]
 
 
-def _scatter(order: JudgeOrder, actors: int, progress: Callable[[int], None]) -> list[Verdict]:
+def _scatter(
+    order: JudgeOrder, actors: int, progress: Callable[[int], None], unwanted: Unwanted
+) -> list[Verdict]:
     from cluster.pool import scatter
 
     problems = list({id(problem): problem for problem, _ in order.pairs}.values())
@@ -90,7 +96,9 @@ def _scatter(order: JudgeOrder, actors: int, progress: Callable[[int], None]) ->
     batches = [asked[i : i + BATCH] for i in range(0, len(asked), BATCH)]
     judged: dict[int, list[Verdict]] = {}
     done = 0
-    for place, verdicts in scatter(JudgeActor, [order.judging, problems], batches, at_most=actors):
+    given = [order.judging, problems]
+    crew = scatter(JudgeActor, given, batches, at_most=actors, unwanted=unwanted)
+    for place, verdicts in crew:
         judged[place] = verdicts
         done += len(verdicts)
         progress(done)

@@ -1,28 +1,33 @@
 """Messages of remote workers become progress bars and live rows of the ledger."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobs.progress import Board
 from jobs.record import Recorder
-from jobs.stages import Work
 from jobs.training.steps import Progress
 
 if TYPE_CHECKING:
-    from cluster.mailbox import Mailbox
+    from jobs.stages import Workplace
 
 POLL_SECONDS = 0.5
 
 
 @contextmanager
-def listening(
-    mailbox: "Mailbox", recorder: Recorder, board: Board, works: Sequence[Work]
-) -> Iterator[None]:
-    """Read the mailbox in the background until the block ends."""
-    listener = Listener(recorder, board, {work.run.id: work.run.label for work in works})
+def listening(place: "Workplace", labels: Mapping[str, str]) -> Iterator[None]:
+    """Read the mailbox of a workplace in the background until the block ends.
+
+    Args:
+        place: where everything is told.
+        labels: of the runs, by id.
+    """
+    mailbox, board = place.mailbox, place.board
+    listener = Listener(
+        place.recorder, board, labels, log=place.logs.say, counted=place.telemetry.stage
+    )
     ended = threading.Event()
 
     def listen() -> None:
@@ -50,8 +55,12 @@ class Listener:
 
     recorder: Recorder
     board: Board
-    labels: dict[str, str]
+    labels: Mapping[str, str]
     """Of the runs, by id."""
+    log: Callable[[str, str], None] = lambda run_id, text: None
+    """Takes a line on a run."""
+    counted: Callable[[str, str, int, int], None] = lambda run_id, name, done, of: None
+    """Takes how many answers of a stage are there, of how many."""
     held_out: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, int]] = field(default_factory=dict)
     """By label of a generation and name of a part; a part that is asked again begins at 0."""
@@ -62,13 +71,18 @@ class Listener:
         self.recorder.steps(steps)
         for told in steps:
             label = f"{self.labels.get(told.run_id, told.run_id)}: training"
-            self.board.update(label, "steps", told.step.step, told.of, self._note(told))
+            note = self._note(told)
+            self.board.update(label, "steps", told.step.step, told.of, note)
+            self.log(told.run_id, f"step {told.step.step} of {told.of}: {note}")
         for told in messages:
             if not isinstance(told, Progress):
-                label = f"{self.labels[told['run_id']]}: generating {told['benchmark']}"
+                name = f"generating {told['benchmark']}"
+                label = f"{self.labels[told['run_id']]}: {name}"
                 parts = self.answers.setdefault(label, {})
                 parts[told["part"]] = told["done"]
-                self.board.update(label, "answers", sum(parts.values()), told["of"])
+                done = sum(parts.values())
+                self.board.update(label, "answers", done, told["of"])
+                self.counted(told["run_id"], name, done, told["of"])
 
     def _note(self, told: Progress) -> str:
         step = told.step

@@ -1,10 +1,12 @@
 """The conductor: each run of an experiment through its stages, side by side."""
 
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from cluster.ending import UnwantedError
 from jobs.asha import Contest, Trained
 from jobs.experiment import Run
 from jobs.search import Failed
@@ -31,11 +33,13 @@ class Failure:
 def execute(work: Work, place: Workplace, priority: int) -> None:
     """Train, ask, judge and record one run. Stages already on disk are not repeated."""
     run = work.run
+    place.go_on_with(run)
     weights = base_weights(run.model)
     if run.training:
         weights = train_stage(work, place, priority)
         proof_stage(run, weights, place, priority)
     for benchmark in work.benchmarks:
+        place.go_on_with(run)
         answers = ask_stage(run, weights, benchmark, place, priority)
         judge_stage(run, benchmark, answers, place, priority)
     place.recorder.done(run)
@@ -113,11 +117,30 @@ class _Hand:
         _side_by_side(trained)
 
     def _tell(self, run: Run, error: Exception) -> None:
-        if self.workplace.stopping.is_set():
+        place = self.workplace
+        if place.stopping.is_set():
+            return
+        if isinstance(error, UnwantedError):
+            self._ended(run)
             return
         self.failed(Failure(run, error))
-        self.workplace.board.say(f"  {run.label}: FAILED: {error}")
-        self.workplace.recorder.failed(run, f"{type(error).__name__}: {error}")
+        place.say(run, f"FAILED: {error}")
+        place.logs.say(run.id, _whole(error))
+        place.recorder.failed(run, f"{type(error).__name__}: {error}")
+
+    def _ended(self, run: Run) -> None:
+        """Somebody stopped it: it did not fail."""
+        place = self.workplace
+        why = place.telemetry.stops.why(run.id)
+        place.ended.append(run)
+        place.say(run, why)
+        place.recorder.stopped(run, why)
+
+
+def _whole(error: Exception) -> str:
+    """All that is known of an error: the traceback here, and what workers said of theirs."""
+    said = "".join(traceback.format_exception(error))
+    return f"{said}\n{getattr(error, 'details', '')}".strip()
 
 
 def _side_by_side(tasks: Sequence[Callable[[], None]]) -> None:

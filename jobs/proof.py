@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.ending import Unwanted, never, outcome
 from cluster.gpus import hide_gpus
 from jobs.home import written
 from jobs.prompts import PromptForm, TooLong
@@ -63,19 +64,20 @@ class Proof:
     """Rows whose answer it ends: as it writes it, or after the response it was taught."""
 
 
-def prove(order: ProofOrder, *, gpus: bool) -> Proof:
+def prove(order: ProofOrder, *, gpus: bool, unwanted: Unwanted = never) -> Proof:
     """Show it on the cluster this process is connected to, unless that is done, and wait.
 
     Raises:
         ProofError: the training did not take.
         jobs.loaded.EngineError: the model cannot be asked.
+        cluster.ending.UnwantedError: it was ended.
     """
     import ray
 
     if not order.out.exists():
         options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 3}
         try:
-            ray.get(ray.remote(_prove).options(**options).remote(order, gpus))
+            outcome(ray.remote(_prove).options(**options).remote(order, gpus), unwanted)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
     return read_proof(order.out)

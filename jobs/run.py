@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,14 @@ from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.remote.models import introduced
 from jobs.results import show_results
+from jobs.run_logs import RunLogs
 from jobs.stages import Spent, Work, Workplace, prepare_stage
+from jobs.telemetry import Telemetry, telling
 from jobs.training.settings import Spread
 
 MB = 10**6
+STOPPED = 3
+"""Exit status: nothing failed, but not all is recorded, because somebody stopped runs by hand."""
 NOTHING = Looked(models=(), mistakes=(), notes=())
 
 
@@ -45,7 +49,8 @@ def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> 
         copies: of the curves of its trainings, for other tools.
 
     Returns:
-        0 when everything is recorded, 1 when some run failed for a reason of ours.
+        0 when everything is recorded, 1 when some run failed for a reason of ours, `STOPPED` when
+        none did, but somebody stopped some by hand.
 
     Raises:
         UserError: every mistake in the experiment and on this machine, before any work.
@@ -64,11 +69,13 @@ def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> 
             show_results(ledger, experiment.name, console)
             return 0
         recorder = Recorder(ledger, experiment, served(works, home, path))
-        fetch(looked, works, console)
-        spent, failures = _run(works, experiment, recorder, home, console)
+        tell = partial(console.print, markup=False, highlight=False)
+        with telling(ledger, experiment.name, tell) as telemetry:
+            fetch(looked, works, console)
+            ended = _run(works, experiment, recorder, telemetry, home, console)
     show_results(ledger, experiment.name, console)
-    _show_time(spent, time.monotonic() - started, console)
-    return _conclude(failures, path, console)
+    _show_time(ended.spent, time.monotonic() - started, console)
+    return _conclude(ended, path, console)
 
 
 def outstanding(experiment: Experiment, ledger: Engine, home: Home) -> list[Work]:
@@ -168,15 +175,30 @@ def _ledger(
         yield ledger
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ended:
+    """What became of the work."""
+
+    spent: list[Spent]
+    failures: list[Failure]
+    stopped: list[Run]
+    """By hand."""
+
+
 def _run(
-    works: list[Work], experiment: Experiment, recorder: Recorder, home: Home, console: Console
-) -> tuple[list[Spent], list[Failure]]:
+    works: list[Work],
+    experiment: Experiment,
+    recorder: Recorder,
+    telemetry: Telemetry,
+    home: Home,
+    console: Console,
+) -> _Ended:
     from cluster.mailbox import Mailbox
     from cluster.session import connect
     from jobs.listen import listening
 
     began = time.monotonic()
-    with connect(home.folder) as cluster, Board(console) as board:
+    with connect(home.folder) as cluster, telemetry.on(cluster), Board(console) as board:
         gpus = Slots(int(cluster.gpus)) if cluster.gpus >= 1 else None
         processors = Slots(int(cluster.cpus))
         works = _spread_out(works, experiment, of_cluster())
@@ -194,16 +216,18 @@ def _run(
             mailbox=mailbox,
             processors=processors,
             gpus=gpus,
+            telemetry=telemetry,
+            logs=RunLogs(home),
         )
         waited = time.monotonic() - began
         place.spent.append(Spent(stage="starting Ray", label="", waited=0.0, worked=waited))
         prepare_stage(works, place)
-        with listening(mailbox, recorder, board, works):
+        with listening(place, {work.run.id: work.run.label for work in works}):
             matches = _matches(works, experiment, home)
             competing = {work.run.id for match in matches for work in match.works}
             alone = [work for work in works if work.run.id not in competing]
             failures = execute_all(alone, place, matches)
-    return place.spent, failures
+    return _Ended(spent=place.spent, failures=failures, stopped=place.ended)
 
 
 def _spread_out(works: list[Work], experiment: Experiment, hardware: Hardware) -> list[Work]:
@@ -260,14 +284,23 @@ def _show_time(spent: list[Spent], total: float, console: Console) -> None:
     console.print(table)
 
 
-def _conclude(failures: list[Failure], path: Path, console: Console) -> int:
-    if not failures:
-        console.print("Look at it: make leaderboard")
-        return 0
-    for failure in failures:
+def _conclude(ended: _Ended, path: Path, console: Console) -> int:
+    for failure in ended.failures:
         console.print(f"{failure.run.label} failed: {failure.error}", style="red", markup=False)
-    console.print(
-        f"{len(failures)} runs failed for a reason of ours, not of the models. "
-        f"`python -m jobs run {path}` tries these again and repeats nothing that is done."
-    )
-    return 1
+    if ended.failures:
+        console.print(
+            f"{len(ended.failures)} runs failed for a reason of ours, not of the models. "
+            f"`python -m jobs run {path}` tries these again and repeats nothing that is done."
+        )
+    if ended.stopped:
+        names = ", ".join(run.label for run in ended.stopped)
+        console.print(
+            f"Stopped by hand: {names}. `python -m jobs run {path}` goes on with them.",
+            markup=False,
+        )
+    if ended.failures:
+        return 1
+    if ended.stopped:
+        return STOPPED
+    console.print("Look at it: make leaderboard")
+    return 0

@@ -29,6 +29,8 @@ LINGER_SECONDS = 5.0
 """For the end of a gang whose trial has ended; it takes less than one."""
 POLL_SECONDS = 0.2
 """How often a trial looks for new losses of its gang."""
+HALT = "halt"
+"""A file in the folder of a run, for as long as its contest: the trial on whatever node ends it."""
 RESTARTS = 3
 """Deaths of a trial's own process that it survives."""
 TUNE_SETTINGS = {
@@ -61,6 +63,7 @@ def train_swept(
     gpus: bool,
     at_once: int,
     told: Callable[[Stopped], None] = lambda decision: None,
+    unwanted: Callable[[str], bool] = lambda run_id: False,
     training: Training | None = None,
 ) -> dict[str, Outcome]:
     """Train the runs of one contest, stop those that lag behind, and wait for the rest.
@@ -76,6 +79,8 @@ def train_swept(
         at_once: trainings side by side; the caller holds the slots for so many.
         told: hears of each training that was stopped, soon after, once; also of those that were
             stopped before this call.
+        unwanted: whether a run is to be ended, by id; it comes back as one that failed with
+            `cluster.ending.UnwantedError`, and another call goes on with it.
         training: how one is trained; `jobs.train.train` unless said.
 
     Returns:
@@ -90,28 +95,56 @@ def train_swept(
     left = [order for order in orders if outcomes[order.run_id] is None]
     if left:
         task = ray.remote(num_cpus=0)(_search)
-        how = training or partial(train, gpus=gpus)
+        how = training or partial(_train, gpus=gpus)
+        watch = _Watch(left, rule, told, unwanted)
+        watch.begin()
         search = task.remote(orders, left, rule, mailbox, at_once, how)
-        watch = _Watch(left, rule, told)
         while not ray.wait([search], timeout=LOOK_SECONDS)[0]:
             watch.look()
         watch.linger()
         outcomes |= ray.get(search)
+        watch.end()
     return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
 
 
+def _train(order: TrainOrder, mailbox: Mailbox, *, gpus: bool) -> None:
+    """One training of a contest, until it is done or its run is to end."""
+    train(order, mailbox, gpus=gpus, unwanted=(order.folder / HALT).exists)
+
+
 class _Watch:
-    """Tells of each training that is stopped, once, and frees what its gang leaves taken."""
+    """Tells of each training that is stopped, once, and frees what its gang leaves taken; has the
+    trials of runs end that nobody wants any more."""
 
     def __init__(
-        self, orders: Sequence[TrainOrder], rule: Rule, told: Callable[[Stopped], None]
+        self,
+        orders: Sequence[TrainOrder],
+        rule: Rule,
+        told: Callable[[Stopped], None],
+        unwanted: Callable[[str], bool],
     ) -> None:
+        self._orders = orders
         self._going = {order.run_id: order.folder for order in orders}
         self._rule = rule
         self._told = told
+        self._unwanted = unwanted
         self._stopped: list[str] = []
 
+    def begin(self) -> None:
+        """Forget what an earlier driver was told, and look."""
+        self.end()
+        self.look()
+
+    def end(self) -> None:
+        """Leave no file behind."""
+        for order in self._orders:
+            (order.folder / HALT).unlink(missing_ok=True)
+
     def look(self) -> None:
+        for run_id, folder in self._going.items():
+            if self._unwanted(run_id):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / HALT).touch()
         for run_id, folder in list(self._going.items()):
             decision = stopped(folder, self._rule)
             if decision is not None:

@@ -12,20 +12,22 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from database.session import open_ledger
-from jobs import vote_desk
+from jobs import control_desk, judge_again, vote_desk
 from jobs.declared import UserError
 from jobs.desk import Desk
 from jobs.home import Home
 from jobs.judge_desk import JudgeDesk
 from jobs.serving import asking_routes, judging_routes
 from jobs.serving.door import TOKEN, Door, is_loopback
+from jobs.serving.engine import ModelEngine
 from jobs.serving.refusals import add_refusals
 from jobs.serving.service import Service
-from jobs.shelf import Shelf
 
 ROUTERS = (
     asking_routes.router,
     judging_routes.router,
+    control_desk.router,
+    judge_again.router,
     vote_desk.router,
 )
 """Each makes one group of routes of what the server has; a new group is one more line."""
@@ -61,7 +63,7 @@ def serve_ledger(home: Path, ledger: Engine, host: str, port: int) -> None:
             f"use the models. Set {TOKEN} to a secret, or leave out --host"
         )
     listening = _listen(host, port)
-    app = make_app(home, ledger, Desk(Shelf()), token=token, local=local)
+    app = make_app(home, ledger, Desk(ModelEngine()), token=token, local=local)
     shown = f"[{host}]" if ":" in host else host
     print(f"Serving at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.ending import Unwanted, UnwantedError
 from cluster.slots import Slots
 from eval_sandbox.problem import Completion
 from jobs.answers import Answer, read_answers, read_cost
@@ -27,7 +28,9 @@ from jobs.prompts import question, tokenizer_for
 from jobs.proof import ProofOrder, prove
 from jobs.record import Recorder
 from jobs.remote.asking import ask_server, served_order
+from jobs.run_logs import RunLogs
 from jobs.search import Outcome, train_swept
+from jobs.telemetry import Telemetry
 from jobs.train import train
 from jobs.training.order import TrainOrder
 from jobs.training.settings import ALONE, Spread
@@ -76,6 +79,10 @@ class Workplace:
     processors: Slots
     gpus: Slots | None
     """None where there is no GPU; then trainings and generations take processors."""
+    telemetry: Telemetry
+    logs: RunLogs
+    ended: list[Run] = field(default_factory=list)
+    """Those that somebody stopped by hand."""
     spent: list[Spent] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     """Ids of the runs that may still want processors; kept by the conductor."""
@@ -86,6 +93,15 @@ class Workplace:
     def accelerators(self) -> Slots:
         """What one worker of a training or a generation takes one of."""
         return self.gpus or self.processors
+
+    def unwanted(self, run: Run) -> Unwanted:
+        """A question for work to ask: did somebody stop this run?"""
+        return self.telemetry.stops.unwanted(run.id)
+
+    def say(self, run: Run, text: str) -> None:
+        """Tell of a run, to whoever watches and in its own log."""
+        self.board.say(f"  {run.label}: {text}")
+        self.logs.say(run.id, text)
 
     @contextmanager
     def stage(
@@ -109,20 +125,42 @@ class Workplace:
 
         Yields:
             How many it holds.
+
+        Raises:
+            HaltedError: the user stopped us.
+            UnwantedError: somebody stopped this run before it had any.
         """
         asked = time.monotonic()
-        held = slots.take(count, priority=priority, least=least) if slots else nullcontext(count)
+        held = self._held(run, slots, count, priority, least) if slots else nullcontext(count)
         with held as holding:
-            if self.stopping.is_set():
-                raise HaltedError
+            self.go_on_with(run)
             started = time.monotonic()
             self.recorder.state(run, name.split()[0])
+            self.logs.say(run.id, f"{name} begins")
             yield holding
         worked = time.monotonic() - started
         self.board.finish(f"{run.label}: {name}")
         self.spent.append(Spent(stage=name, label=run.label, waited=started - asked, worked=worked))
         self.recorder.event(run, name, f"{name} done", worked)
-        self.board.say(f"  {run.label}: {name} done in {worked:.0f} s")
+        self.say(run, f"{name} done in {worked:.0f} s")
+
+    def go_on_with(self, run: Run) -> None:
+        """Nothing, unless somebody wants an end.
+
+        Raises:
+            HaltedError: of everything.
+            UnwantedError: of this run.
+        """
+        if self.stopping.is_set():
+            raise HaltedError
+        if self.telemetry.stops.of(run.id):
+            raise UnwantedError
+
+    def _held(
+        self, run: Run, slots: Slots, count: int, priority: int, least: int | None
+    ) -> AbstractContextManager[int]:
+        unwanted = self.unwanted(run)
+        return slots.take(count, priority=priority, least=least, unwanted=unwanted)
 
 
 def prepare_stage(works: Sequence[Work], place: Workplace) -> None:
@@ -165,7 +203,12 @@ def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
         place.recorder.found(run, "training")
     else:
         with place.stage(run, "training", place.accelerators, work.spread.ranks, priority):
-            train(order, place.mailbox, gpus=place.gpus is not None)
+            train(
+                order,
+                place.mailbox,
+                gpus=place.gpus is not None,
+                unwanted=place.unwanted(run),
+            )
     place.recorder.trained(run, order.checkpoint)
     _write_card(run, order.checkpoint, place.home)
     assert run.training is not None
@@ -184,27 +227,40 @@ def contest_stage(
     widest = max(work.spread.ranks for work in works)
     at_once = min(len(works), max(1, place.accelerators.total // widest))
     asked = time.monotonic()
-    with place.accelerators.take(at_once * widest, priority=priority):
+    stops = place.telemetry.stops
+    nobody = partial(_nobody_wants, works, place)
+    with place.accelerators.take(at_once * widest, priority=priority, unwanted=nobody):
         if place.stopping.is_set():
             raise HaltedError
         started = time.monotonic()
         orders = [train_order(work, place.home) for work in works]
         for work in works:
-            if work.wanted:
+            if work.wanted and not stops.of(work.run.id):
                 place.recorder.state(work.run, "training")
         runs = {work.run.id: work.run for work in works}
 
         def told(decision: Stopped) -> None:
-            place.board.say(f"  {runs[decision.run_id].label}: {decision}")
+            place.say(runs[decision.run_id], str(decision))
             place.recorder.stopped(runs[decision.run_id], str(decision))
 
         outcomes = train_swept(
-            orders, rule, place.mailbox, gpus=place.gpus is not None, at_once=at_once, told=told
+            orders,
+            rule,
+            place.mailbox,
+            gpus=place.gpus is not None,
+            at_once=at_once,
+            told=told,
+            unwanted=lambda run_id: stops.of(run_id) is not None,
         )
     worked = time.monotonic() - started
     label = f"{len(works)} trainings of a sweep"
     place.spent.append(Spent(stage="training", label=label, waited=started - asked, worked=worked))
     return outcomes
+
+
+def _nobody_wants(works: Sequence[Work], place: Workplace) -> bool:
+    """Whether every run that is to be trained was stopped by hand."""
+    return all(place.telemetry.stops.of(work.run.id) for work in works if work.wanted)
 
 
 def train_order(work: Work, home: Home) -> TrainOrder:
@@ -241,7 +297,7 @@ def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> 
         place.recorder.found(run, "proving")
     else:
         with place.stage(run, "proving", place.accelerators, 1, priority):
-            prove(order, gpus=place.gpus is not None)
+            prove(order, gpus=place.gpus is not None, unwanted=place.unwanted(run))
 
 
 def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
@@ -265,13 +321,22 @@ def ask_stage(
     elif run.model.server is not None:
         order = served_order(run, benchmark, out)
         with place.stage(run, name, None, 0, priority):
-            ask_server(order, partial(_show_answers, run, name, place))
+            ask_server(order, partial(_show_answers, run, name, place), place.unwanted(run))
     else:
         own = ask_order(run, weights, benchmark, out)
         total, runs = place.accelerators.total, len(place.unfinished)
         most = fair_share(total, runs, len(own.missing))
         with place.stage(run, name, place.accelerators, most, priority, least=1) as workers:
-            ask(own, place.mailbox, gpus=place.gpus is not None, workers=workers)
+            count = len(own.questions) * own.asking.completions
+            place.telemetry.stage(run.id, name, 0, count, workers)
+            ask(
+                own,
+                place.mailbox,
+                gpus=place.gpus is not None,
+                workers=workers,
+                unwanted=place.unwanted(run),
+            )
+            place.telemetry.stage(run.id, name, count, count)
     if cost := read_cost(out):
         place.recorder.generated(run, benchmark, cost)
     return read_answers(out)
@@ -310,6 +375,7 @@ def ask_order(run: Run, weights: Weights, benchmark: Benchmark, out: Path) -> As
 
 def _show_answers(run: Run, name: str, place: Workplace, done: int, of: int) -> None:
     place.board.update(f"{run.label}: {name}", "answers", done, of)
+    place.telemetry.stage(run.id, name, done, of)
 
 
 def judge_stage(
@@ -328,11 +394,12 @@ def judge_stage(
     actors = max(1, place.processors.total // 4)
 
     def progress(done: int) -> None:
-        place.board.update(f"{run.label}: {name}", "answers", done, len(pairs))
+        _show_answers(run, name, place, done, len(pairs))
 
     if out.exists():
         place.recorder.found(run, name)
     else:
         with place.stage(run, name, place.processors, actors, priority):
-            judge(order, actors, progress)
+            place.telemetry.stage(run.id, name, 0, len(pairs), actors)
+            judge(order, actors, progress, place.unwanted(run))
     place.recorder.judged(run, benchmark, answers, read_verdicts(out))

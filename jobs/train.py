@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cluster.ending import Unwanted, never
 from cluster.gang import Gang, run_gang
 from cluster.gpus import hide_gpus
 from jobs.training.checkpoints import newest
@@ -26,7 +27,9 @@ class _Work:
     gpus: bool
 
 
-def train(order: TrainOrder, mailbox: "Mailbox", *, gpus: bool) -> Facts:
+def train(
+    order: TrainOrder, mailbox: "Mailbox", *, gpus: bool, unwanted: Unwanted = never
+) -> Facts:
     """Train on the cluster this process is connected to, unless it is done already, and wait.
 
     `order.json` beside the checkpoint repeats the training without Ray, see `jobs.training`.
@@ -35,11 +38,13 @@ def train(order: TrainOrder, mailbox: "Mailbox", *, gpus: bool) -> Facts:
         order: the training.
         mailbox: receives `jobs.training.steps.Progress`, some steps at a time.
         gpus: one GPU per worker; else one core.
+        unwanted: whether to end it; another call goes on from its last checkpoint.
 
     Raises:
         jobs.training.order.TrainingError: what another attempt would not change, such as a loss
             that is not finite, or a want of memory.
         cluster.gang.GangError: workers were lost too often; calling again goes on.
+        cluster.ending.UnwantedError: it was ended.
     """
     if not order.checkpoint.exists():
         order.folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +57,7 @@ def train(order: TrainOrder, mailbox: "Mailbox", *, gpus: bool) -> Facts:
             storage=order.attempts / "ray",
             name=order.run_id,
             progress=partial(newest, order.attempts),
+            unwanted=unwanted,
         )
     shutil.rmtree(order.attempts, ignore_errors=True)
     return read_facts(order.checkpoint)

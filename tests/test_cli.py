@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 OPTIONS = {
     "plan": set(),
     "run": {"--tensorboard", "--mlflow"},
+    "stop": set(),
     "results": {"--experiment", "--json", "--csv", "--by-recipe"},
     "prepare": {"--experiment"},
     "new": set(),

@@ -18,9 +18,11 @@ import psutil
 import pytest
 
 from cluster.__main__ import main
+from cluster.ending import UnwantedError
 from cluster.gang import MEETINGS, RESTARTS, Gang, GangError, HopelessError, run_gang
 from cluster.gpus import of_cluster, of_this_machine
 from cluster.mailbox import Mailbox
+from cluster.nodes import machines
 from cluster.session import Cluster, ClusterError, connect
 
 
@@ -171,6 +173,32 @@ def test_a_gang_starts_again_after_a_death(cluster, tmp_path):
     run_gang(die_once, Task(tmp_path), Gang(workers=1, gpus=False), storage=tmp_path, name="die")
 
     assert (tmp_path / "found").read_text() == "kept"
+
+
+def work_for_long(task):
+    (task.folder / f"process-{os.getpid()}").touch()
+    time.sleep(600)
+
+
+def test_a_gang_that_is_not_wanted_any_more_ends_and_what_it_took_is_free(cluster, tmp_path):
+    def begun():
+        return list(tmp_path.glob("process-*"))
+
+    with pytest.raises(UnwantedError):
+        run_gang(
+            work_for_long,
+            Task(tmp_path),
+            Gang(workers=1, gpus=False),
+            storage=tmp_path / "ray",
+            name="unwanted",
+            unwanted=lambda: bool(begun()),
+        )
+
+    (process,) = begun()
+    assert not psutil.pid_exists(int(process.name.removeprefix("process-")))
+    (machine,) = machines()
+    assert (machine.alive, machine.cpus, machine.cpus_used) == (True, cluster.cpus, 0)
+    assert 0 < machine.memory_used < machine.memory
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent.parent
 SMOKE = "experiments/smoke.yaml"
 TIMES = {"seconds", "cpu_seconds", "wall_seconds", "created_at", "recorded_at", "finished_at", "at"}
 COSTS = {"memory", "flops_share", "joules"}
+LIVE = {"drivers", "nodes", "stages"}
+"""Tables of what goes on right now."""
 WHERE = {"path", "facts", "provenance", "message"}
 """Columns that say when, where and at what cost, and so differ between two runs of the same thing.
 """
@@ -61,6 +63,8 @@ def contents(home):
     found = {}
     with ledger_of(home).connect() as connection:
         for table in Row.metadata.sorted_tables:
+            if table.name in LIVE:
+                continue
             kept = [column for column in table.columns if column.name not in TIMES | COSTS | WHERE]
             rows = connection.execute(select(*kept)).all()
             found[table.name] = sorted(json.dumps(list(row), default=str) for row in rows)

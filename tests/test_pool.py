@@ -48,6 +48,32 @@ def test_the_item_of_an_actor_that_dies_is_worked_on_again(scatter, tmp_path):
     assert (tmp_path / "died").exists()
 
 
+class Slow:
+    """Says that it began, and is not done for long."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def work(self, item):
+        (self.folder / f"made-{os.getpid()}").touch()
+        time.sleep(600)
+
+
+def test_actors_end_at_work_where_the_work_is_not_wanted_any_more(scatter, tmp_path):
+    from cluster.ending import UnwantedError
+
+    def begun():
+        return bool(list(tmp_path.glob("made-*")))
+
+    with pytest.raises(UnwantedError):
+        list(scatter(Slow, [tmp_path], range(9), at_most=1, unwanted=begun))
+
+    deadline = time.monotonic() + 10
+    while still_running(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not still_running(tmp_path)
+
+
 def test_an_actor_without_another_item_gives_its_processor_back(scatter, tmp_path):
     results = scatter(Squares, [tmp_path, None], range(2), at_most=2)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.ending import UnwantedError
 from database.schema import Run
 from database.session import open_ledger
 from database.writing import write
@@ -22,7 +23,7 @@ from jobs.remote.asking import ServedOrder, ServedQuestion, ask_server, seed_of
 from jobs.remote.models import introduced
 from jobs.remote.pace import backoff, retry_after
 from jobs.remote.server import Server
-from jobs.shelf import Shelf
+from jobs.serving.engine import ModelEngine
 from jobs.weights import Weights
 
 ROOT = Path(__file__).parent.parent
@@ -275,6 +276,20 @@ def test_a_connection_that_is_cut_is_asked_again(server, order):
 
     assert len(server.begun) == 2
     assert len(read_answers(asked.out)) == 1
+
+
+def test_asking_that_is_not_wanted_any_more_ends_at_once_and_keeps_what_is_there(server, order):
+    server.script = [None, (429, {}, {"Retry_After": "30"})]
+    asked, told = order(3, concurrency=1), []
+    began = time.monotonic()
+
+    with pytest.raises(UnwantedError):
+        ask_server(asked, lambda done, of: told.append(done), lambda: 1 in told)
+
+    assert time.monotonic() - began < 10
+    server.script = []
+    ask_server(asked)
+    assert len(read_answers(asked.out)) == len(server.asked) == 3
 
 
 def test_retry_after_is_waited_for_by_all(server, order):
@@ -535,7 +550,7 @@ def test_our_own_server_answers_over_http_what_our_engine_answers_without_it(tmp
         ServedQuestion(task_id=q.task_id, whole=False, route="completions", body={"prompt": q.text})
         for q in own
     )
-    with served(tmp_path, ledger, Shelf()) as address:
+    with served(tmp_path, ledger, ModelEngine()) as address:
         server = Server(url=f"{address}/v1", model="falcon", concurrency=2)
         order = ServedOrder(
             server=server,

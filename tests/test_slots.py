@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cluster.ending import UnwantedError
 from cluster.slots import Slots
 
 PATIENCE = 10.0
@@ -82,6 +83,19 @@ def test_the_lowest_priority_goes_first_whoever_came_first():
     eventually(lambda: len(log) == 3)
 
     assert log == ["holder", "high", "low"]
+
+
+def test_who_is_not_wanted_any_more_leaves_the_line_and_holds_up_nobody():
+    slots, log, held, ended = Slots(2), [], threading.Event(), threading.Event()
+    start(slots, "holder", 1, 0, log, held)
+    eventually(lambda: log == ["holder"])
+    with pytest.raises(UnwantedError), slots.take(2, priority=1, unwanted=lambda: True):
+        log.append("first in line")
+    start(slots, "next", 1, 2, log, ended)
+
+    eventually(lambda: log == ["holder", "next"])
+    held.set()
+    ended.set()
 
 
 def test_who_can_begin_with_fewer_takes_what_is_free_and_gives_as_many_back():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.ending import LOOK_SECONDS, Unwanted, UnwantedError, never
 from eval_sandbox.problem import Problem
 from jobs.answers import Answer, EngineError, Finish, silence, write_answers
 from jobs.experiment import Asking, Benchmark, Run
@@ -106,35 +107,49 @@ def served_question(problem: Problem, prompt: Prompt) -> ServedQuestion:
     )
 
 
-def ask_server(order: ServedOrder, progress: Progress = lambda done, of: None) -> None:
+def ask_server(
+    order: ServedOrder, progress: Progress = lambda done, of: None, unwanted: Unwanted = never
+) -> None:
     """Answer an order unless that is done, and wait; answers that are kept are not asked for again.
 
     Args:
         order: what is asked.
         progress: is told how many answers are there, of how many.
+        unwanted: whether to end it; answers that are there stay.
 
     Raises:
         EngineError: the server refused, or failed too often. Calling again goes on.
+        UnwantedError: it was ended, what was just being asked with it.
     """
     if order.out.exists():
         remove_kept(order.out)  # of a call that was killed between the two
         return
     with KeptAnswers(order.out) as kept:
-        asyncio.run(_ask_missing(order, kept, progress))
+        asyncio.run(_ask_missing(order, kept, progress, unwanted))
         keys = [(asked.task_id, position) for asked, position in order.wanted]
         whole = kept.together(keys, order.server.url)
     write_answers(order.out, whole.answers, whole.cost)
     kept.remove()
 
 
-async def _ask_missing(order: ServedOrder, kept: KeptAnswers, progress: Progress) -> None:
+async def _ask_missing(
+    order: ServedOrder, kept: KeptAnswers, progress: Progress, unwanted: Unwanted
+) -> None:
     work = _Asking(order, kept, progress)
     try:
         async with Client(order.server, order.tries) as client, asyncio.TaskGroup() as group:
-            for _ in range(order.server.concurrency):
-                group.create_task(work.go_on(client))
+            heeding = group.create_task(_heed(unwanted))
+            count = order.server.concurrency
+            await asyncio.wait([group.create_task(work.go_on(client)) for _ in range(count)])
+            heeding.cancel()
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
+
+
+async def _heed(unwanted: Unwanted) -> None:
+    while not unwanted():
+        await asyncio.sleep(LOOK_SECONDS)
+    raise UnwantedError
 
 
 class _Asking:

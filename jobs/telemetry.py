@@ -1,0 +1,174 @@
+"""What a driver tells of itself while it works: that it lives, its machines, how far stages are.
+
+A page that shows this reads the ledger and asks nobody. Nothing of it may end a run: what cannot be
+recorded is said once, and tried again at the next beat.
+"""
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+
+from cluster.nodes import Machine, machines
+from database.live import Driver, Node, Stage
+from database.work import DriverFacts, StageFacts
+from database.writing import write
+from jobs.stopping import Stops
+
+if TYPE_CHECKING:
+    from cluster.session import Cluster
+
+LOOK_SECONDS = 2.0
+"""Between two looks for wishes to stop; what changed of stages is recorded as often."""
+BEATS_EVERY = 2
+"""Looks between two signs of life."""
+NODES_AT_LEAST_EVERY = 15
+"""Looks between two records of machines where nothing of them changes."""
+
+
+class Telemetry:
+    """Tells of one driver; safe to use from many threads."""
+
+    def __init__(self, ledger: Engine, experiment: str, say: Callable[[str], None]) -> None:
+        """Tell a ledger; `say` takes the one line on what could not be recorded."""
+        now = datetime.now(UTC)
+        self.stops = Stops(ledger, since=now)
+        self._ledger = ledger
+        self._say = say
+        self._said = False
+        self._lock = threading.Lock()
+        self._stages: dict[tuple[str, str], StageFacts] = {}
+        self._changed: set[tuple[str, str]] = set()
+        self._nodes: list[Machine] = []
+        self._asking_ray = threading.Lock()
+        self._connected = False
+        self._looks = 0
+        self._driver = DriverFacts(
+            id=secrets.token_hex(16),
+            experiment=experiment,
+            host=socket.gethostname(),
+            process=os.getpid(),
+            cluster="",
+            dashboard="",
+            started_at=now,
+            at=now,
+            ended_at=None,
+        )
+
+    @contextmanager
+    def on(self, cluster: "Cluster") -> Iterator[None]:
+        """Tell of the machines of a cluster, for as long as it is there."""
+        self._update(cluster=cluster.address, dashboard=cluster.dashboard_url)
+        with self._asking_ray:
+            self._connected = True
+        try:
+            yield
+        finally:
+            with self._asking_ray:  # who asks Ray after its end starts another cluster
+                self._connected = False
+
+    def stage(self, run_id: str, name: str, done: int, of: int, workers: int = 0) -> None:
+        """Tell how far a run is with asking or judging; costs nothing.
+
+        Args:
+            run_id: which run.
+            name: of the stage, as the event that will follow.
+            done: completions that are there.
+            of: all of them.
+            workers: that are at it; 0: as told before.
+        """
+        now = datetime.now(UTC)
+        with self._lock:
+            known = self._stages.get((run_id, name))
+            self._stages[run_id, name] = StageFacts(
+                run=run_id,
+                name=name,
+                done=done,
+                of=of,
+                workers=workers or (known.workers if known else 0),
+                started_at=known.started_at if known else now,
+                at=now,
+            )
+            self._changed.add((run_id, name))
+
+    def look(self) -> None:
+        """Do what is due; nothing of it raises."""
+        self._try(self.stops.look)
+        self._try(self._tell_stages)
+        if self._looks % BEATS_EVERY == 0:
+            self._try(self._beat)
+            self._try(self._tell_nodes)
+        self._looks += 1
+
+    def end(self) -> None:
+        """Say that the driver ended."""
+        self._try(self._tell_stages)
+        self._update(ended_at=datetime.now(UTC))
+        self._try(self._beat)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # a run is worth more than what is told of it
+            if not self._said:
+                self._said = True
+                self._say(f"  what goes on is not fully recorded: {error}")
+
+    def _update(self, **changes: Any) -> None:
+        with self._lock:
+            self._driver = replace(self._driver, **changes)
+
+    def _beat(self) -> None:
+        self._update(at=datetime.now(UTC))
+        write(self._ledger, [Driver(**asdict(self._driver))])
+
+    def _tell_nodes(self) -> None:
+        with self._asking_ray:
+            if not self._connected:
+                return
+            found = machines()
+        same = list(map(_counted, found)) == list(map(_counted, self._nodes))
+        if same and self._looks % NODES_AT_LEAST_EVERY:
+            return
+        cluster = self._driver.cluster
+        write(self._ledger, [Node(cluster=cluster, **asdict(one)) for one in found])
+        self._nodes = found
+
+    def _tell_stages(self) -> None:
+        with self._lock:
+            changed = [self._stages[key] for key in sorted(self._changed)]
+            self._changed.clear()
+        write(self._ledger, [Stage(**asdict(one)) for one in changed])
+
+
+@contextmanager
+def telling(ledger: Engine, experiment: str, say: Callable[[str], None]) -> Iterator[Telemetry]:
+    """Tell of this driver until the block ends, however it ends."""
+    telemetry = Telemetry(ledger, experiment, say)
+    telemetry.look()  # before anything that takes long
+    ended = threading.Event()
+
+    def keep_looking() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            telemetry.look()
+
+    thread = threading.Thread(target=keep_looking, daemon=True)
+    thread.start()
+    try:
+        yield telemetry
+    finally:
+        ended.set()
+        thread.join()
+        telemetry.end()
+
+
+def _counted(machine: Machine) -> Machine:
+    """A machine without what changes all the time."""
+    return replace(machine, memory_used=None)
