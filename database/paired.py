@@ -227,12 +227,11 @@ def written(
     return found
 
 
-def contents(engine: Engine, standing: Standing) -> Contents:
-    """Return what the two parts of a score's contract say; a part that is not stored is empty."""
-    ids = (standing.asking, standing.judging)
-    wanted = select(Contract.id, Contract.content).where(Contract.id.in_(ids))
+def contents_of(engine: Engine, asking: str, judging: str) -> Contents:
+    """Return what the two parts of a contract say; a part that is not stored is empty."""
+    wanted = select(Contract.id, Contract.content).where(Contract.id.in_((asking, judging)))
     of_id: Mapping[str, Any] = {row.id: row.content for row in rows_of(engine, wanted)}
-    return Contents(asking=of_id.get(ids[0], {}), judging=of_id.get(ids[1], {}))
+    return Contents(asking=of_id.get(asking, {}), judging=of_id.get(judging, {}))
 
 
 def contract_parts(engine: Engine, contract: str) -> tuple[str, str] | None:
@@ -248,7 +247,9 @@ def contract_parts(engine: Engine, contract: str) -> tuple[str, str] | None:
 
 
 def _apart(engine: Engine, a: Standing, b: Standing) -> str:
-    said = what_differs(contents(engine, a), contents(engine, b))
+    said = what_differs(
+        contents_of(engine, a.asking, a.judging), contents_of(engine, b.asking, b.judging)
+    )
     return "; ".join(said) or "asked or judged under another contract"
 
 

@@ -2,7 +2,15 @@
 
 import streamlit as st
 
-from leaderboard import board_page, compare_page, datasets_page, run_page, training_page, try_page
+from leaderboard import (
+    board_page,
+    compare_page,
+    datasets_page,
+    methods_page,
+    run_page,
+    training_page,
+    try_page,
+)
 
 
 def main() -> None:
@@ -16,6 +24,7 @@ def main() -> None:
             st.Page(training_page.show, title="Training", url_path="training"),
             st.Page(datasets_page.show, title="Datasets", url_path="datasets"),
             st.Page(try_page.show, title="Try it", url_path="try"),
+            st.Page(methods_page.show, title="Methods", url_path="methods"),
         ],
         position="top",
     )
