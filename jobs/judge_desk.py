@@ -131,10 +131,18 @@ class JudgeDesk:
             BusyError: too many answers wait.
             SandboxUnavailable: this host cannot isolate anything.
         """
-        problem = asked.problem()
+        return await self.judge_answer(asked.problem(), asked.answer, asked.judging)
+
+    async def judge_answer(self, problem: Problem, answer: Completion, judging: Judging) -> Verdict:
+        """The verdict on an answer to a problem that is known to be right.
+
+        Raises:
+            BusyError: too many answers wait.
+            SandboxUnavailable: this host cannot isolate anything.
+        """
         if len(self._futures) >= self.most:
             raise BusyError(f"{self.most - 1} answers wait already to be judged")
-        future = self._thread.submit(self._judge, problem, asked.answer, asked.judging)
+        future = self._thread.submit(self._judge, problem, answer, judging)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return await asyncio.wrap_future(future)
