@@ -1,9 +1,12 @@
 """A run against its base on the same problems, and several such comparisons at once."""
 
 import itertools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -134,6 +137,28 @@ def difference_of(pairs: Pairs) -> Difference:
         method=_method(pairs),
         draws_seed=SEED,
     )
+
+
+def differences_of(several: Sequence[Pairs]) -> list[Difference]:
+    """The same of several, on all processors: numpy draws without holding the interpreter.
+
+    What was found before is remembered, so that a new run costs no more than its own comparisons.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_remembered, several))
+
+
+def _remembered(pairs: Pairs) -> Difference:
+    totals, sizes = tuple(pairs.totals.tolist()), tuple(pairs.sizes.tolist())
+    return _difference(totals, sizes, pairs.differing, pairs.single)
+
+
+@lru_cache(maxsize=8192)
+def _difference(
+    totals: tuple[float, ...], sizes: tuple[float, ...], differing: int, single: bool
+) -> Difference:
+    sums, counts = np.array(totals), np.array(sizes)
+    return difference_of(Pairs(totals=sums, sizes=counts, differing=differing, single=single))
 
 
 def noise_of(pairs: Pairs) -> Noise:

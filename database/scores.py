@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -21,6 +22,7 @@ class ProblemResult:
     passed: int
 
 
+@lru_cache(maxsize=65_536)
 def pass_at_k(completions: int, passed: int, k: int) -> float:
     """Chance that at least one of `k` completions, drawn without replacement, passes.
 

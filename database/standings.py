@@ -1,7 +1,7 @@
 """Scores with their difference from the base, which is computed from tallies when read."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -13,8 +13,8 @@ from database.comparability import Contents, unjudged, what_differs
 from database.comparisons import (
     NOT_COMPARABLE,
     Difference,
-    Noise,
-    difference_of,
+    Pairs,
+    differences_of,
     noise_of,
     pairs_of,
 )
@@ -83,9 +83,11 @@ def standings(
     contents = _contents(engine, [*found, *(row for rows in bases.values() for row in rows)])
     tally = _tally(engine, found)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    compared = [_compared(row, bases, tally, contents) for row in found]
+    differences = iter(differences_of([one.pairs for one in compared if one.pairs]))
     standing = [
-        _standing(row, _compared(row, bases, tally, contents), _per_problem(row, tally, shared))
-        for row in found
+        _standing(row, one, differences, _per_problem(row, tally, shared))
+        for row, one in zip(found, compared, strict=True)
     ]
     return sorted(standing, key=_place)
 
@@ -116,15 +118,11 @@ def _base_scores(engine: Engine, bases: Collection[str]) -> dict[str, list[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    """A score beside its base's."""
+    """A score beside its base's; neither pairs nor a reason: the base has none."""
 
-    delta: Difference | None
-    noise: Noise | None = None
+    pairs: Pairs | None = None
     why: str = ""
-
-
-def _refused(why: str) -> _Compared:
-    return _Compared(delta=NOT_COMPARABLE, why=why)
+    """Why the two do not compare."""
 
 
 def _compared(
@@ -137,24 +135,24 @@ def _compared(
         if (base.benchmark, base.metric) == (row.benchmark, row.metric)
     ]
     if not same_metric:
-        return _Compared(delta=None)
+        return _Compared()
     apart = {_key(base): what_differs(*_both(row, base, contents)) for base in same_metric}
     for base in same_metric:
         if (base.asking, base.judging) == (row.asking, row.judging):
             return _paired(row, base, tally)
     closest = min(apart.values(), key=len)
-    return _refused("; ".join(closest) or "under another contract")
+    return _Compared(why="; ".join(closest) or "under another contract")
 
 
 def _paired(row: Any, base: Any, tally: Tally) -> _Compared:
     """Compare two scores under one contract."""
     if lost := unjudged((row.problems, row.asked), (base.problems, base.asked)):
-        return _refused(lost)
+        return _Compared(why=lost)
     ours, theirs = tally.get(_key(row), []), tally.get(_key(base), [])
     pairs = pairs_of(ours, theirs, k_of(row.metric))
     if pairs is None:
-        return _refused("the verdicts of the two are not on the same problems")
-    return _Compared(delta=difference_of(pairs), noise=noise_of(pairs))
+        return _Compared(why="the verdicts of the two are not on the same problems")
+    return _Compared(pairs=pairs)
 
 
 def _both(row: Any, base: Any, contents: Mapping[str, dict[str, Any]]) -> list[Contents]:
@@ -223,18 +221,25 @@ def _columns() -> list[Any]:
     ]
 
 
-def _standing(row: Any, compared: _Compared, per_problem: PerProblem | None) -> Standing:
+def _standing(
+    row: Any,
+    compared: _Compared,
+    differences: Iterator[Difference],
+    per_problem: PerProblem | None,
+) -> Standing:
     columns = row._asdict()
     apart = {
         name: columns.pop(name)
         for name in ("label", "kind", "asked", "asking", "judging", "recorded_at")
     }
+    refused = NOT_COMPARABLE if compared.why else None
     result = Result(
         base=columns.pop("base_run"),
         contract=contract_of(row.asking, row.judging),
-        delta=compared.delta,
+        delta=next(differences) if compared.pairs else refused,
         why=compared.why,
         coverage=row.problems / row.asked if row.asked else 0.0,
         **columns,
     )
-    return Standing(result=result, per_problem=per_problem, noise=compared.noise, **apart)
+    noise = noise_of(compared.pairs) if compared.pairs else None
+    return Standing(result=result, per_problem=per_problem, noise=noise, **apart)
