@@ -30,11 +30,11 @@ class Bases:
     def __init__(self, kept: int = 1) -> None:
         """Keep at most `kept` bases, or models of their own weights, in memory."""
         self._kept = kept
-        self._held: OrderedDict[tuple[Any, ...], _Base] = OrderedDict()
+        self._held: OrderedDict[tuple[Any, ...], Base] = OrderedDict()
 
     def holds(self, weights: Weights, precision: Precision = "fp32") -> bool:
         """Whether `take` reads no base from a disk for these weights."""
-        return _key(weights, precision) in self._held
+        return base_key(weights, precision) in self._held
 
     def take(self, weights: Weights, precision: Precision = "fp32") -> Loaded:
         """The model of these weights, loaded where its base is not there yet.
@@ -45,14 +45,13 @@ class Bases:
             EngineError: the model names no end token, or the adapter is of another model.
             OSError: there is no such model.
         """
-        if weights.adapter is not None and not _adds(weights.adapter):
+        if not shared(weights):
             return load_model(weights, precision)
-        key = _key(weights, precision)
+        key = base_key(weights, precision)
         if key not in self._held:
             while len(self._held) >= self._kept:
                 self._held.popitem(last=False)
-            bare = replace(weights, tuned=None) if weights.adapter else weights
-            self._held[key] = _Base(load_model(bare, precision))
+            self._held[key] = Base(load_model(without_adapter(weights), precision))
         self._held.move_to_end(key)
         try:
             self._held[key].wear(weights.adapter)
@@ -62,13 +61,24 @@ class Bases:
         return self._held[key].loaded
 
 
-def _key(weights: Weights, precision: Precision) -> tuple[Any, ...]:
+def base_key(weights: Weights, precision: Precision) -> tuple[Any, ...]:
     """What models share a base by."""
-    return weights.source, weights.quantization, precision
+    own = () if shared(weights) else (weights.adapter,)
+    return weights.source, weights.quantization, precision, *own
+
+
+def shared(weights: Weights) -> bool:
+    """Whether a model is had from its base in memory: its adapter, if any, only adds to layers."""
+    return weights.adapter is None or _adds(weights.adapter)
+
+
+def without_adapter(weights: Weights) -> Weights:
+    """What an adapter is put on; weights without one as they are."""
+    return replace(weights, tuned=None) if weights.adapter else weights
 
 
 @dataclass(slots=True)
-class _Base:
+class Base:
     """A model, the adapter that is on it, and what that adapter covers."""
 
     loaded: Loaded

@@ -1,22 +1,15 @@
-"""Where questions wait for a model: a bounded queue; an answer ends when its asker leaves."""
+"""Where questions wait for a model: so many and no more; an answer ends when its asker leaves."""
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Protocol
 
 from fastapi import Request
 
-from jobs.experiment import Asking
+from jobs.serving.order import Order
+from jobs.serving.telling import Told
 from jobs.shelf import Servable
-
-if TYPE_CHECKING:
-    from jobs.engine import Piece
-
-LOOKS_EVERY_SECONDS = 0.1
 
 
 class BusyError(Exception):
@@ -24,55 +17,32 @@ class BusyError(Exception):
 
 
 class Answerer(Protocol):
-    """What writes answers: see `Shelf`."""
+    """What writes answers: `jobs.serving.engine.ModelEngine`, here or on a cluster."""
 
     def state(self, model: Servable) -> str:
-        """`loaded`, `loading` or `waiting` (on disk)."""
+        """`loaded`, `loading`, `starting` (a replica) or `waiting` (on disk); may take a moment."""
 
-    def answer(
-        self, model: Servable, text: str, asking: Asking, stop: Sequence[str], seed: int
-    ) -> Iterator["Piece"]:
-        """One answer as it is written."""
+    def answer(self, order: Order) -> AsyncIterator[Told]:
+        """One answer as it is written; closing the iterator ends the work."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A question put to a model."""
-
-    model: Servable
-    text: str
-    asking: Asking
-    stop: tuple[str, ...]
-    seed: int
+    def close(self) -> None:
+        """End every answer, and let go of the models."""
 
 
 class Job:
-    """An order on its way; its pieces come from a thread."""
+    """An order on its way, in a task of its own: it ends whether or not anybody reads it."""
 
-    def __init__(self, order: Order, request: Request) -> None:
-        """Begin to look whether the asker is still there."""
-        self.order = order
-        self.left = threading.Event()
-        self._loop = asyncio.get_running_loop()
-        self._told: asyncio.Queue[Piece | str | Exception | None] = asyncio.Queue()
-        self._watcher = self._loop.create_task(self._watch(request))
+    def __init__(self, answerer: Answerer, order: Order, request: Request) -> None:
+        """Begin to write, and to look whether the asker is still there."""
+        self._told: asyncio.Queue[Told | Exception | None] = asyncio.Queue()
+        self.task = asyncio.create_task(self._write(answerer, order))
+        watcher = asyncio.create_task(self._watch(request))
+        self.task.add_done_callback(lambda _: watcher.cancel())
 
-    def write(self, answerer: Answerer) -> None:
-        """Write the answer, in a thread, for as long as somebody wants it."""
-        try:
-            if not self.left.is_set():
-                known = answerer.state(self.order.model) == "loaded"
-                self._tell("writing" if known else "loading the model")
-                self._write(answerer)
-        except Exception as error:  # told to the asker, in whose request it is raised
-            self._tell(error)
-        finally:
-            self._tell(None)
-
-    async def told(self) -> AsyncIterator["Piece | str"]:
+    async def told(self) -> AsyncIterator[Told]:
         """Pieces of the answer, and before them what it is waiting for, in words.
 
-        Raises whatever the engine raised.
+        It ends without a last piece where the asker left. Raises whatever the engine raised.
         """
         try:
             while (told := await self._told.get()) is not None:
@@ -80,44 +50,38 @@ class Job:
                     raise told
                 yield told
         finally:
-            self.left.set()
-            self._watcher.cancel()
+            self.task.cancel()
 
-    def _write(self, answerer: Answerer) -> None:
-        order = self.order
-        pieces = answerer.answer(order.model, order.text, order.asking, order.stop, order.seed)
-        for piece in pieces:
-            if self.left.is_set():
-                return
-            self._tell(piece)
-
-    def _tell(self, said: "Piece | str | Exception | None") -> None:
-        with contextlib.suppress(RuntimeError):  # the server's loop is closed: nobody listens
-            self._loop.call_soon_threadsafe(self._told.put_nowait, said)
+    async def _write(self, answerer: Answerer, order: Order) -> None:
+        try:
+            async with aclosing(answerer.answer(order)) as pieces:
+                async for said in pieces:
+                    self._told.put_nowait(said)
+        except Exception as error:  # told to the asker, in whose request it is raised
+            self._told.put_nowait(error)
+        finally:
+            self._told.put_nowait(None)
 
     async def _watch(self, request: Request) -> None:
-        while not self.left.is_set():
-            if await request.is_disconnected():
-                self.left.set()
-                self._told.put_nowait(None)
-            await asyncio.sleep(LOOKS_EVERY_SECONDS)
+        """End the work when the connection ends: after the body nothing else is received."""
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self.task.cancel()
 
 
 class Desk:
-    """Takes orders up to a limit, and has few written at once."""
+    """Takes orders up to a limit."""
 
-    def __init__(self, answerer: Answerer, *, at_once: int = 1, waiting: int = 8) -> None:
-        """Write `at_once` answers at a time while at most `waiting` more wait."""
+    def __init__(self, answerer: Answerer, *, most: int = 48) -> None:
+        """Have at most so many answers written or waiting."""
         self.answerer = answerer
-        self.at_once = at_once
-        self.most = at_once + waiting
-        self._jobs: set[Job] = set()
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="answer")
+        self.most = most
+        self._jobs: set[asyncio.Task[None]] = set()
 
     @property
     def pending(self) -> int:
         """Answers that are being written or wait, and that somebody still wants."""
-        return sum(not job.left.is_set() for job in self._jobs)
+        return len(self._jobs)
 
     def take(self, order: Order, request: Request) -> Job:
         """Put an order into the queue.
@@ -126,20 +90,14 @@ class Desk:
             BusyError: the queue is full.
         """
         if self.pending >= self.most:
-            raise BusyError(f"{self.pending - self.at_once} questions wait already")
-        job = Job(order, request)
-        self._jobs.add(job)
-        loop = asyncio.get_running_loop()
-
-        def leave(_: "Future[None]") -> None:
-            with contextlib.suppress(RuntimeError):  # as in Job._tell
-                loop.call_soon_threadsafe(self._jobs.discard, job)
-
-        self._threads.submit(job.write, self.answerer).add_done_callback(leave)
+            raise BusyError(f"{self.pending} questions are being answered or wait already")
+        job = Job(self.answerer, order, request)
+        self._jobs.add(job.task)
+        job.task.add_done_callback(self._jobs.discard)
         return job
 
     def close(self) -> None:
         """Let go of every order."""
-        for job in self._jobs:
-            job.left.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for task in tuple(self._jobs):
+            task.cancel()
+        self.answerer.close()

@@ -11,14 +11,13 @@ differ, and now and then a token whose rival was as likely.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 
-from jobs.answers import Answer, Finish, silence
+from jobs.answers import Answer, silence
 from jobs.experiment import Asking
 from jobs.generation.draws import Sampling
-from jobs.generation.rows import Prompt, PromptTooLongError, Row, answer_text, read_prompt
+from jobs.generation.rows import Prompt, PromptTooLongError, Row, read_prompt
 from jobs.generation.stops import Stops
 from jobs.generation.writing import Writing
 from jobs.loaded import EngineError, Loaded, load_model
@@ -27,20 +26,7 @@ from jobs.training.shortage import is_shortage
 
 LEAST_ON_CPU = 16
 """Seats, taken or not: with fewer rows a CPU's library sums a product in another order."""
-__all__ = ["Answer", "EngineError", "Loaded", "Piece", "generate", "load_model", "stream"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """One more token of an answer that is being written."""
-
-    text: str
-    """What is now certain and was not before; often empty."""
-    prompt_tokens: int
-    tokens: int
-    """Tokens drawn so far."""
-    finish: Finish | None = None
-    """Set on the last piece."""
+__all__ = ["Answer", "EngineError", "Loaded", "generate", "load_model"]
 
 
 def generate(
@@ -85,31 +71,6 @@ def generate(
                 yield silence(question.task_id, position, whole=question.whole)
 
 
-def stream(
-    loaded: Loaded, question: Question, asking: Asking, stop: Sequence[str], seed: int
-) -> Iterator[Piece]:
-    """One answer, a piece for each token; the pieces joined are the answer's text.
-
-    What may turn out to begin a stop string is held back until that is known. Closing the iterator
-    ends the work. An answer that is written alone takes the kernels for one row, which are faster,
-    so it may differ from that of `generate` where two tokens are as good as equally likely.
-    """
-    row = Row(read_prompt(loaded, question, asking.max_new_tokens), 0)
-    stop = every_stop(stop, [question])
-    writing = Writing(loaded, [row], 1, Sampling.of(asking, seed), Stops(loaded, stop))
-    told = 0
-    while row.finish is None:
-        writing.turn()
-        text = row.text if row.finish else _settled(answer_text(loaded.tokenizer, row), stop)
-        yield Piece(
-            text=text[told:],
-            prompt_tokens=len(row.prompt.tokens),
-            tokens=len(row.tokens),
-            finish=row.finish,
-        )
-        told = max(told, len(text))
-
-
 def written(loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stops) -> Iterator[Row]:
     """Rows as they finish, those with the longest prompts first.
 
@@ -143,15 +104,6 @@ def written(loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stop
         if loaded.device.type == "cuda":
             torch.cuda.empty_cache()
         loaded.budget = seats // 2 * left[0].prompt.need
-
-
-def _settled(text: str, stop: Sequence[str]) -> str:
-    """The part of a growing text that no further token can change or take back."""
-    settled = text.rstrip("\ufffd")
-    begun = [
-        size for string in stop for size in range(1, len(string)) if settled.endswith(string[:size])
-    ]
-    return settled[: len(settled) - max(begun, default=0)]
 
 
 def _fitting(loaded: Loaded, question: Question, asking: Asking) -> Prompt | None:

@@ -133,7 +133,7 @@ def question(problem: Problem, prompt: Prompt, tokenizer: Any = None) -> Questio
     chat = _chat(tokenizer) if contract.chat else None
     if chat is not None:
         # White space that the template puts before an answer may merge with its first word.
-        said = chat.prompt(said) + (chat.lead if begun else "")
+        said = chat.prompt([("user", said)]) + (chat.lead if begun else "")
     return Question(
         problem.task_id,
         said + begun,
@@ -141,6 +141,28 @@ def question(problem: Problem, prompt: Prompt, tokenizer: Any = None) -> Questio
         templated=contract.chat,
         stop=chat.closing if chat is not None and chat.end is None else "",
     )
+
+
+def chat_question(
+    tokenizer: Any, task_id: str, turns: Sequence[tuple[str, str]], begun: str = ""
+) -> Question:
+    """A conversation in the chat template of the model that is asked.
+
+    A single turn of the user is asked as the contract `chat` asks it.
+
+    Args:
+        tokenizer: of the model.
+        task_id: what the question is called.
+        turns: role and words of each; the last is the user's.
+        begun: how the answer begins: said for the model, and no part of what it answers.
+
+    Raises:
+        PromptError: the tokenizer has no chat template, or it refuses such turns.
+    """
+    chat = _chat(tokenizer)
+    said = chat.prompt(turns) + (chat.lead + begun if begun else "")
+    stop = chat.closing if chat.end is None else ""
+    return Question(task_id, said, whole=not begun, templated=True, stop=stop)
 
 
 def said_to(prompt: Prompt, problem: Problem) -> str:
@@ -220,7 +242,7 @@ def _text(instruction: str, given: str, response: str, form: PromptForm, tokeniz
     chat = _chat(tokenizer)
     # Both in one turn, as data/README.md of github.com/hiyouga/LLaMA-Factory joins them.
     said = f"{instruction}\n{given}" if instruction and given else instruction or given
-    return Text(chat.prompt(said), chat.lead + response, chat.closing, templated=True)
+    return Text(chat.prompt([("user", said)]), chat.lead + response, chat.closing, templated=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +263,10 @@ class _Chat:
     end: int | None
     """The special token that the closing begins with."""
 
-    def prompt(self, said: str) -> str:
-        """All that stands before an answer to what the user said."""
-        turns = [{"role": "user", "content": said}]
-        asked = _render(self.tokenizer, self.template, turns)
+    def prompt(self, turns: Sequence[tuple[str, str]]) -> str:
+        """All that stands before an answer to turns of a role and its words, the user's last."""
+        messages = [{"role": role, "content": said} for role, said in turns]
+        asked = _render(self.tokenizer, self.template, messages)
         return asked.removesuffix(self.taken) + self.opening
 
 

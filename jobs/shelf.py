@@ -1,25 +1,22 @@
-"""The models that can be asked: which the ledger knows, and which are in memory."""
+"""The models that can be asked: finished runs of the ledger whose weights are there."""
 
-import threading
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from database.schema import Checkpoint, Run
 from jobs.declared import nearest
-from jobs.experiment import Asking
-from jobs.prompts import Question
+from jobs.hub.cache import place
 from jobs.weights import Weights, tuned_weights
 
-if TYPE_CHECKING:
-    from jobs.bases import Bases
-    from jobs.engine import Loaded, Piece
-
-KEPT = 4
+Form = Literal["alpaca", "chat"]
+"""How a conversation is put to a model: in the Alpaca prompt, or in its own chat template."""
 
 
 class UnknownModelError(Exception):
@@ -38,6 +35,8 @@ class Servable:
     created: int
     """Seconds since 1970, UTC."""
     weights: Weights
+    form: Form = "alpaca"
+    """Of a tuned model the one it was trained in."""
 
 
 def servable(ledger: Engine, home: Path) -> list[Servable]:
@@ -66,58 +65,6 @@ def find(models: Sequence[Servable], name: str) -> Servable:
     raise UnknownModelError(f"no model {name!r}.{nearest(name, names)}")
 
 
-class Shelf:
-    """Bases in memory, each with the adapter that was asked last; see `jobs.bases`.
-
-    Threads may share one: an answer is written while the others wait, for the next one may want
-    another adapter on the same base.
-    """
-
-    def __init__(self, kept: int = KEPT) -> None:
-        """Keep at most `kept` bases in memory."""
-        self._kept = kept
-        self._bases: Bases | None = None
-        self._loading: str | None = None
-        self._lock = threading.Lock()
-
-    def state(self, model: Servable) -> str:
-        """`loaded`, `loading` or `waiting` (on disk)."""
-        if model.id == self._loading:
-            return "loading"
-        if self._bases is None:
-            return "waiting"
-        from jobs.loaded import usual_precision
-
-        there = self._bases.holds(model.weights, usual_precision())
-        return "loaded" if there else "waiting"
-
-    def answer(
-        self, model: Servable, text: str, asking: Asking, stop: Sequence[str], seed: int
-    ) -> Iterator["Piece"]:
-        """One answer as it is written, the model loaded first where it is not.
-
-        Raises:
-            EngineError: the model cannot be asked this.
-        """
-        from jobs.engine import stream
-
-        question = Question("asked", text, whole=True)
-        with self._lock:
-            yield from stream(self._take(model), question, asking, stop, seed)
-
-    def _take(self, model: Servable) -> "Loaded":
-        from jobs.bases import Bases
-        from jobs.loaded import usual_precision
-
-        if self._bases is None:
-            self._bases = Bases(self._kept)
-        self._loading = model.id
-        try:
-            return self._bases.take(model.weights, usual_precision())
-        finally:
-            self._loading = None
-
-
 def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable | None:
     where = run.provenance.get("model")
     if not where or run.provenance.get("server") or (run.kind == "tuned" and checkpoint is None):
@@ -135,7 +82,28 @@ def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable |
         base=run.base_run,
         created=int(run.created_at.timestamp()),
         weights=weights,
+        form=_form(run, weights),
     )
+
+
+def _form(run: Run, weights: Weights) -> Form:
+    """How a model is spoken to: as its training did, else in its chat template if it has one."""
+    trained = (run.provenance.get("data") or {}).get("prompt") if run.kind == "tuned" else None
+    if trained in ("alpaca", "chat"):
+        return "chat" if trained == "chat" else "alpaca"
+    return "chat" if _has_template(weights.location, weights.revision) else "alpaca"
+
+
+@lru_cache(maxsize=256)
+def _has_template(location: str, revision: str | None) -> bool:
+    """Whether the tokenizer of a base, in a folder or in the hub's cache, has a chat template."""
+    folder = Path(location)
+    if not folder.is_dir():
+        folder = place(location, revision or "", "tokenizer_config.json").parent
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and bool(json.loads(settings.read_text()).get("chat_template"))
 
 
 def _is_gone(location: str) -> bool:

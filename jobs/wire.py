@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from jobs.experiment import Asking
 
@@ -14,8 +14,11 @@ FINISH = {"end": "stop", "stop": "stop", "length": "length"}
 """Our words for OpenAI's; theirs does not tell an end token from a stop string."""
 MOST_CHARACTERS = 32_000
 MOST_TOKENS = 4_096
+MOST_TURNS = 100
+LARGEST = 2**63
 
 Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class StreamOptions(BaseModel):
@@ -24,21 +27,58 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+def _only(*done: Any) -> AfterValidator:
+    """A field of OpenAI's that would change an answer, and all that is done of it.
+
+    Whoever asks for more is told so, rather than answered otherwise than was asked.
+    """
+    shown = " or ".join(json.dumps(value) for value in done)
+
+    def check(value: Any) -> Any:
+        if value not in done:
+            raise ValueError(f"only {shown} is supported")
+        return value
+
+    return AfterValidator(check)
+
+
 class Asked(BaseModel):
-    """What every question says. Fields of OpenAI's that are not named here are let pass."""
+    """What every question says. Fields that are not named here are let pass."""
 
     model: str
     max_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    stop: (
-        Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)]
-        | None
-    ) = None
-    n: Literal[1] = 1
-    seed: int | None = None
+    stop: Annotated[list[Stop], Field(max_length=16)] | None = None
+    seed: int | None = Field(default=None, ge=-LARGEST, lt=LARGEST)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    n: Annotated[Any, _only(1)] = 1
+    best_of: Annotated[Any, _only(1)] = 1
+    echo: Annotated[Any, _only(False)] = False
+    suffix: Annotated[Any, _only("")] = ""
+    logprobs: Annotated[Any, _only(False)] = False
+    top_logprobs: Annotated[Any, _only(0)] = 0
+    logit_bias: Annotated[Any, _only({})] = {}
+    presence_penalty: Annotated[Any, _only(0)] = 0
+    frequency_penalty: Annotated[Any, _only(0)] = 0
+    tools: Annotated[Any, _only([])] = []
+    functions: Annotated[Any, _only([])] = []
+    tool_choice: Annotated[Any, _only("none", "auto")] = "none"
+    function_call: Annotated[Any, _only("none", "auto")] = "none"
+    response_format: Annotated[Any, _only({"type": "text"})] = {"type": "text"}
+    modalities: Annotated[Any, _only(["text"])] = ["text"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, body: Any) -> Any:
+        """Without nulls, which mean the default."""
+        if not isinstance(body, dict):
+            return body
+        given = {name: value for name, value in body.items() if value is not None}
+        if "max_completion_tokens" in given:
+            given["max_tokens"] = given["max_completion_tokens"]
+        return given
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -63,6 +103,15 @@ class CompletionAsked(Asked):
 
     prompt: Text
 
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _single(cls, prompt: Any) -> Any:
+        if not isinstance(prompt, list):
+            return prompt
+        if len(prompt) != 1 or not isinstance(prompt[0], str):
+            raise ValueError("only one prompt, as text, is supported")
+        return prompt[0]
+
 
 class Part(BaseModel):
     """A part of a message; only text is understood."""
@@ -74,7 +123,7 @@ class Part(BaseModel):
 class Message(BaseModel):
     """One turn of a conversation."""
 
-    role: str
+    role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part] | None = None
 
     @property
@@ -86,31 +135,32 @@ class Message(BaseModel):
 
 
 class ChatAsked(Asked):
-    """Body of POST /v1/chat/completions; only the user's last message is answered."""
+    """Body of POST /v1/chat/completions; what stands behind the user's last message is left out."""
 
-    messages: list[Message] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _newer_name(cls, body: Any) -> Any:
-        if isinstance(body, dict) and body.get("max_completion_tokens") is not None:
-            return body | {"max_tokens": body["max_completion_tokens"]}
-        return body
+    messages: list[Message] = Field(min_length=1, max_length=MOST_TURNS)
+    signature: str = Field(default="", max_length=MOST_CHARACTERS)
+    """Ours: code that the answer begins with, such as `def add(a, b):`."""
 
     @field_validator("messages")
     @classmethod
     def _asks(cls, messages: list[Message]) -> list[Message]:
-        last = next((m.text for m in reversed(messages) if m.role == "user"), "")
-        if not last:
+        asked = [place for place, message in enumerate(messages) if message.role == "user"]
+        if not asked or not messages[asked[-1]].text:
             raise ValueError("no message of the user with text in it")
-        if len(last) > MOST_CHARACTERS:
-            raise ValueError(f"the user's last message is longer than {MOST_CHARACTERS} characters")
-        return messages
+        if sum(len(message.text) for message in messages) > MOST_CHARACTERS:
+            raise ValueError(f"the messages are longer than {MOST_CHARACTERS} characters")
+        return messages[: asked[-1] + 1]
 
     @property
     def instruction(self) -> str:
         """The user's last message."""
-        return next(m.text for m in reversed(self.messages) if m.role == "user")
+        return self.messages[-1].text
+
+    @property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """Role and words of each message, in the roles that chat templates know."""
+        roles = {"developer": "system"}
+        return tuple((roles.get(m.role, m.role), m.text) for m in self.messages)
 
 
 class PromptAsked(BaseModel):

@@ -1,5 +1,6 @@
 """The server as its clients see it: real HTTP on a free port, a ledger, and a scripted model."""
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -23,10 +24,12 @@ from database.writing import write
 from jobs import serve as serving
 from jobs.declared import UserError
 from jobs.desk import Desk
-from jobs.engine import EngineError, Piece, generate, load_model
+from jobs.engine import EngineError, generate, load_model
 from jobs.experiment import Asking
 from jobs.prompts import Question, alpaca
-from jobs.shelf import Shelf
+from jobs.serving.engine import ModelEngine, Room
+from jobs.serving.order import Order
+from jobs.serving.telling import Piece
 from jobs.weights import Weights
 
 BASE = "aaaaaaaaaaaa"
@@ -47,13 +50,14 @@ class Scripted:
     def state(self, model):
         return "waiting"
 
-    def answer(self, model, text, asking, stop, seed):
-        self.asked.append((model.id, text, asking, tuple(stop), seed))
-        if text == "too long":
+    async def answer(self, order):
+        asked = (order.model.id, order.text, order.asking, order.stop, order.seed)
+        self.asked.append(asked)
+        if order.text == "too long":
             raise EngineError("no room")
         try:
             for number, word in enumerate(self.words, start=1):
-                time.sleep(self.pause)
+                await asyncio.sleep(self.pause)
                 self.written = number
                 last = number == len(self.words)
                 yield Piece(
@@ -64,6 +68,9 @@ class Scripted:
                 )
         finally:
             self.ended.set()
+
+    def close(self):
+        pass
 
 
 @pytest.fixture
@@ -101,9 +108,9 @@ def ledger(tmp_path):
 
 
 @contextlib.contextmanager
-def served(home, ledger, answerer, *, token="", local=True, waiting=8, judge_desk=None):
+def served(home, ledger, answerer, *, token="", local=True, most=8, judge_desk=None):
     """The address of a server in a thread of this process."""
-    desk = Desk(answerer, waiting=waiting)
+    desk = Desk(answerer, most=most)
     app = serving.make_app(home, ledger, desk, token=token, local=local, judge_desk=judge_desk)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
@@ -308,7 +315,7 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(tmp_path, ledger):
             httpx.post(f"{address}/v1/completions", json=body, timeout=60, trust_env=False)
         )
 
-    with served(tmp_path, ledger, slow, waiting=1) as address:
+    with served(tmp_path, ledger, slow, most=2) as address:
         askers = [threading.Thread(target=ask, args=(address,)) for _ in range(5)]
         for asker in askers:
             asker.start()
@@ -387,7 +394,7 @@ def test_a_served_model_says_what_the_engine_says(tmp_path, ledger, tiny):
         load_model(Weights(location=str(tiny))), [question], asking, ("a",), seed=9
     )
 
-    with served(tmp_path, ledger, Shelf()) as address:
+    with served(tmp_path, ledger, ModelEngine()) as address:
         ask = {"url": f"{address}/v1/completions", "trust_env": False, "timeout": PATIENCE}
         whole = httpx.post(json=body | {"stop": ["a"]}, **ask).json()
         streamed = httpx.post(json=body | {"stop": ["a"], "stream": True}, **ask).text
@@ -401,14 +408,18 @@ def test_a_served_model_says_what_the_engine_says(tmp_path, ledger, tiny):
 
 
 def test_the_base_not_asked_for_longest_makes_room(ledger, tiny, tmp_path):
-    shelf = Shelf(kept=2)
-    asking = Asking(max_new_tokens=1)
+    engine = ModelEngine(Room(bases=2))
     models = [model(name, shutil.copytree(tiny, tmp_path / name)) for name in "abc"]
 
-    for at in (0, 1, 0, 2):
-        list(shelf.answer(models[at], "x", asking, (), 0))
+    async def ask(model):
+        order = Order(model=model, text="x", asking=Asking(max_new_tokens=1), stop=(), seed=0)
+        return [told async for told in engine.answer(order)]
 
-    assert [shelf.state(one) for one in models] == ["loaded", "waiting", "loaded"]
+    for at in (0, 1, 0, 2):
+        asyncio.run(ask(models[at]))
+
+    assert [engine.state(one) for one in models] == ["loaded", "waiting", "loaded"]
+    engine.close()
 
 
 def model(name, folder):

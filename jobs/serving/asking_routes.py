@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from jobs.desk import Job, Order
-from jobs.prompts import alpaca
+from jobs.answers import EngineError
+from jobs.desk import Job
+from jobs.prompts import PromptError, alpaca
+from jobs.serving.order import Order
 from jobs.serving.service import Service
-from jobs.shelf import find, servable
+from jobs.shelf import Servable, find, servable
 from jobs.wire import Asked, ChatAsked, CompletionAsked, Form, PromptAsked, error, event, usage
 
 LOGGER = logging.getLogger(__name__)
@@ -23,11 +25,12 @@ STOP_AFTER_SIGNATURE = ("\ndef ", "\nclass ", "\nprint(", "\nif __name__", *STOP
 
 
 def router(service: Service) -> APIRouter:
-    """GET /health and /v1/models; POST /v1/prompts, /v1/completions, /v1/chat/completions."""
+    """GET /health, /v1/models; POST /v1/prompts, /v1/completions, /v1/chat/completions."""
     routes = _Routes(service)
     made = APIRouter()
     made.add_api_route("/health", routes.health, methods=["GET"])
     made.add_api_route("/v1/models", routes.models, methods=["GET"])
+    made.add_api_route("/v1/models/{name:path}", routes.model, methods=["GET"])
     made.add_api_route("/v1/prompts", routes.prompts, methods=["POST"])
     for path, route in (
         ("/v1/completions", routes.complete),
@@ -48,21 +51,14 @@ class _Routes:
 
     async def models(self) -> dict[str, Any]:
         """The models that can be asked now."""
-        service = self.service
-        known = await asyncio.to_thread(servable, service.ledger, service.home)
-        entries = [
-            {
-                "id": model.id,
-                "object": "model",
-                "created": model.created,
-                "owned_by": "codeladder",
-                "label": model.label,
-                "base": model.base,
-                "state": service.desk.answerer.state(model),
-            }
-            for model in known
-        ]
-        return {"object": "list", "data": entries}
+        known = await self._known()
+        return {"object": "list", "data": await asyncio.to_thread(self._described, known)}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """One of them, by id or label."""
+        found = find(await self._known(), name)
+        (described,) = await asyncio.to_thread(self._described, [found])
+        return described
 
     async def prompts(self, asked: PromptAsked) -> dict[str, Any]:
         """The prompt that the models were tuned with, and where its answers end."""
@@ -73,30 +69,57 @@ class _Routes:
 
     async def complete(self, asked: CompletionAsked, request: Request) -> Response:
         """Continue a text."""
-        return await self._answer(asked, asked.prompt, (), request)
+        model = find(await self._known(), asked.model)
+        return await self._answer(asked, _order(model, asked, (), text=asked.prompt), request)
 
     async def chat(self, asked: ChatAsked, request: Request) -> Response:
-        """Answer the user's last message."""
-        return await self._answer(asked, alpaca(asked.instruction), STOP, request)
+        """Answer the user's last message, in the form that the model was tuned in."""
+        model = find(await self._known(), asked.model)
+        begun = asked.signature.rstrip("\n")
+        stop = STOP_AFTER_SIGNATURE if begun else STOP
+        if model.form == "chat":
+            stop = STOP_AFTER_SIGNATURE if begun else ()
+            order = _order(model, asked, stop, turns=asked.turns, begun=begun)
+        else:
+            order = _order(model, asked, stop, text=alpaca(asked.instruction) + begun)
+        return await self._answer(asked, order, request)
 
-    async def _answer(
-        self, asked: Asked, text: str, stop: tuple[str, ...], request: Request
-    ) -> Response:
-        service = self.service
-        known = await asyncio.to_thread(servable, service.ledger, service.home)
-        order = Order(
-            model=find(known, asked.model),
-            text=text,
-            asking=asked.asking,
-            stop=stop if asked.stop is None else tuple(asked.stop),
-            seed=secrets.randbits(32) if asked.seed is None else asked.seed,
-        )
-        job = service.desk.take(order, request)
+    async def _known(self) -> list[Servable]:
+        return await asyncio.to_thread(servable, self.service.ledger, self.service.home)
+
+    def _described(self, models: Sequence[Servable]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": model.id,
+                "object": "model",
+                "created": model.created,
+                "owned_by": "codeladder",
+                "label": model.label,
+                "base": model.base,
+                "prompt": model.form,
+                "state": self.service.desk.answerer.state(model),
+            }
+            for model in models
+        ]
+
+    async def _answer(self, asked: Asked, order: Order, request: Request) -> Response:
+        job = self.service.desk.take(order, request)
         form = Form(asked.model, chat=isinstance(asked, ChatAsked))
         if asked.stream:
             events = _events(job, form, asked.tells_usage)
             return StreamingResponse(events, media_type="text/event-stream")
         return await _whole(job, form)
+
+
+def _order(model: Servable, asked: Asked, stop: tuple[str, ...], **said: Any) -> Order:
+    """What is asked of a model, `stop` where the asker names no strings."""
+    return Order(
+        model=model,
+        asking=asked.asking,
+        stop=stop if asked.stop is None else tuple(asked.stop),
+        seed=secrets.randbits(32) if asked.seed is None else asked.seed,
+        **said,
+    )
 
 
 async def _whole(job: Job, form: Form) -> Response:
@@ -132,9 +155,7 @@ async def _events(job: Job, form: Form, tells_usage: bool) -> AsyncIterator[str]
 
 
 def _is_askers(failure: Exception) -> bool:
-    from jobs.engine import EngineError
-
-    return isinstance(failure, EngineError)
+    return isinstance(failure, EngineError | PromptError)
 
 
 def _failed(failure: Exception) -> Any:
