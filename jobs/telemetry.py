@@ -29,7 +29,7 @@ LOOK_SECONDS = 2.0
 """Between two looks for wishes to stop; what changed of stages is recorded as often."""
 BEATS_EVERY = 2
 """Looks between two signs of life."""
-NODES_AT_LEAST_EVERY = 15
+NODES_AT_LEAST_EVERY = 16
 """Looks between two records of machines where nothing of them changes."""
 
 

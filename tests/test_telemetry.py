@@ -1,0 +1,142 @@
+"""What a driver tells of itself, and that nothing of it ends a run."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from plausible_rows import TUNED, base_run, tuned_run
+from sqlalchemy import event
+
+from cluster.nodes import Machine
+from cluster.session import Cluster
+from database import work, write
+from jobs import telemetry
+from jobs.telemetry import Telemetry, telling
+
+CLUSTER = Cluster(
+    address="10.0.0.1:6379", dashboard_url="http://10.0.0.1:8265", token_path=None, cpus=4, gpus=0
+)
+
+
+def machine(**more):
+    given = {"id": "n1", "name": "node-1", "alive": True, "cpus": 4.0, "cpus_used": 0.0}
+    given |= {"gpus": 0.0, "gpus_used": 0.0, "gpu_kind": "", "memory": 2**34}
+    return Machine(**(given | more))
+
+
+@pytest.fixture
+def running(ledger):
+    write(ledger, [base_run(), tuned_run(state="generating")])
+    return ledger
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_a_driver_is_heard_of_while_it_works_and_says_when_it_ended(running, said, monkeypatch):
+    monkeypatch.setattr(telemetry, "LOOK_SECONDS", 0.01)
+    with telling(running, "mine", said.append):
+        (first,) = work.drivers(running)
+        deadline = time.monotonic() + 20
+        while work.drivers(running)[0].at == first.at and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (later,) = work.drivers(running)
+    (ended,) = work.drivers(running)
+
+    assert (first.experiment, first.ended_at) == ("mine", None)
+    assert first.at < later.at and later.started_at == first.started_at
+    assert ended.ended_at >= later.at
+    assert said == []
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
+def test_a_driver_that_fails_or_is_interrupted_says_that_it_ended(running, said, failure):
+    with pytest.raises(failure), telling(running, "mine", said.append):
+        raise failure
+
+    assert work.drivers(running)[0].ended_at is not None
+
+
+def test_the_address_of_the_dashboard_is_told_and_machines_while_the_cluster_is_there(
+    running, said, monkeypatch
+):
+    seen = [[machine()], [machine(cpus_used=2.0)]]
+    monkeypatch.setattr(telemetry, "machines", lambda: seen[0] if len(seen) == 1 else seen.pop(0))
+    told = Telemetry(running, "mine", said.append)
+    with told.on(CLUSTER):
+        told.look()
+        assert work.nodes(running, [CLUSTER.address])[0].cpus_used == 0
+        told.look()
+        told.look()
+        assert work.nodes(running, [CLUSTER.address])[0].cpus_used == 2
+    monkeypatch.setattr(telemetry, "machines", lambda: pytest.fail("the cluster is gone"))
+    told.look()
+    told.look()
+
+    (driver,) = work.drivers(running)
+    assert (driver.cluster, driver.dashboard) == (CLUSTER.address, CLUSTER.dashboard_url)
+    assert said == []
+
+
+def writes(engine):
+    """The tables that are written to from now on."""
+    found = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, context, executemany):
+        if statement.startswith("INSERT"):
+            found.append(statement.split()[2])
+
+    return found
+
+
+def test_machines_of_which_nothing_changes_are_recorded_seldom(running, said, monkeypatch):
+    used = iter(range(1, 100))
+    monkeypatch.setattr(telemetry, "machines", lambda: [machine(memory_used=next(used))])
+    told, found = Telemetry(running, "mine", said.append), writes(running)
+    with told.on(CLUSTER):
+        for _ in range(2 * telemetry.NODES_AT_LEAST_EVERY):
+            told.look()
+
+    assert found.count("nodes") == 2
+    assert found.count("drivers") == 16
+
+
+def test_how_far_a_stage_is_is_recorded_once_it_changed(running, said):
+    told, found = Telemetry(running, "mine", said.append), writes(running)
+    told.stage(TUNED, "generating starter", 0, 32, 2)
+    told.look()
+    told.look()
+    began = work.stages(running, [TUNED])[0].started_at
+    told.stage(TUNED, "generating starter", 16, 32)
+    told.end()
+
+    (stage,) = work.stages(running, [TUNED])
+    assert (stage.done, stage.of, stage.workers, stage.started_at) == (16, 32, 2, began)
+    assert found.count("stages") == 2
+
+
+def test_a_ledger_that_does_not_answer_is_said_once_and_ends_nothing(running, said):
+    told = Telemetry(running, "mine", said.append)
+    told.stage("no such run", "generating starter", 1, 2)
+    for _ in range(3):
+        told.stage("no such run", "generating starter", 1, 2)
+        told.look()
+    told.end()
+
+    (line,) = said
+    assert line.startswith("  what goes on is not fully recorded: ")
+    assert work.drivers(running)[0].ended_at is not None
+
+
+def test_a_driver_looks_for_wishes_to_stop_with_every_look(running, said):
+    from database.live import Stop
+
+    told = Telemetry(running, "mine", said.append)
+    told.look()
+    assert told.stops.of(TUNED) is None
+    write(running, [Stop(run=TUNED, at=datetime.now(UTC) + timedelta(seconds=1))])
+    told.look()
+    assert told.stops.of(TUNED) is not None
