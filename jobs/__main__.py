@@ -123,8 +123,11 @@ def _export(asked: argparse.Namespace, console: Console) -> int:
 
 def _serve(asked: argparse.Namespace, console: Console) -> int:
     from jobs.serve import serve
+    from jobs.serving.engine import Room
+    from jobs.serving.replicas import Scale
 
-    serve(asked.host, asked.port)
+    scale = Scale.read(asked.replicas) if asked.replicas else None
+    serve(asked.host, asked.port, Room(idle=60 * asked.idle), scale)
     return 0
 
 
@@ -218,6 +221,19 @@ def _stop_options(parser: argparse.ArgumentParser) -> None:
 def _serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8377, help="port to listen on (%(default)s)")
+    parser.add_argument(
+        "--idle",
+        metavar="MINUTES",
+        type=_minutes,
+        default=30.0,
+        help="let go of a model that was not asked for so long (%(default)g)",
+    )
+    parser.add_argument(
+        "--replicas",
+        metavar="MIN:MAX",
+        help="answer on a Ray cluster, with as many replicas as questions need; 0:1 where "
+        "RAY_ADDRESS is set",
+    )
 
 
 class _Command(NamedTuple):
@@ -283,6 +299,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in _COMMANDS.items():
         command.add_options(commands.add_parser(name, help=command.text, description=command.text))
     return parser
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0")
+    return minutes
 
 
 def _port(text: str) -> int:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -14,13 +14,14 @@ from sqlalchemy import Engine
 from database.session import open_ledger
 from jobs import control_desk, judge_again, vote_desk
 from jobs.declared import UserError
-from jobs.desk import Desk
+from jobs.desk import Answerer, Desk
 from jobs.home import Home
 from jobs.judge_desk import JudgeDesk
 from jobs.serving import asking_routes, judging_routes
 from jobs.serving.door import TOKEN, Door, is_loopback
-from jobs.serving.engine import ModelEngine
+from jobs.serving.engine import ModelEngine, Room
 from jobs.serving.refusals import add_refusals
+from jobs.serving.replicas import Scale, on_cluster
 from jobs.serving.service import Service
 
 ROUTERS = (
@@ -33,27 +34,43 @@ ROUTERS = (
 """Each makes one group of routes of what the server has; a new group is one more line."""
 
 
-def serve(host: str = "127.0.0.1", port: int = 8377) -> None:
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8377,
+    room: Room | None = None,
+    scale: Scale | None = None,
+) -> None:
     """Serve the models of this installation's ledger until stopped.
 
     Raises:
         UserError: see `serve_ledger`.
         LedgerError: the ledger cannot be opened; one that is not there yet is made.
+        ClusterError: there is no cluster to be had.
     """
-    serve_ledger(Home.from_environment().folder, open_ledger(), host, port)
+    serve_ledger(Home.from_environment().folder, open_ledger(), host, port, room, scale)
 
 
-def serve_ledger(home: Path, ledger: Engine, host: str, port: int) -> None:
-    """Answer over HTTP until stopped.
+def serve_ledger(
+    home: Path,
+    ledger: Engine,
+    host: str,
+    port: int,
+    room: Room | None = None,
+    scale: Scale | None = None,
+) -> None:
+    """Answer over HTTP until stopped. Call it in the main thread.
 
     Args:
         home: folder that relative paths of checkpoints start from.
         ledger: read at each request, so that new runs appear.
         host: address to listen at; beyond this machine only with `CODELADDER_SERVE_TOKEN` set.
         port: 0 picks a free one.
+        room: what may be in memory at once.
+        scale: replicas on a cluster; None: this process answers, unless `RAY_ADDRESS` is set.
 
     Raises:
         UserError: a token is missing, or the port is taken.
+        ClusterError: there is no cluster to be had.
     """
     token = os.environ.get(TOKEN, "")
     local = is_loopback(host)
@@ -63,11 +80,22 @@ def serve_ledger(home: Path, ledger: Engine, host: str, port: int) -> None:
             f"use the models. Set {TOKEN} to a secret, or leave out --host"
         )
     listening = _listen(host, port)
-    app = make_app(home, ledger, Desk(ModelEngine()), token=token, local=local)
-    shown = f"[{host}]" if ":" in host else host
-    print(f"Serving at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listening])
+    with _answering(home, room or Room(), scale) as answerer:
+        app = make_app(home, ledger, Desk(answerer), token=token, local=local)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Serving at http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def _answering(home: Path, room: Room, scale: Scale | None) -> Iterator[Answerer]:
+    """What writes the answers: an engine in this process, or replicas of it on a cluster."""
+    if scale is None and not os.environ.get("RAY_ADDRESS"):
+        yield ModelEngine(room)
+        return
+    with on_cluster(home, room, scale or Scale()) as replicas:
+        yield replicas
 
 
 def make_app(

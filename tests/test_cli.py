@@ -38,7 +38,7 @@ OPTIONS = {
     },
     "rescore": {"--benchmark", "--run", "--experiment", "--preamble", "--extract"},
     "export": {"--to", "--merged", "--hub", "--public"},
-    "serve": {"--host", "--port"},
+    "serve": {"--host", "--port", "--idle", "--replicas"},
 }
 
 
