@@ -57,9 +57,14 @@ def visible(text: str) -> Visible:
     return Visible(text="".join(shown), escaped=escaped, unholdable=text.count(UNHOLDABLE))
 
 
+def seen(text: str) -> str:
+    """Return a name that a stranger gave as one line, all of it seen; it is no Markdown yet."""
+    return visible(text[:300].replace("\n", " ")).text
+
+
 def word(text: str) -> str:
     """Return a name that a stranger gave as one line of Markdown that shows it to the letter."""
-    return plain(visible(text[:300].replace("\n", " ")).text)
+    return plain(seen(text))
 
 
 def pages(text: str) -> int:
