@@ -94,7 +94,7 @@ class Fit:
 
     def _bounds(self, contrast: Floats) -> tuple[float, float, float]:
         value = float(contrast @ self.strengths)
-        error = float(max(contrast @ self.covariance @ contrast, 0.0) ** 0.5)
+        error = max(0.0, float(contrast @ self.covariance @ contrast)) ** 0.5
         return value, value - Z * error, value + Z * error
 
 
@@ -146,7 +146,7 @@ def fit(counts: Sequence[VoteCount]) -> Fit:
 
 def _rated(told: Rating, fitted: Fit, rated: Sequence[str], base: str | None) -> Rating:
     value, low, high = fitted.rating(told.run, rated)
-    chance = fitted.chance(told.run, base) if base in rated else None
+    chance = fitted.chance(told.run, base) if base is not None and base in rated else None
     return replace(told, value=value, low=low, high=high, against_base=chance)
 
 

@@ -9,18 +9,24 @@ MODELS = {"ba5e": "falcon as it came", "70ned": "falcon, lora"}
 
 
 class Server(ThreadingHTTPServer):
-    """Streams `WORDS`; `first` holds the first one back, `busy` refuses so many questions."""
+    """Streams `WORDS`.
+
+    `first` holds the first word back and `last` the last one, `comment` is said meanwhile, `busy`
+    refuses so many questions and `error` all of them; `asked` and `voted` are the bodies that came.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.first = threading.Event()
+        self.first, self.last, self.gone = (threading.Event() for _ in range(3))
         self.first.set()
+        self.last.set()
         self.busy = 0
+        self.comment = "waiting"
         self.error = None
         self.asked = []
-        self.gone = threading.Event()
+        self.voted = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,34 +34,51 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.answer({"data": [{"id": name, "label": label} for name, label in MODELS.items()]})
+        listed = [{"id": name, "label": label} for name, label in MODELS.items()]
+        self.answer({"data": [{**listed[0], "base": None}, {**listed[1], "base": "ba5e"}]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/v1/prompts":
             prompt = f"### Task: {body['instruction']}\n{body['signature']}\n"
             self.answer({"prompt": prompt, "stop": ["\n\n"]})
-        elif self.server.busy:
-            self.server.busy -= 1
-            self.answer({"error": {"message": "busy"}}, 429, **{"Retry-After": "0"})
+        elif self.path == "/judge":
+            verdict = {"outcome": "passed", "cpu_seconds": 0.02, "wall_seconds": 0.03}
+            self.answer(verdict | {"detail": ""})
         elif self.server.error:
             self.answer({"error": {"message": self.server.error}}, 400)
+        elif self.path == "/votes":
+            self.server.voted.append(body)
+            self.answer({"id": body["id"], "choice": body["choice"]})
+        elif self.server.busy:
+            self.server.busy -= 1
+            refused = {"error": {"message": "8 questions wait already; try again soon"}}
+            self.answer(refused, 429, **{"Retry-After": "1"})
         else:
             self.server.asked.append(body)
-            self.stream()
+            self.stream(chat=self.path.endswith("/chat/completions"))
 
-    def stream(self):
+    def stream(self, chat):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        while not self.server.first.wait(0.05):
-            self.say(": waiting")
-            if self.server.gone.is_set():
-                return
+        if not self.waited(self.server.first):
+            return
         for word in WORDS:
-            self.say(f"data: {json.dumps({'choices': [{'text': word}]})}")
+            if word == WORDS[-1] and not self.waited(self.server.last):
+                return
+            choice = {"delta": {"content": word}} if chat else {"text": word}
+            self.say(f"data: {json.dumps({'choices': [choice]})}")
         self.say(f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': 5}})}")
         self.say("data: [DONE]")
+
+    def waited(self, event):
+        """Whether the event came while somebody was still there."""
+        while not event.wait(0.05):
+            self.say(f": {self.server.comment}")
+            if self.server.gone.is_set():
+                return False
+        return True
 
     def say(self, line):
         try:

@@ -1,0 +1,78 @@
+"""The vote on two answers whose models are hidden until it is made."""
+
+from typing import Any
+
+import streamlit as st
+
+from leaderboard import people, serving
+from leaderboard.serving import ServerError
+from leaderboard.streams import Answer
+from leaderboard.try_turns import CHOICES, Turn
+from leaderboard.words import plain
+
+
+def show(turn: Turn) -> None:
+    """Offer the vote, before the answers end as well; once made, say what it was."""
+    if not turn.blind:
+        return
+    if turn.choice:
+        st.success(f"Your vote: **{CHOICES[turn.choice]}**. The names are shown above.")
+    elif turn.gave_up:
+        st.caption("The names were shown without a vote, so there is none on these answers.")
+    elif people.may_act():
+        _buttons(turn)
+    else:
+        st.caption("Only members may vote.")
+        _reveal(turn)
+    if turn.trouble:
+        st.error(plain(turn.trouble))
+
+
+def _buttons(turn: Turn) -> None:
+    st.markdown("**Which answer is better?**")
+    with st.container(horizontal=True):
+        for choice, said in CHOICES.items():
+            st.button(said, key=f"vote-{choice}", on_click=vote, args=(turn, choice))
+        _reveal(turn)
+
+
+def _reveal(turn: Turn) -> None:
+    st.button("Show the names without a vote", type="tertiary", on_click=_give_up, args=(turn,))
+
+
+def vote(turn: Turn, choice: str) -> None:
+    """Store a vote and show the names; or say why not, and go on hiding them. A callback."""
+    if turn.choice or not people.may_act():
+        return
+    if not any(answer.text.strip() for answer in turn.answers):
+        turn.trouble = "Neither model has answered yet; vote when there is something to see."
+        return
+    try:
+        turn.choice = serving.vote(serving.client(), ballot(turn, choice))
+        turn.trouble = ""
+    except ServerError as error:
+        turn.trouble = f"The vote is not stored: {error}. Vote again."
+
+
+def ballot(turn: Turn, choice: str) -> dict[str, Any]:
+    """Return the body of POST /votes; the same for every try of one vote."""
+    first, second = turn.answers
+    return {
+        "id": turn.id,
+        "run_a": first.model.id,
+        "run_b": second.model.id,
+        "choice": choice,
+        "blind": True,
+        "instruction": turn.question.instruction,
+        "answer_a": _whole(first),
+        "answer_b": _whole(second),
+        "voter": people.name(),
+    }
+
+
+def _whole(answer: Answer) -> str:
+    return answer.opening + answer.text if answer.text else ""
+
+
+def _give_up(turn: Turn) -> None:
+    turn.gave_up = True
