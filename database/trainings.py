@@ -6,7 +6,7 @@ from math import ceil
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Engine, and_, case, func, or_, select
+from sqlalchemy import Case, Engine, and_, case, func, or_, select
 
 from database.facts import Spent, StepFacts, TrainingFacts
 from database.rows import columns_of, rows_of
@@ -17,18 +17,25 @@ RECENT = 32
 
 
 def trainings(engine: Engine) -> list[TrainingFacts]:
-    """Return all trainings: those that train now first, then the latest first."""
+    """Return all trainings that began, or will: those that train now first, then those that are
+    not over, then the latest first."""
     heard = func.coalesce(Training.at, Run.created_at).label("at")
     last = func.coalesce(Training.last_step, 0).label("last_step")
     columns = Run.id, Run.label, Run.state, Training.of, last, heard
     wanted = (
         select(*columns)
         .outerjoin(Training)
-        .where(or_(Run.state == "training", Training.run.is_not(None)))
-        .order_by(case((Run.state == "training", 0), else_=1), heard.desc(), Run.id)
+        .where(or_(Run.kind == "tuned", Training.run.is_not(None)))
+        .order_by(_turn(), heard.desc(), Run.id)
     )
     recent = _recent_steps(engine)
     return [_training(row, recent.get(row.id, [])) for row in rows_of(engine, wanted)]
+
+
+def _turn() -> Case[int]:
+    """What trains comes first; what is over, last."""
+    over = Run.state.in_(("done", "failed", "stopped"))
+    return case((Run.state == "training", 0), (over, 2), else_=1)
 
 
 def _training(row: Any, recent: list[Any]) -> TrainingFacts:
@@ -86,6 +93,13 @@ def steps(
         wanted = wanted.where(or_(kept, ends, Step.held_out_loss.is_not(None)))
     names = [column.key for column in columns]  # thrice as fast as by the mapping of each row
     return [StepFacts(**dict(zip(names, row, strict=True))) for row in rows_of(engine, wanted)]
+
+
+def clock(engine: Engine, run_id: str) -> dict[int, float]:
+    """Return the seconds of training that were over after each step of a run."""
+    passed = func.sum(Step.seconds).over(order_by=Step.step).label("passed")
+    wanted = select(Step.step, passed).where(Step.run == run_id)
+    return {row.step: row.passed for row in rows_of(engine, wanted)}
 
 
 def _last_step(engine: Engine, run_id: str) -> int:

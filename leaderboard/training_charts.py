@@ -11,6 +11,10 @@ from leaderboard.words import count
 
 POINTS_AT_MOST = 400
 """Steps that a curve draws; the ledger thins longer ones evenly."""
+HOURS_FROM = 3 * 3600.0
+"""Seconds of training from which a time axis counts hours."""
+FLAT = 1e-12
+"""A curve that stays this close to zero is zero, and its axis says 0 and 1."""
 TRAINED, HELD_OUT = "rows trained on", "held-out rows"
 
 
@@ -83,6 +87,35 @@ BESIDE = [curve for name, curve in CURVES.items() if name not in ("loss", "held_
 """Drawn beside the two losses, which share a chart."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """What curves of several runs are drawn along."""
+
+    title: str
+    clocks: Mapping[str, Mapping[int, float]] | None = None
+    """Name of a run -> step -> seconds of training; None: along the steps themselves."""
+    unit: float = 1.0
+    """Seconds of what the axis counts."""
+
+    def place(self, name: str, step: int) -> float | None:
+        """Return where a step of a run is drawn; None: that is not known."""
+        if self.clocks is None:
+            return step
+        seconds = self.clocks[name].get(step)
+        return None if seconds is None else round(seconds / self.unit, 4)
+
+
+BY_STEP = Axis(title="Optimizer step")
+
+
+def by_time(clocks: Mapping[str, Mapping[int, float]]) -> Axis:
+    """Return an axis of time, in minutes or hours of training."""
+    longest = max((seconds for clock in clocks.values() for seconds in clock.values()), default=0)
+    if longest >= HOURS_FROM:
+        return Axis(title="Hours of training", clocks=clocks, unit=3600.0)
+    return Axis(title="Minutes of training", clocks=clocks, unit=60.0)
+
+
 def loss_chart(steps: Sequence[StepFacts]) -> alt.LayerChart:
     """Draw the loss, and over it that of the held-out rows; a gap where it was not finite."""
     trained = [{"step": s.step, "loss": s.loss, "of": TRAINED} for s in steps]
@@ -92,9 +125,10 @@ def loss_chart(steps: Sequence[StepFacts]) -> alt.LayerChart:
     ]
     shown = [TRAINED, HELD_OUT] if held_out else [TRAINED]
     legend = alt.Legend(title=None, orient="top") if held_out else None
+    known = [row["loss"] for row in trained + held_out if row["loss"] is not None]
     base = alt.Chart(alt.Data(values=trained + held_out), height=260).encode(
         x=_steps_axis(),
-        y=alt.Y("loss:Q", title=CURVES["loss"].axis, scale=alt.Scale(zero=False)),
+        y=alt.Y("loss:Q", title=CURVES["loss"].axis, scale=_scale(known)),
         color=alt.Color("of:N", scale=alt.Scale(domain=shown), legend=legend),
         tooltip=["of:N", "step:Q", alt.Tooltip("loss:Q", format=".4f")],
     )
@@ -114,7 +148,7 @@ def chart(curve: Curve, steps: Sequence[StepFacts]) -> alt.Chart:
             y=alt.Y(
                 "value:Q",
                 title=None,
-                scale=alt.Scale(zero=curve.times == 100),
+                scale=_scale([row["value"] for row in rows], zero=curve.times == 100),
                 axis=alt.Axis(tickCount=4),
             ),
             tooltip=["step:Q", alt.Tooltip("value:Q", title=curve.title, format=".4~g")],
@@ -123,32 +157,48 @@ def chart(curve: Curve, steps: Sequence[StepFacts]) -> alt.Chart:
 
 
 def overlay(
-    curve: Curve, of_run: Mapping[str, Sequence[StepFacts]], smoothing: float = 0.0
+    curve: Curve,
+    of_run: Mapping[str, Sequence[StepFacts]],
+    smoothing: float = 0.0,
+    *,
+    along: Axis = BY_STEP,
+    logarithmic: bool = False,
 ) -> alt.Chart:
     """Draw one curve of several runs on one axis, told apart by colour and by dashes.
 
     Args:
+        curve: which one.
         of_run: name -> steps, in the order of the legend.
         smoothing: as `smoothed` takes it.
+        along: what they are drawn along.
+        logarithmic: whether equal heights are equal ratios; what is not above 0 is left out.
     """
     rows = [
-        {"run": name, "step": step, "value": value}
+        {"run": name, "step": step, "at": at, "value": value}
         for name, steps in of_run.items()
         for step, value in smoothed(curve.points(steps), smoothing)
+        if (at := along.place(name, step)) is not None and (value > 0 or not logarithmic)
     ]
+    values = [float(row["value"]) for row in rows]
     legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=600)
     names = alt.Scale(domain=list(of_run))
     return (
         alt.Chart(alt.Data(values=rows), height=380)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=40) if len(rows) < 100 else False)
         .encode(
-            x=_steps_axis(),
-            y=alt.Y("value:Q", title=curve.axis, scale=alt.Scale(zero=False)),
+            x=_steps_axis("at") if along.clocks is None else alt.X("at:Q", title=along.title),
+            y=alt.Y("value:Q", title=curve.axis, scale=_scale(values, logarithmic=logarithmic)),
             color=alt.Color("run:N", scale=names, legend=legend),
             strokeDash=alt.StrokeDash("run:N", scale=names, legend=legend),
             tooltip=["run:N", "step:Q", alt.Tooltip("value:Q", title=curve.title, format=".4~g")],
         )
     )
+
+
+def without_logarithm(curve: Curve, of_run: Mapping[str, Sequence[StepFacts]]) -> int:
+    """Return how many points a logarithmic axis has no place for."""
+    values = [value for steps in of_run.values() for _, value in curve.points(steps)]
+    return sum(value <= 0 for value in values)
 
 
 def smoothed(points: Sequence[tuple[int, float]], weight: float) -> list[tuple[int, float]]:
@@ -202,5 +252,14 @@ def overlay_words(curve: Curve, of_run: Mapping[str, Sequence[StepFacts]]) -> st
     return f"{curve.title} over the steps of {trainings}. Last: {'; '.join(said)}."
 
 
-def _steps_axis(title: str | None = "Optimizer step") -> alt.X:
-    return alt.X("step:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))
+def _scale(values: Sequence[float], *, zero: bool = False, logarithmic: bool = False) -> alt.Scale:
+    """An axis that fits; all zero, it would say 0.000000 alone."""
+    if logarithmic:
+        return alt.Scale(type="log", nice=True)
+    if all(abs(value) < FLAT for value in values):
+        return alt.Scale(domain=[0, 1])
+    return alt.Scale(zero=zero)
+
+
+def _steps_axis(field: str = "step", title: str | None = "Optimizer step") -> alt.X:
+    return alt.X(f"{field}:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))

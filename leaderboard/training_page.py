@@ -1,4 +1,4 @@
-"""How trainings get on: those that run now, and the curves of any of them on one axis."""
+"""How trainings get on: those that run now, the curves of any of them, and one run closely."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from database import LedgerError
-from database.facts import Spent, TrainingFacts
-from leaderboard import reading, training_charts
+from database.facts import Pulse, RunFacts, Spent, TrainingFacts
+from database.queries import ACTIVE
+from leaderboard import one_run, reading, training_charts, work_reading
 from leaderboard.board_page import BUSY_REFRESH, opened, watch
-from leaderboard.training_charts import BESIDE, CURVES, POINTS_AT_MOST
+from leaderboard.links import page_tools, run_link
+from leaderboard.training_charts import BESIDE, BY_STEP, CURVES, POINTS_AT_MOST, Axis, by_time
 from leaderboard.words import NONE, ago, badge, count, plain, span
+from leaderboard.work_words import standing, training_words
 
 CHOSEN_AT_MOST = 8
 """Curves on one axis; more cannot be told apart."""
@@ -18,43 +21,29 @@ LATEST = 3
 """Trainings whose curves are shown where none was chosen and none runs."""
 LISTED = 100
 """Rows of the table."""
+SPARKS = 60
+"""Steps of the small curve beside a running training."""
+AXES = ("Step", "Time")
 
 
 def show() -> None:
-    """Show what trains now, the chosen curves, and all trainings."""
+    """Show what trains now, the chosen curves, one run closely, and all trainings."""
     st.title("Training")
+    st.caption("How trainings get on, how their losses compare, and why some ended early.")
     pulse = opened()
     watch(pulse, progress=False)
     known = reading.trainings(pulse)
-    if not known:
+    if known:
+        every = BUSY_REFRESH if any(one.state == "training" for one in known) else None
+        st.header("Running now")
+        st.fragment(_running, run_every=every)()
+        _curves(known, every)
+    else:
         st.info("No training yet. Run `make train-all`; its curves are here while it runs.")
-        return
-    every = BUSY_REFRESH if any(one.state == "training" for one in known) else None
-    st.header("Running now")
-    st.fragment(_running, run_every=every)()
-    st.header("Curves")
-    chosen = _choose(known)
-    with st.container(horizontal=True):
-        field = st.selectbox(
-            "Curve",
-            list(CURVES),
-            format_func=lambda name: CURVES[name].title,
-            key="curve",
-            bind="query-params",
-        )
-        smoothing = st.slider(
-            "Smoothing",
-            0.0,
-            0.95,
-            0.0,
-            0.05,
-            key="smoothing",
-            bind="query-params",
-            help="How much the steps before weigh in each point. 0 draws what was measured.",
-        )
-    st.fragment(_overlay, run_every=every)(chosen, field, smoothing)
-    st.header("All trainings")
-    _table(known)
+    _one_run(pulse)
+    if known:
+        st.header("All trainings")
+        _table(known)
 
 
 def draw(run_id: str) -> None:
@@ -70,7 +59,7 @@ def draw(run_id: str) -> None:
         return
     steps = reading.curve(training, POINTS_AT_MOST)
     told = training_charts.loss_words(steps)
-    st.markdown(_standing(training, datetime.now(UTC)))
+    st.markdown(training_words(training, datetime.now(UTC)))
     st.caption(cost(reading.spent(training)))
     st.altair_chart(training_charts.loss_chart(steps), alt=told)
     st.caption(plain(told))
@@ -95,13 +84,8 @@ def cost(spent: Spent) -> str:
     return ", ".join(told)
 
 
-def standing(training: TrainingFacts, now: datetime) -> str:
-    """Return the state of a training as a badge says it: `stalled` where nothing is heard of it."""
-    return "stalled" if training.stalled(now) else training.state
-
-
 def _running() -> None:
-    """One bar for each training that runs now."""
+    """One bar and the last losses for each training that runs now."""
     try:
         known = reading.trainings(reading.pulse())
     except LedgerError as error:
@@ -112,31 +96,56 @@ def _running() -> None:
         st.caption("Nothing trains now.")
     now = datetime.now(UTC)
     for one in running:
-        link = f"[{plain(one.label)}](run?id={one.run})"
-        st.progress(_share(one), text=f"{link}: {_standing(one, now)}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            text = f"{run_link(one.run, one.label)}: {training_words(one, now)}"
+            st.progress(_share(one), text=text)
+            _spark(one)
+        if one.last_step:
+            st.caption(f"Last step {ago(one.at, now)}.")
+
+
+def _spark(training: TrainingFacts) -> None:
+    """The losses of a training so far, small."""
+    losses = CURVES["loss"].points(reading.curve(training, SPARKS))
+    if len(losses) < 2:
+        return
+    st.metric(
+        "Loss",
+        f"{losses[-1][1]:.3f}",
+        chart_data=[round(loss, 4) for _, loss in losses],
+        chart_type="line",
+        width=180,
+    )
 
 
 def _share(training: TrainingFacts) -> float:
     return min(1.0, training.last_step / training.of) if training.of else 0.0
 
 
-def _standing(training: TrainingFacts, now: datetime) -> str:
-    """How far a training is, how it does, and how long it still takes."""
-    if not training.last_step:
-        return "starts, no step is done yet"
-    of = f" of {training.of:,}" if training.of else ""
-    told = [f"step {training.last_step:,}{of}"]
-    if training.loss is not None:
-        told.append(f"loss {training.loss:.3f}")
-    if training.tokens_per_second is not None:
-        told.append(f"{training.tokens_per_second:,.0f} tokens/s")
-    if training.stalled(now):
-        told.append(f":orange-badge[stalled] last step {ago(training.at, now)}")
-        if training.step_seconds is not None:
-            told.append(f"one takes {span(training.step_seconds)}")
-    elif training.state == "training" and training.seconds_left is not None:
-        told.append(f"about {span(training.seconds_left)} left")
-    return ", ".join(told)
+def _curves(known: Sequence[TrainingFacts], every: str | None) -> None:
+    st.header("Curves")
+    chosen = _choose(known)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        field = st.selectbox(
+            "Curve",
+            list(CURVES),
+            format_func=lambda name: CURVES[name].title,
+            key="curve",
+            bind="query-params",
+        )
+        axis = st.selectbox("Along", AXES, key="along", bind="query-params")
+        logarithmic = st.toggle("Logarithmic", key="log-y", bind="query-params")
+        smoothing = st.slider(
+            "Smoothing",
+            0.0,
+            0.95,
+            0.0,
+            0.05,
+            key="smoothing",
+            bind="query-params",
+            help="How much the steps before weigh in each point. 0 draws what was measured.",
+        )
+    st.fragment(_overlay, run_every=every)(chosen, field, axis, logarithmic, smoothing)
 
 
 def _choose(known: Sequence[TrainingFacts]) -> list[str]:
@@ -154,7 +163,9 @@ def _choose(known: Sequence[TrainingFacts]) -> list[str]:
     )
 
 
-def _overlay(chosen: Sequence[str], field: str, smoothing: float) -> None:
+def _overlay(
+    chosen: Sequence[str], field: str, axis: str, logarithmic: bool, smoothing: float
+) -> None:
     """The chosen curves, from the ledger as it is now."""
     try:
         known = {one.run: one for one in reading.trainings(reading.pulse())}
@@ -172,15 +183,50 @@ def _overlay(chosen: Sequence[str], field: str, smoothing: float) -> None:
         st.info(reason)
         return
     told = training_charts.overlay_words(curve, drawn)
-    st.altair_chart(training_charts.overlay(curve, drawn, smoothing), alt=told)
+    along = _axis(axis, {name: shown[name] for name in drawn})
+    chart = training_charts.overlay(curve, drawn, smoothing, along=along, logarithmic=logarithmic)
+    st.altair_chart(chart, alt=told)
     st.caption(plain(told))
+    if logarithmic and (lost := training_charts.without_logarithm(curve, drawn)):
+        verb = "is" if lost == 1 else "are"
+        st.caption(f"{count(lost, 'point')} not above 0 {verb} left out: there is no logarithm.")
+
+
+def _axis(axis: str, shown: dict[str, TrainingFacts]) -> Axis:
+    if axis == AXES[0]:
+        return BY_STEP
+    return by_time({name: work_reading.clock(one) for name, one in shown.items()})
+
+
+def _one_run(pulse: Pulse) -> None:
+    """Show one run closely; which one is in the URL."""
+    runs = {run.id: run for run in reading.runs(pulse)}
+    if not runs:
+        return
+    st.header("One run")
+    ids = sorted(runs, key=lambda run_id: _urgency(runs[run_id]))  # the newest first within each
+    chosen = st.selectbox(
+        "Run",
+        ids,
+        format_func=lambda run_id: f"{runs[run_id].label} ({run_id})",
+        key="run",
+        bind="query-params",
+    )
+    one_run.show(runs[chosen])
+
+
+def _urgency(run: RunFacts) -> int:
+    """At work before failed before waiting before the rest."""
+    if run.state in ACTIVE[1:]:
+        return 0
+    return {"failed": 1, "waiting": 2}.get(run.state, 3)
 
 
 def _table(known: Sequence[TrainingFacts]) -> None:
     now = datetime.now(UTC)
     rows = [
         {
-            "Run": f"[{plain(one.label)}](run?id={one.run})",
+            "Run": run_link(one.run, one.label),
             "State": badge(standing(one, now)),
             "Steps": f"{one.last_step:,} of {one.of:,}" if one.of else f"{one.last_step:,}",
             "Last loss": NONE if one.loss is None else f"{one.loss:.3f}",
@@ -192,3 +238,18 @@ def _table(known: Sequence[TrainingFacts]) -> None:
     st.table(rows, hide_index=True, border="horizontal", alt="Trainings, those that run first")
     if len(known) > LISTED:
         st.caption(f"{count(len(known) - LISTED, 'older training')} not listed; choose it above.")
+    page_tools("trainings", [_exported(one, now) for one in known])
+
+
+def _exported(training: TrainingFacts, now: datetime) -> dict[str, object]:
+    return {
+        "run": training.run,
+        "label": training.label,
+        "state": standing(training, now),
+        "last_step": training.last_step,
+        "of": training.of,
+        "loss": training.loss,
+        "step_seconds": training.step_seconds,
+        "tokens_per_second": training.tokens_per_second,
+        "heard_of": training.at.isoformat(),
+    }
