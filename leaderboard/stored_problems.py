@@ -55,7 +55,7 @@ def choose(chosen: Sequence[Model], fill: Fill, *, disabled: bool) -> None:
     with st.popover(
         "From a failed problem", disabled=disabled or tuned is None, help=said if disabled else None
     ):
-        if tuned is None or tuned.base is None:
+        if disabled or tuned is None or tuned.base is None:
             return
         failed = _failed(tuned.id, tuned.base)
         if not failed:

@@ -24,13 +24,14 @@ COLOURS: dict[str, Colour] = {
 WAITING = frozenset({"Asking", "Queued", "Starting", "Loading adapter", "Loading model", "Busy"})
 
 
-def show(turn: Turn) -> None:
+def show(turn: Turn, running: bool) -> None:
     """Draw the answers until all have ended, then have the page drawn once more.
 
-    What ends them earlier is Stop, another question, or that nobody looks at them any longer.
+    Args:
+        turn: whose answers.
+        running: what the rest of the page took them for: it has to be drawn again otherwise.
     """
     slots = [column.empty() for column in st.columns(len(turn.answers))]
-    running = turn.streams.running
     while turn.streams.running:
         turn.streams.look()
         for place, slot in enumerate(slots):

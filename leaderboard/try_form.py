@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from leaderboard import questions, serving, stored_problems, try_turns
+from leaderboard import choices, questions, serving, stored_problems, try_turns
 from leaderboard.examples import EXAMPLES
 from leaderboard.own_cases import CasesError, OwnProblem, problems_in
 from leaderboard.questions import FORMS, Form, Question, Settings
@@ -34,14 +34,15 @@ def models(offered: Sequence[Model]) -> tuple[list[Model], bool]:
         if how == SURPRISE:
             return list(offered), True
     of_id = {model.id: model for model in offered}
-    chosen = st.multiselect(
+    if "choice-m" not in st.session_state and not choices.chosen("m"):
+        st.session_state["choice-m"] = [model.id for model in serving.first_pair(offered)]
+    chosen = choices.several(
+        "m",
         "Models",
         list(of_id),
-        default=[model.id for model in serving.first_pair(offered)],
-        format_func=lambda name: of_id[name].label,
-        max_selections=MODELS_AT_MOST,
-        key="m",
-        bind="query-params",
+        shown=lambda name: of_id[name].label,
+        at_most=MODELS_AT_MOST,
+        placeholder="Choose up to three",
     )
     return [of_id[name] for name in chosen], blind
 

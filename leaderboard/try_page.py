@@ -38,7 +38,8 @@ def _asked(offered: list[Model]) -> None:
     chosen, blind = try_form.models(offered)
     try_form.question(chosen, blind)
     turn = try_turns.shown()
-    _buttons(chosen, blind, turn)
+    running = turn is not None and turn.streams.running
+    _buttons(chosen, blind, turn, running)
     cards = st.container()
     if turn is not None:
         try_vote.show(turn)
@@ -48,12 +49,12 @@ def _asked(offered: list[Model]) -> None:
     page_tools("preferred", preferred.show())
     if turn is not None:
         with cards:  # last, for it goes on until the answers have ended
-            try_answers.show(turn)
+            try_answers.show(turn, running)
 
 
-def _buttons(chosen: list[Model], blind: bool, turn: Turn | None) -> None:
+def _buttons(chosen: list[Model], blind: bool, turn: Turn | None, running: bool) -> None:
     """Offer to ask or, while there are answers on their way, to stop them."""
-    if turn is not None and turn.streams.running:
+    if turn is not None and running:
         st.button(
             "Stop", icon=":material/stop:", key="stop", on_click=turn.streams.close, shortcut="Esc"
         )

@@ -56,9 +56,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(refused, 429, **{"Retry-After": "1"})
         else:
             self.server.asked.append(body)
-            self.stream(chat=self.path.endswith("/chat/completions"))
+            self.stream(body, chat=self.path.endswith("/chat/completions"))
 
-    def stream(self, chat):
+    def stream(self, body, chat):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
@@ -69,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
                 return
             choice = {"delta": {"content": word}} if chat else {"text": word}
             self.say(f"data: {json.dumps({'choices': [choice]})}")
-        self.say(f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': 5}})}")
+        if body.get("stream_options", {}).get("include_usage"):
+            self.say(f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': 5}})}")
         self.say("data: [DONE]")
 
     def waited(self, event):
