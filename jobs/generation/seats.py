@@ -28,6 +28,8 @@ GRAIN = 16
 """Widths are multiples of it: the floats that a CPU adds at once."""
 SPARE = 64
 """Columns, at least, that memory grows by: growing is a copy."""
+BLOCK = 16
+"""Seats that are read together, as far as the longest of them goes."""
 SEEN_WHOLE, SEEN_NEAR = "full_attention", "sliding_attention"
 
 
@@ -37,16 +39,18 @@ class Places:
     def __init__(self, held: Sequence[int], device: torch.device) -> None:
         """Take the tokens that each seat holds so far."""
         self.held_S = torch.tensor(held, device=device)
-        self.width = rounded(max(held) + 2)  # at least one column that nobody sees
-        self._index: dict[tuple[int, int], Tensor] = {}
+        blocks = [held[start : start + BLOCK] for start in range(0, len(held), BLOCK)]
+        self.widths = [rounded(max(block) + 2) for block in blocks]  # one column that nobody sees
+        """Of each block of seats, the last one perhaps smaller."""
+        self.width = max(self.widths)
+        self._index: dict[int, Tensor] = {}
 
-    def index(self, heads: int, columns: int) -> Tensor:
-        """Of each seat's next token in memory of [S, H, C], flat, seat after seat."""
-        if (heads, columns) not in self._index:
-            device = self.held_S.device
-            rows_SH = torch.arange(len(self.held_S) * heads, device=device).view(-1, heads)
-            self._index[heads, columns] = (rows_SH * columns + self.held_S[:, None]).flatten()
-        return self._index[heads, columns]
+    def index(self, columns: int) -> Tensor:
+        """Of each seat's next token in memory of [S, C], flat, seat after seat."""
+        if columns not in self._index:
+            seats_S = torch.arange(len(self.held_S), device=self.held_S.device)
+            self._index[columns] = seats_S * columns + self.held_S
+        return self._index[columns]
 
     def own_mask(self, dtype: torch.dtype) -> Tensor:
         """[S, 1, 1, width], 0 where the next token of a seat sees its answer, else -infinity."""
@@ -73,10 +77,11 @@ class Places:
 
 
 class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
-    """Keys and values of one layer, written in place.
+    """Keys and values of one layer, [S, H, C, D], written in place.
 
-    The stock layer copies all it holds at every token, which costs more than the model where the
-    model is small. Layers with a window keep all their keys too: the mask hides the old ones.
+    In memory the heads of a token stand together: writing it is one stroke. The stock layer copies
+    all it holds at every token, which costs more than the model where the model is small. Layers
+    with a window keep all their keys too: the mask hides the old ones.
     """
 
     def __init__(self, seats: int) -> None:
@@ -88,10 +93,8 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Take the type, the device and the heads of the first keys and values, and no room yet."""
         super().lazy_initialization(key_states, value_states)
-        _, heads, _, size = key_states.shape
-        self.keys = key_states.new_zeros(self.seats, heads, 0, size)
-        _, heads, _, size = value_states.shape
-        self.values = value_states.new_zeros(self.seats, heads, 0, size)
+        self.keys = _room(key_states, self.seats, 0)
+        self.values = _room(value_states, self.seats, 0)
 
     def seat(self, seat: int, keys: Tensor, values: Tensor) -> None:
         """Put what was read of a prompt, [1, H, tokens, D], into a seat."""
@@ -111,12 +114,15 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
             self.lazy_initialization(key_states, value_states)
         width = self.places.width
         self._reach(width)
-        _, heads, columns, size = self.keys.shape
-        index = self.places.index(heads, columns)
-        self.keys.view(-1, size).index_copy_(0, index, key_states.reshape(-1, size))
-        size = self.values.shape[3]
-        self.values.view(-1, size).index_copy_(0, index, value_states.reshape(-1, size))
+        index = self.places.index(self.keys.shape[2])
+        _rows(self.keys).index_copy_(0, index, _rows(key_states))
+        _rows(self.values).index_copy_(0, index, _rows(value_states))
         return self.keys[:, :, :width], self.values[:, :, :width]
+
+    def move(self, places: Sequence[int], seats: Sequence[int], width: int) -> None:
+        """Let seats take these places, all at once, with as many columns as are in use."""
+        for held in (self.keys, self.values):
+            held[list(places), :, :width] = held[list(seats), :, :width]
 
     def keep(self, seats: Sequence[int], count: int) -> None:
         """Keep these seats, in this order, as the first of `count`."""
@@ -139,10 +145,22 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
 
 
 def _grown(held: Tensor, seats: int, columns: int) -> Tensor:
-    """The same in larger memory; what is new is zero, since a mask hides no NaN."""
-    grown = held.new_zeros(seats, held.shape[1], columns, held.shape[3])
+    """The same in larger memory."""
+    grown = _room(held, seats, columns)
     grown[: held.shape[0], :, : held.shape[2]] = held
     return grown
+
+
+def _room(like: Tensor, seats: int, columns: int) -> Tensor:
+    """[S, H, C, D] in the layout of `SeatedLayer`; all is zero, since a mask hides no NaN."""
+    _, heads, _, size = like.shape
+    return like.new_zeros(seats, columns, heads, size).transpose(1, 2)
+
+
+def _rows(held: Tensor) -> Tensor:
+    """[S, H, C, D] as [S * C, H * D]: a row for each token."""
+    seats, heads, columns, size = held.shape
+    return held.transpose(1, 2).reshape(seats * columns, heads * size)
 
 
 def rounded(number: int) -> int:

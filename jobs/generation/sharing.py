@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import Cache, get_layer_types_and_kwargs
 
+from jobs.generation.seats import BLOCK
 from jobs.loaded import EngineError, Loaded
 
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -32,15 +33,25 @@ class SharedPrompts(TorchFunctionMode):
         self._layers = layers
         self._served = 0
         self._groups: list[tuple[Tensor, Cache]] = []
+        self._back_S = torch.empty(0)
+        """Where each seat's row is, once those of one prompt are brought together."""
+        self._widths: list[int] = []
 
-    def look_at(self, prompts: Sequence[Cache | None]) -> "SharedPrompts":
-        """Name the prompt of each seat, None of a free one, for the next token of all."""
-        seats: dict[int, list[int]] = {}
-        for seat, prompt in enumerate(prompts):
-            if prompt is not None:
-                seats.setdefault(id(prompt), []).append(seat)
+    def look_at(self, prompts: Sequence[Cache | None], widths: Sequence[int]) -> "SharedPrompts":
+        """Name the prompt of each seat, for the next token of all.
+
+        Args:
+            prompts: of each seat; a free one, None, reads any of them, and nobody reads its row.
+            widths: of each block of seats, see `Places`.
+        """
         named = {id(prompt): prompt for prompt in prompts if prompt is not None}
-        self._groups = [(torch.tensor(seats[key]), named[key]) for key in seats]
+        anyone = next(iter(named))
+        seats: dict[int, list[int]] = {key: [] for key in named}
+        for seat, prompt in enumerate(prompts):
+            seats[anyone if prompt is None else id(prompt)].append(seat)
+        self._groups = [(torch.tensor(seats[key]), prompt) for key, prompt in named.items()]
+        self._back_S = torch.cat([seats_G for seats_G, _ in self._groups]).argsort()
+        self._widths = list(widths)
         self._served = 0
         return self
 
@@ -75,19 +86,45 @@ class SharedPrompts(TorchFunctionMode):
     ) -> Tensor:
         """Attention of [S, H, Q, D] over the answers, in `key` and `value`, and the prompts."""
         scale = told.get("scale")
-        own, own_sums = _attend(
-            query, key, value, 0.0, False, attn_mask=told["attn_mask"], scale=scale
-        )
-        read, sums = torch.zeros_like(own), torch.full_like(own_sums, -torch.inf)
-        for seats_G, prompt in self._groups:
-            spread = (len(seats_G), -1, -1, -1)
-            keys, values = prompt.layers[layer].keys, prompt.layers[layer].values
-            read[seats_G], sums[seats_G] = _attend(
-                query[seats_G], keys.expand(spread), values.expand(spread), 0.0, False, scale=scale
-            )
+        own, own_sums = self._own(query, key, value, told["attn_mask"], scale)
+        read, sums = self._read(layer, query, scale)
         share = torch.sigmoid(sums - own_sums)[..., None]  # of the prompt, in float32
         joined: Tensor = (own + (read - own) * share).to(query.dtype)
         return joined
+
+    def _own(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attention over each seat's own answer, a block of seats at a time."""
+        parts = []
+        for block, width in enumerate(self._widths):
+            seats = slice(block * BLOCK, (block + 1) * BLOCK)
+            keys, values = key[seats, :, :width], value[seats, :, :width]
+            seen = mask[seats, ..., :width]
+            parts.append(
+                _attend(query[seats], keys, values, 0.0, False, attn_mask=seen, scale=scale)
+            )
+        outputs, sums = zip(*parts, strict=True)
+        return torch.cat(outputs), torch.cat(sums)
+
+    def _read(self, layer: int, query: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
+        """Attention over the prompts, those of one prompt at a time."""
+        parts = []
+        for seats_G, prompt in self._groups:
+            spread = (len(seats_G), -1, -1, -1)
+            keys, values = prompt.layers[layer].keys, prompt.layers[layer].values
+            parts.append(
+                _attend(
+                    query[seats_G],
+                    keys.expand(spread),
+                    values.expand(spread),
+                    0.0,
+                    False,
+                    scale=scale,
+                )
+            )
+        outputs, sums = zip(*parts, strict=True)
+        return torch.cat(outputs)[self._back_S], torch.cat(sums)[self._back_S]
 
 
 def may_share(loaded: Loaded) -> bool:

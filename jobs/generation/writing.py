@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache
 
 from jobs.generation.draws import Numbers, Sampling, draw
 from jobs.generation.rows import Row
-from jobs.generation.seats import Places, SharedHeads, prompt_cache, rounded, seated_cache
+from jobs.generation.seats import BLOCK, Places, SharedHeads, prompt_cache, rounded, seated_cache
 from jobs.generation.sharing import SharedPrompts, may_share
 from jobs.generation.stops import Stops
 from jobs.loaded import Loaded
@@ -112,7 +112,36 @@ class Writing:
         for seat, row in enumerate(rows):
             if row and row.finish is not None:
                 self.seated[seat] = self.prompts[seat] = None
+        if finished and self.shared:
+            self._move_up()
         return finished
+
+    def _move_up(self) -> None:
+        """Fill seats that became free from behind, the longest answer first.
+
+        So answers of like length share a block, and the short ones are not read as wide as the
+        longest. Moving one is a copy of what a step reads of it.
+        """
+        moves: dict[int, int] = {}
+        for free in range(len(self.seated)):
+            if self.seated[free] is not None:
+                continue
+            behind = range((free // BLOCK + 1) * BLOCK, len(self.seated))
+            longest = max(behind, key=self._length, default=free)
+            if not self._length(longest):
+                break
+            moves[free] = longest
+            self.seated[free], self.prompts[free] = self.seated[longest], self.prompts[longest]
+            self.seated[longest] = self.prompts[longest] = None
+        if moves:
+            width = rounded(max(map(self._length, moves)))
+            for layer in self.cache.layers:
+                layer.move(list(moves), list(moves.values()), width)
+
+    def _length(self, seat: int) -> int:
+        """Tokens of the answer in a seat; 0: it is free."""
+        row = self.seated[seat]
+        return len(row.tokens) if row else 0
 
     def _scores(self, rows: Sequence[Row | None]) -> Tensor:
         """Logits [S, V] of the token after the last one of each seat."""
@@ -122,7 +151,7 @@ class Writing:
         if self.shared:
             places = Places([len(row.tokens) - 1 if row else 0 for row in rows], device)
             mask = places.own_mask(self.loaded.model.dtype)
-            self.shared.look_at(self.prompts)
+            self.shared.look_at(self.prompts, places.widths)
         else:
             places = Places([row.held if row else 0 for row in rows], device)
             mask = places.mask(self.config)
