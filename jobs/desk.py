@@ -1,7 +1,7 @@
 """Where questions wait for a model: so many and no more; an answer ends when its asker leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class Answerer(Protocol):
     def state(self, model: Servable) -> str:
         """`loaded`, `loading`, `starting` (a replica) or `waiting` (on disk); may take a moment."""
 
-    def answer(self, order: Order) -> AsyncIterator[Told]:
+    def answer(self, order: Order) -> AsyncGenerator[Told]:
         """One answer as it is written; closing the iterator ends the work."""
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-import uvicorn
+from model_server import PATIENCE, served
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
@@ -23,7 +23,6 @@ from database.session import open_ledger
 from database.writing import write
 from jobs import serve as serving
 from jobs.declared import UserError
-from jobs.desk import Desk
 from jobs.engine import EngineError, generate, load_model
 from jobs.experiment import Asking
 from jobs.prompts import Question, alpaca
@@ -34,7 +33,6 @@ from jobs.weights import Weights
 
 BASE = "aaaaaaaaaaaa"
 TUNED = "bbbbbbbbbbbb"
-PATIENCE = 20
 
 
 @dataclass
@@ -105,32 +103,6 @@ def ledger(tmp_path):
     )
     yield engine
     engine.dispose()
-
-
-@contextlib.contextmanager
-def served(home, ledger, answerer, *, token="", local=True, most=8, judge_desk=None):
-    """The address of a server in a thread of this process."""
-    desk = Desk(answerer, most=most)
-    app = serving.make_app(home, ledger, desk, token=token, local=local, judge_desk=judge_desk)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    wait_until(lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
-        listening.close()
-
-
-def wait_until(true):
-    for _ in range(PATIENCE * 50):
-        if true():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"not within {PATIENCE} s")
 
 
 @pytest.fixture

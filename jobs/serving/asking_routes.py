@@ -76,12 +76,11 @@ class _Routes:
         """Answer the user's last message, in the form that the model was tuned in."""
         model = find(await self._known(), asked.model)
         begun = asked.signature.rstrip("\n")
-        stop = STOP_AFTER_SIGNATURE if begun else STOP
+        ends = STOP_AFTER_SIGNATURE if begun else ()
         if model.form == "chat":
-            stop = STOP_AFTER_SIGNATURE if begun else ()
-            order = _order(model, asked, stop, turns=asked.turns, begun=begun)
+            order = _order(model, asked, ends, turns=asked.turns, begun=begun)
         else:
-            order = _order(model, asked, stop, text=alpaca(asked.instruction) + begun)
+            order = _order(model, asked, ends or STOP, text=alpaca(asked.instruction) + begun)
         return await self._answer(asked, order, request)
 
     async def _known(self) -> list[Servable]:

@@ -111,7 +111,11 @@ def read_additions(model: Any, folder: Path) -> Additions | None:
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    tuned = with_adapter(model, folder)
+    try:
+        tuned = with_adapter(model, folder)
+    except Exception:
+        _take_off(model)  # what was put on before the mistake was found
+        raise
     try:
         layers = {
             name.removeprefix("base_model.model."): layer
@@ -123,6 +127,16 @@ def read_additions(model: Any, folder: Path) -> Additions | None:
         return {name: _addition(layer, model.dtype) for name, layer in layers.items()}
     finally:
         tuned.unload()
+
+
+def _take_off(model: Any) -> None:
+    """Put the layers of a model back in the place of what peft put around them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in tuple(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, layer.get_base_layer())
 
 
 def _only_adds(layer: Any) -> bool:

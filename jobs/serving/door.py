@@ -6,11 +6,14 @@ import secrets
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobs.judge_desk import TooLargeError
 from jobs.wire import error
 
 TOKEN = "CODELADDER_SERVE_TOKEN"
+MOST_BYTES = 4 << 20
+"""Of a request's body."""
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -28,12 +31,19 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http" and (refusal := self._refusal(Request(scope))):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif refusal := self._refusal(Request(scope)):
             await refusal(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        else:
+            await self.app(scope, _limited(receive), send)
 
     def _refusal(self, request: Request) -> Response | None:
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > MOST_BYTES:
+            message = f"a body of at most {MOST_BYTES >> 20} MiB is taken"
+            refused = error(message, "invalid_request_error")
+            return JSONResponse(refused, 413, {"Connection": "close"})
         host = request.headers.get("host", "")
         if self.local and _without_port(host) not in LOOPBACK_NAMES:
             message = f"this server is local, and {host!r} is no name of this machine"
@@ -46,6 +56,21 @@ class Door:
         message = f"a bearer token is needed: the one in {TOKEN}"
         refused = error(message, "authentication_error", code="invalid_api_key")
         return JSONResponse(refused, 401, {"WWW-Authenticate": "Bearer"})
+
+
+def _limited(receive: Receive) -> Receive:
+    """The same, for a body that does not say how long it is."""
+    read = 0
+
+    async def limited() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > MOST_BYTES:
+            raise TooLargeError(f"a body of at most {MOST_BYTES >> 20} MiB is taken")
+        return message
+
+    return limited
 
 
 def is_loopback(host: str) -> bool:

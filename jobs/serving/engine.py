@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ class ModelEngine:
         """Those that take questions, the one asked last at the end."""
         self._in_memory: set[Resident] = set()
         """Those and others that end, until their memory is free again."""
-        self._closed = False
+        self.closed = False
 
     def state(self, model: Servable) -> str:
         """`loaded`, `loading` or `waiting` (on disk)."""
@@ -65,7 +65,7 @@ class ModelEngine:
             resident = self._held.get(key)
             return resident.state_of(model.weights.adapter) if resident else "waiting"
 
-    async def answer(self, order: Order) -> AsyncIterator[Told]:
+    async def answer(self, order: Order) -> AsyncGenerator[Told]:
         """One answer as it is written, and before it what it is waiting for.
 
         Closing the iterator ends the work before the next token.
@@ -97,7 +97,7 @@ class ModelEngine:
     def close(self) -> None:
         """End every answer before its next token, and let go of the models."""
         with self.changed:
-            self._closed = True
+            self.closed = True
             for resident in tuple(self._held.values()):
                 self.dismiss(resident)
             self.changed.wait_for(lambda: not self._in_memory, CLOSING_SECONDS)
@@ -107,7 +107,7 @@ class ModelEngine:
 
         key = _key(answering.order.model)
         with self.changed:
-            if self._closed:
+            if self.closed:
                 answering.finish(RuntimeError("the server is being stopped"))
                 return
             if key not in self._held:

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ class Replicas:
             return STARTING if replicas else "waiting"
         return self._heard.get(model.id, "waiting")
 
-    async def answer(self, order: Order) -> AsyncIterator[Told]:
+    async def answer(self, order: Order) -> AsyncGenerator[Told]:
         """One answer as it is written, and before it what it is waiting for.
 
         Closing the iterator cancels the work where it is.
@@ -147,8 +147,9 @@ class Replicas:
                     raise said
                 if said == WAITING:
                     continue
-                told = isinstance(said, str)
-                self._heard[order.model.id] = STATES[said] if told else "loaded"
+                state = STATES.get(said) if isinstance(said, str) else "loaded"
+                if state is not None:
+                    self._heard[order.model.id] = state
                 yield said
         finally:
             pieces.cancel()

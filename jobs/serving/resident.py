@@ -17,7 +17,7 @@ from jobs.loaded import load_model, usual_precision
 from jobs.serving.answering import Answering
 from jobs.serving.beside import Beside
 from jobs.serving.table import Table, too_little_memory
-from jobs.serving.telling import LOADING_ADAPTER, LOADING_MODEL, WRITING
+from jobs.serving.telling import LOADING_ADAPTER, LOADING_MODEL, WRITING, ahead
 from jobs.weights import Weights
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Resident:
         """Have a question wait."""
         if self._table is None and self.engine.is_in_memory(self):
             answering.tell(LOADING_MODEL)
+        elif self.waiting:
+            answering.tell(ahead(len(self.waiting)))
         self.waiting.append(answering)
 
     def is_wanted(self) -> bool:
@@ -189,6 +191,7 @@ class Resident:
             if sitting is not None:
                 self.waiting.remove(sitting)
             if failure is None:
+                self._tell_places()
                 return
             table.halve()
             up = [*table.clear(), *([sitting] if sitting else [])]
@@ -196,6 +199,11 @@ class Resident:
                 up.pop().finish(failure)
             self.waiting.extendleft(reversed(up))
         _free()
+
+    def _tell_places(self) -> None:
+        for place, one in enumerate(self.waiting):
+            if place:
+                one.tell(ahead(place))
 
     @property
     def _the_table(self) -> Table:
@@ -212,7 +220,8 @@ class Resident:
                 one.finish(stopped)
             self.waiting.clear()
             self._base = self._table = None
-        _free()
+        if not self.engine.closed:
+            _free()
         self.engine.gone(self)
 
 

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from jobs.answers import Finish
 
 WAITING = "waiting"
-"""Other questions are before this one."""
+"""Other questions are before this one; how many, `ahead` says."""
 STARTING = "starting"
 """A replica of the cluster is being started."""
 LOADING_MODEL = "loading the model"
 LOADING_ADAPTER = "loading the adapter"
 WRITING = "writing"
 """The model is there; its first token comes next."""
+
+
+def ahead(questions: int) -> str:
+    """`WAITING` with the number of questions that sit down before."""
+    return f"{WAITING}, {questions} ahead" if questions else WAITING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
