@@ -5,16 +5,15 @@ not known; ours stand beside the kinds that have one.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Engine, and_, case, distinct, func, literal_column, select, text
-from sqlalchemy.orm import aliased
+from sqlalchemy import Engine, and_, distinct, func, select
 
 from database.facts import Standing
 from database.rows import rows_of
-from database.schema import BLANK, CUT, Completion, Contract, Problem, Run, Score, Verdict
+from database.schema import Answered, Contract, Problem, Run, Score, Tally
 from database.training_data import exposures
 
 MOST_WITHOUT_PROGRAM = 0.05
@@ -49,38 +48,38 @@ class Anomaly:
 class _View:
     """The scores in view, as every count needs them."""
 
-    standings: Sequence[Standing]
+    keys: Mapping[Key, Standing]
+    answered: Mapping[Key, Any]
+    """Rows of `Answered`: theirs, and those of their bases."""
 
-    @property
-    def keys(self) -> dict[Key, Standing]:
-        return {key_of(standing): standing for standing in self.standings}
-
-    def all_of(self, attribute: Callable[[Standing], Any]) -> set[Any]:
-        return {attribute(standing) for standing in self.standings}
+    def counted(self) -> Iterator[tuple[Key, Any]]:
+        """Return the scores in view whose answers are counted."""
+        for key in self.keys:
+            if key in self.answered:
+                yield key, self.answered[key]
 
     @property
     def runs(self) -> set[str]:
-        return self.all_of(lambda s: s.result.run)
+        return {run for run, *_ in self.keys}
 
     @property
     def benchmarks(self) -> set[str]:
-        return self.all_of(lambda s: s.result.benchmark)
+        return {benchmark for _, benchmark, *_ in self.keys}
 
     @property
     def askings(self) -> set[str]:
-        return self.all_of(lambda s: s.asking)
+        return {asking for *_, asking, _ in self.keys}
 
-    @property
-    def judgings(self) -> set[str]:
-        return self.all_of(lambda s: s.judging)
 
-    def answers(self) -> Any:
-        """Which completions are in view: what the indexes of that table begin with."""
-        return and_(
-            Completion.benchmark.in_(self.benchmarks),
-            Completion.asking.in_(self.askings),
-            Completion.run.in_(self.runs),
-        )
+def _view(engine: Engine, standings: Sequence[Standing]) -> _View:
+    keys = {key_of(standing): standing for standing in standings}
+    runs = {run for s in standings for run in (s.result.run, s.result.base or s.result.run)}
+    wanted = select(Answered.__table__).where(
+        Answered.benchmark.in_({s.result.benchmark for s in standings}),
+        Answered.asking.in_({s.asking for s in standings}),
+        Answered.run.in_(runs),
+    )
+    return _View(keys=keys, answered={_key(row): row for row in rows_of(engine, wanted)})
 
 
 def key_of(standing: Standing) -> Key:
@@ -96,7 +95,7 @@ def anomalies(engine: Engine, standings: Sequence[Standing]) -> dict[Key, tuple[
     """
     if not standings:
         return {}
-    view = _View(standings=standings)
+    view = _view(engine, standings)
     found: dict[Key, list[Anomaly]] = defaultdict(list)
     for count in (_without_program, _as_written, _like_the_base, _overlaps, _prefilled, _older):
         for key, anomaly in count(engine, view):
@@ -118,85 +117,43 @@ def flagged(
 
 
 Counted = list[tuple[Key, Anomaly]]
-AnswersKey = tuple[str, str, str]
-"""Run, benchmark, asking."""
 
 
-def _without_program(engine: Engine, view: _View) -> Counted:
+def _without_program(_engine: Engine, view: _View) -> Counted:
     """Answers in which the extraction that was asked for found no program."""
-    key = (Completion.run, Completion.benchmark, Completion.asking, Verdict.judging)
-    wanted = (
-        select(*key, func.count().label("answers"))
-        .join(Verdict, Verdict.completion == Completion.id)
-        .where(Verdict.judging.in_(view.judgings), Verdict.extracted.is_(False))
-        .group_by(*key)
-    )
-    missed = {_key(row): row.answers for row in rows_of(engine, wanted)}
-    answers = _answers(engine, view) if missed else {}
     words = "no program was found in {} answers"
     return [
-        (key_, _anomaly("extraction", missed[key_], of, words))
-        for key_ in view.keys
-        if missed.get(key_, 0) > MOST_WITHOUT_PROGRAM * (of := answers.get(key_[:3], 0))
+        (key, _anomaly("extraction", row.without_program, row.answers, words))
+        for key, row in view.counted()
+        if row.without_program > MOST_WITHOUT_PROGRAM * row.answers
     ]
 
 
-def _as_written(engine: Engine, view: _View) -> Counted:
+def _as_written(_engine: Engine, view: _View) -> Counted:
     """Answers without a word, and those that their length limit cut off."""
-    blank, cut = _answers(engine, view, BLANK), _answers(engine, view, CUT)
-    answers = _answers(engine, view) if blank or cut else {}
     found: Counted = []
-    for key in view.keys:
-        number, of = blank.get(key[:3], 0), answers.get(key[:3], 0)
-        if number:
-            found.append((key, _anomaly("empty", number, of, "{} answers are empty")))
-        if (number := cut.get(key[:3], 0)) > MOST_CUT * of:
+    for key, row in view.counted():
+        if row.blank:
+            words = "{} answers are empty"
+            found.append((key, _anomaly("empty", row.blank, row.answers, words)))
+        if row.cut > MOST_CUT * row.answers:
             words = "{} answers were cut off at the length limit"
-            found.append((key, _anomaly("length", number, of, words)))
+            found.append((key, _anomaly("length", row.cut, row.answers, words)))
     return found
 
 
-def _answers(engine: Engine, view: _View, condition: str = "") -> dict[AnswersKey, int]:
-    """How many answers in view there are, or of how many a condition of the schema is true."""
-    key = (Completion.run, Completion.benchmark, Completion.asking)
-    wanted = select(*key, func.count().label("answers")).where(view.answers()).group_by(*key)
-    if condition:
-        wanted = wanted.where(text(condition))
-    return {(row.run, row.benchmark, row.asking): row.answers for row in rows_of(engine, wanted)}
-
-
-def _like_the_base(engine: Engine, view: _View) -> Counted:
+def _like_the_base(_engine: Engine, view: _View) -> Counted:
     """Tuned runs whose first answers are, nearly all of them, those of their base."""
-    theirs = aliased(Completion)
-    first: Any = literal_column("0")
-    key = (Completion.run, Completion.benchmark, Completion.asking)
-    wanted = (
-        select(
-            *key,
-            func.count().label("answers"),
-            func.sum(case((Completion.text == theirs.text, 1), else_=0)).label("same"),
-        )
-        .join(Run, Run.id == Completion.run)
-        .join(
-            theirs,
-            and_(
-                theirs.benchmark == Completion.benchmark,
-                theirs.asking == Completion.asking,
-                theirs.run == Run.base_run,
-                theirs.task_id == Completion.task_id,
-                theirs.position == first,
-            ),
-        )
-        .where(view.answers(), Completion.position == first)
-        .group_by(*key)
-    )
-    rows = {(row.run, row.benchmark, row.asking): row for row in rows_of(engine, wanted)}
+    first = {key[:3]: row.first for key, row in view.answered.items()}
     words = "{} first answers are those of its base to the letter: was the adapter loaded?"
-    return [
-        (key_, _anomaly("identical", row.same, row.answers, words))
-        for key_ in view.keys
-        if (row := rows.get(key_[:3])) and row.same > MOST_IDENTICAL * row.answers
-    ]
+    found: Counted = []
+    for key, row in view.counted():
+        theirs = first.get((view.keys[key].result.base or "", *key[1:3]), {})
+        both = row.first.keys() & theirs.keys()
+        same = sum(row.first[task_id] == theirs[task_id] for task_id in both)
+        if same > MOST_IDENTICAL * len(both):
+            found.append((key, _anomaly("identical", same, len(both), words)))
+    return found
 
 
 def _overlaps(engine: Engine, view: _View) -> Counted:
@@ -273,12 +230,13 @@ def _older(engine: Engine, view: _View) -> Counted:
             ),
         )
         .join(
-            Completion,
+            Tally,
             and_(
-                Completion.benchmark == Score.benchmark,
-                Completion.asking == Score.asking,
-                Completion.run == Score.run,
-                Completion.task_id == Problem.task_id,
+                Tally.benchmark == Score.benchmark,
+                Tally.asking == Score.asking,
+                Tally.judging == Score.judging,
+                Tally.run == Score.run,
+                Tally.task_id == Problem.task_id,
             ),
         )
         .where(Score.run.in_(runs), Score.benchmark.in_(view.benchmarks))

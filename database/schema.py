@@ -6,24 +6,11 @@ Those of what goes on right now are in `database.live`.
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.table import Row as Row
 from database.table import now as now
-
-BLANK = "trim(text, ' \t\r\n') = ''"
-"""SQL: an answer without a word. A query finds its index only by the very same letters."""
-CUT = "finish = 'length'"
-"""SQL: an answer that its length limit cut off."""
-FIRST = "position = 0"
-"""SQL: the first answer to a problem."""
-
-
-def _where(name: str, condition: str, *columns: str) -> Index:
-    """Return an index over the few rows that a condition is true of."""
-    said = text(condition)
-    return Index(name, *columns, sqlite_where=said, postgresql_where=said)
 
 
 class Experiment(Row):
@@ -168,9 +155,6 @@ class Completion(Row):
     __tablename__ = "completions"
     __table_args__ = (
         Index("ix_completions_counted", "benchmark", "asking", "run", "task_id", "id"),
-        _where("ix_completions_first", FIRST, "benchmark", "asking", "run", "task_id"),
-        _where("ix_completions_blank", BLANK, "benchmark", "asking", "run"),
-        _where("ix_completions_cut", CUT, "benchmark", "asking", "run"),
     )
 
     id: Mapped[str] = mapped_column(String(20), primary_key=True)
@@ -192,16 +176,6 @@ class Verdict(Row):
     """The outcome of one completion under one judging contract."""
 
     __tablename__ = "verdicts"
-    __table_args__ = (
-        Index(
-            "ix_verdicts_without_program",
-            "judging",
-            "completion",
-            sqlite_where=text("extracted IS 0"),
-            postgresql_where=text("extracted IS false"),
-        ),
-    )
-
     completion: Mapped[str] = mapped_column(ForeignKey("completions.id"), primary_key=True)
     judging: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
     outcome: Mapped[str] = mapped_column(String(20))
@@ -357,3 +331,23 @@ class Tally(Row):
     completions: Mapped[int] = mapped_column(Integer)
     """With a verdict; a sandbox error is none."""
     passed: Mapped[int] = mapped_column(Integer)
+
+
+class Answered(Row):
+    """What the answers of a run to one benchmark look like, counted when they are scored."""
+
+    __tablename__ = "answered"
+
+    benchmark: Mapped[str] = mapped_column(String(100), primary_key=True)
+    asking: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    judging: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    answers: Mapped[int] = mapped_column(Integer)
+    blank: Mapped[int] = mapped_column(Integer)
+    """Without a word."""
+    cut: Mapped[int] = mapped_column(Integer)
+    """Ended by the length limit."""
+    without_program: Mapped[int] = mapped_column(Integer)
+    """In which the extraction that was asked for found none."""
+    first: Mapped[dict[str, Any]] = mapped_column()
+    """`database.answered.digest_of` the first answer to each problem, by its id."""

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, Select, and_, exists, func, select
 
 from database.facts import DatasetFacts, Exposure, TouchFacts
 from database.rows import columns_of, rows_of
-from database.schema import Completion, Contract, Dataset, Run, Score, Touch
+from database.schema import Contract, Dataset, Run, Score, Tally, Touch
 
 
 def datasets(engine: Engine) -> list[DatasetFacts]:
@@ -65,10 +65,11 @@ def _exposed() -> Select[Any]:
     """Scores beside the problems asked that a row trained on touches, if any."""
     digest = Contract.content["sha256"].as_string()
     asked = exists().where(
-        Completion.benchmark == Score.benchmark,
-        Completion.asking == Score.asking,
-        Completion.run == Score.run,
-        Completion.task_id == Touch.task_id,
+        Tally.benchmark == Score.benchmark,
+        Tally.asking == Score.asking,
+        Tally.judging == Score.judging,
+        Tally.run == Score.run,
+        Tally.task_id == Touch.task_id,
     )
     trained_on = and_(
         Touch.dataset == Run.dataset_digest,

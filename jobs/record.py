@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from database import schema
+from database.answered import JudgedAnswer, answered_row
 from database.queries import events
 from database.scores import ProblemResult, method_of, score
 from database.tallies import tally_rows
@@ -255,8 +256,21 @@ def judged_rows(
         yield schema.Completion(
             id=completion, run=run, benchmark=benchmark.name, asking=asking, **asdict(answer)
         )
-    yield from verdict_rows(run, benchmark, asking, answers, verdicts)
-    contract = (asking, short_hash(benchmark.judging_content))
+    judged = list(verdict_rows(run, benchmark, asking, answers, verdicts))
+    yield from judged
+    judging = short_hash(benchmark.judging_content)
+    looked_at = (
+        JudgedAnswer(
+            task_id=answer.task_id,
+            position=answer.position,
+            text=answer.text,
+            finish=answer.finish,
+            extracted=verdict.extracted,
+        )
+        for answer, verdict in zip(answers, judged, strict=True)
+    )
+    yield answered_row(looked_at, run=run, benchmark=benchmark.name, asking=asking, judging=judging)
+    contract = (asking, judging)
     yield from score_rows(run, benchmark, contract, _results(benchmark, answers, verdicts))
 
 

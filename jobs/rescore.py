@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from sqlalchemy import Engine
 
+from database.answered import count_answered
 from database.queries import runs
 from database.rejudging import (
     Asked,
@@ -207,9 +208,9 @@ def _scores(one: Again, ledger: Engine) -> Iterator[Any]:
     of = one.of
     if count_unjudged(ledger, of, one.judging):
         return
-    found = count_verdicts(
-        ledger, run=of.run, benchmark=of.benchmark, asking=of.asking, judging=one.judging
-    )
+    key = {"run": of.run, "benchmark": of.benchmark, "asking": of.asking, "judging": one.judging}
+    yield count_answered(ledger, **key)
+    found = count_verdicts(ledger, **key)
     results = {result.task_id: result for result in found}
     in_order = [results[p.task_id] for p in one.benchmark.problems if p.task_id in results]
     yield from score_rows(of.run, one.benchmark, (of.asking, one.judging), in_order)

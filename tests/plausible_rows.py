@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from database.answered import JudgedAnswer, answered_row
 from database.schema import (
     Checkpoint,
     Completion,
@@ -88,7 +89,24 @@ def judged(run, passes, *, n=2, benchmark="humaneval", asking=ASKING, judging=JU
     ]
     contract = {"benchmark": benchmark, "asking": asking.id, "judging": judging.id}
     rows += tally_rows(results, run=run, **contract)
+    rows.append(answered_row(looked_at(rows), run=run, **contract))
     return [*rows, score_row(run, results, benchmark, asking, judging)]
+
+
+def looked_at(rows):
+    """What is counted of completions and their verdicts."""
+    extracted = {row.completion: row.extracted for row in rows if isinstance(row, Verdict)}
+    return [
+        JudgedAnswer(
+            task_id=row.task_id,
+            position=row.position,
+            text=row.text,
+            finish=row.finish,
+            extracted=extracted[row.id],
+        )
+        for row in rows
+        if isinstance(row, Completion)
+    ]
 
 
 def answer_id(run, place, position, *, benchmark="humaneval", asking=ASKING):

@@ -15,6 +15,7 @@ from plausible_rows import (
     TUNED,
     base_run,
     completion,
+    looked_at,
     problems,
     score_row,
     tuned_run,
@@ -23,10 +24,12 @@ from plausible_rows import (
 
 from database import write
 from database.anomalies import anomalies, key_of, names_function
+from database.answered import answered_row
 from database.exchange import as_csv, as_json
 from database.queries import scores, standings
 from database.schema import Contract, Dataset, Problem, Touch
 from database.scores import ProblemResult
+from database.tallies import tally_rows
 
 COUNT = 20
 PREFILLED = {"prompt": {"name": "completion", "continues": True}}
@@ -44,9 +47,12 @@ def answered(run, texts, *, asking=ASKING, finish=lambda place: "stop", extracte
             judged.extracted = None if extracted is None else extracted(place)
             rows += [answer, judged]
     results = [
-        ProblemResult(task_id=str(place), completions=n, passed=0) for place in range(len(texts))
+        ProblemResult(task_id=f"humaneval/{place}", completions=n, passed=0)
+        for place in range(len(texts))
     ]
-    return [*rows, score_row(run, results, asking=asking)]
+    key = {"run": run, "benchmark": "humaneval", "asking": asking.id, "judging": JUDGING.id}
+    counts = [*tally_rows(results, **key), answered_row(looked_at(rows), **key)]
+    return [*rows, *counts, score_row(run, results, asking=asking)]
 
 
 def own(run):

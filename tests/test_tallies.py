@@ -1,5 +1,6 @@
 """Tallies of verdicts: written with scores, filled in old ledgers, read in the file's order."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from plausible_rows import (
     small_ledger,
     verdict,
 )
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from database import open_ledger, write
-from database.schema import Contract
+from database.schema import Answered, Contract
 from database.session import ledger_url as normalised
 from database.tallies import count_verdicts, tallies
 from eval_sandbox.verdict import Outcome, Verdict
@@ -84,10 +85,11 @@ def test_a_judged_run_leaves_the_tallies_of_its_verdicts(ledger):
     recorder = Recorder(ledger, smoke)
     recorder.begin([run])
     first, second, *others = benchmark.problems
-    outcomes = [Outcome.PASSED, Outcome.TIMED_OUT, *[Outcome.FAILED] * len(others)]
+    outcomes = [Outcome.PASSED, Outcome.TIMED_OUT, *[Outcome.FAILED] * 2 * (1 + len(others))]
     answers = [
-        Answer(task_id=p.task_id, position=0, text="", whole=False, tokens=1, finish="end")
+        Answer(task_id=p.task_id, position=place, text="", whole=False, tokens=1, finish="end")
         for p in benchmark.problems
+        for place in range(2)
     ]
     recorder.judged(run, benchmark, answers, [spent(outcome) for outcome in outcomes])
 
@@ -97,7 +99,7 @@ def test_a_judged_run_leaves_the_tallies_of_its_verdicts(ledger):
         "judging": short_hash(benchmark.judging_content),
     }
     (found,) = tallies(ledger, **contract).values()
-    assert counts(found)[:2] == [(first.task_id, 1, 1), (second.task_id, 1, 0)]
+    assert counts(found)[:2] == [(first.task_id, 2, 1), (second.task_id, 2, 0)]
     assert found == count_verdicts(ledger, run=run.id, **contract)
 
 
@@ -118,13 +120,13 @@ OLD_ROWS = (
     ),
 )
 OLD_VERDICTS = {
-    # completion: run, problem, its outcomes under j1 and j2; None: not judged
-    "c1": (BASE, "p/1", "passed", "passed"),
-    "c2": (BASE, "p/1", "failed", "passed"),
-    "c3": (BASE, "p/2", "sandbox_error", "timed_out"),
-    "c4": (BASE, "p/2", "crashed", None),
-    "c5": (TUNED, "p/1", "sandbox_error", None),
-    "c6": (TUNED, "p/2", "passed", None),
+    # completion: run, problem, position, text, finish, outcomes under j1 and j2; None: not judged
+    "c1": (BASE, "p/1", 0, " \t", "end", "passed", "passed"),
+    "c2": (BASE, "p/1", 1, "no program", "end", "failed", "passed"),
+    "c3": (BASE, "p/2", 1, "x", "length", "sandbox_error", "timed_out"),
+    "c4": (BASE, "p/2", 2, "y", "stop", "crashed", None),
+    "c5": (TUNED, "p/1", 0, "größer", "end", "sandbox_error", None),
+    "c6": (TUNED, "p/2", 1, "z", "end", "passed", None),
 }
 BY_HAND = {
     ("j1", BASE, "p/1", 2, 1),
@@ -136,17 +138,19 @@ BY_HAND = {
 
 
 def old_answers():
-    for place, (key, (run, problem, *outcomes)) in enumerate(OLD_VERDICTS.items()):
+    for key, (run, problem, place, said, finish, *outcomes) in OLD_VERDICTS.items():
         yield (
             "INSERT INTO completions (id, run, benchmark, task_id, position, asking, text, whole, "
             f"tokens, finish) VALUES ('{key}', '{run}', 'b', '{problem}', {place}, "
-            "'asking000001', '', false, 1, 'end')"
+            f"'asking000001', '{said}', false, 1, '{finish}')"
         )
         for judging, outcome in zip(("j1", "j2"), outcomes, strict=True):
+            extracted = "false" if (said, judging) == ("no program", "j1") else "null"
             if outcome is not None:
                 yield (
                     "INSERT INTO verdicts (completion, judging, outcome, cpu_seconds, "
-                    f"wall_seconds, detail) VALUES ('{key}', '{judging}', '{outcome}', 0, 0, '')"
+                    "wall_seconds, detail, extracted) VALUES "
+                    f"('{key}', '{judging}', '{outcome}', 0, 0, '', {extracted})"
                 )
 
 
@@ -168,6 +172,15 @@ def test_an_old_ledger_gains_the_tallies_of_its_verdicts(ledger_url):
     assert {tuple(row)[:5] for row in found} == BY_HAND
     assert len(found) == len(BY_HAND)
     assert {tuple(row)[5:] for row in found} == {("b", "asking000001")}
+    with engine.connect() as connection:
+        counted = connection.execute(select(Answered.__table__)).all()
+    assert {
+        (r.judging, r.run): (r.answers, r.blank, r.cut, r.without_program) for r in counted
+    } == {("j1", BASE): (4, 1, 1, 1), ("j2", BASE): (3, 1, 1, 0), ("j1", TUNED): (2, 0, 0, 0)}
+    assert {r.run: r.first for r in counted} == {
+        BASE: {"p/1": sha256(b" \t").hexdigest()[:8]},
+        TUNED: {"p/1": sha256("größer".encode()).hexdigest()[:8]},
+    }
     engine.dispose()
 
 
