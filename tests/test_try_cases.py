@@ -228,9 +228,9 @@ def verdicts(page):
 
 
 def test_my_cases_run_on_every_answer(page):
-    assert next(b for b in page.button if b.label == "Run it").disabled
+    assert next(b for b in page.button if b.label == "Run in the sandbox").disabled
     press(page, "Ask")
-    press(page, "Run it")
+    press(page, "Run in the sandbox")
 
     assert ["passed" in told for told in verdicts(page)] == [True, True]
 
@@ -238,7 +238,7 @@ def test_my_cases_run_on_every_answer(page):
 def test_a_failing_case_is_told_as_text(page):
     press(page, "Ask")
     page.text_area(key="cases").set_value("sum_even_squares([2]) == '**<b>5</b>**'").run()
-    press(page, "Run it")
+    press(page, "Run in the sandbox")
 
     assert all("failed" in told for told in verdicts(page))
     details = [block.value for block in page.code if "AssertionError" in block.value]
@@ -249,7 +249,7 @@ def test_a_failing_case_is_told_as_text(page):
 def test_a_line_that_is_no_test_is_named_before_anything_runs(page):
     press(page, "Ask")
     page.text_area(key="cases").set_value("sum_even_squares([2]) == 4\n3, 4").run()
-    press(page, "Run it")
+    press(page, "Run in the sandbox")
 
     assert [error.value.replace("\\", "") for error in page.error] == [
         "line 2: 3, 4 is always true; write f(1, 2) == 3"
@@ -259,7 +259,7 @@ def test_a_line_that_is_no_test_is_named_before_anything_runs(page):
 
 def test_verdicts_go_with_the_next_question(page):
     press(page, "Ask")
-    press(page, "Run it")
+    press(page, "Run in the sandbox")
     press(page, "Ask")
 
     assert not verdicts(page)
@@ -275,13 +275,13 @@ def test_a_problem_of_my_file_fills_the_form_and_is_judged(page):
     }
     content = json.dumps(record | {"task_id": "mine/0"}) + "\n" + json.dumps(record)
     page.file_uploader(key="file").set_value(("mine.jsonl", content.encode(), "")).run()
-    page.selectbox(key="problem").set_value(1).run()
+    page.selectbox(key="file_problem").set_value(1).run()
     press(page, "Use it")
 
     assert page.text_area(key="ask").value == "Sum the squares."
-    assert page.text_input(key="signature").value == "def total(numbers):"
+    assert page.text_area(key="signature").value == "def total(numbers):"
     press(page, "Ask")
-    press(page, "Run it")
+    press(page, "Run in the sandbox")
     assert ["passed" in told for told in verdicts(page)] == [True, True]
 
 

@@ -1,16 +1,21 @@
 """The try-it box against a real HTTP server that streams."""
 
+import json
 import threading
 import time
 
 import pytest
 import streamlit as st
+from plausible_rows import BASE, TUNED, small_ledger
 from streaming_server import MODELS, WORDS, Server
 from streamlit.testing.v1 import AppTest
 
-from leaderboard import serving
-from leaderboard.serving import Model, Part, Question, Streams
-from leaderboard.try_page import status
+from database import open_ledger, write
+from leaderboard import serving, streams, try_turns
+from leaderboard.questions import Question, Settings
+from leaderboard.serving import Model
+from leaderboard.streams import Answer, Part, Streams, part_of
+from leaderboard.try_answers import badge, told
 
 
 @pytest.fixture
@@ -33,15 +38,36 @@ def try_script():
     try_page.show()
 
 
-def page():
-    app = AppTest.from_function(try_script, default_timeout=60).run()
+def page(**query):
+    app = AppTest.from_function(try_script, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
     assert not app.exception, app.exception
     return app
 
 
-def ask(names=("ba5e",), opening=""):
-    question = Question(prompt="p", stop=[], max_tokens=9, temperature=0.0, opening=opening)
-    return Streams([Model(name, MODELS.get(name, name)) for name in names], question)
+def press(app, label):
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception, app.exception
+
+
+def texts(app):
+    """The answers on the page."""
+    return [block.value for block in app.code if "return n" in block.value]
+
+
+def captions(app):
+    return [caption.value.replace("\\", "") for caption in app.caption]
+
+
+def asking(**more):
+    settings = Settings(temperature=0.0, max_tokens=9, seed=1)
+    return Question(**({"prompt": "p", "settings": settings} | more))
+
+
+def ask(names=("ba5e",)):
+    return Streams([Model(name, MODELS.get(name, name)) for name in names], asking())
 
 
 def wait(condition, seconds=15):
@@ -53,42 +79,111 @@ def wait(condition, seconds=15):
 
 def test_both_models_answer_side_by_side(server):
     app = page()
-    app.button[0].click().run()
+    press(app, "Ask")
 
-    assert not app.exception
     expected = "def sum_even_squares(numbers):\n    return n + 1"
-    assert [block.value.strip() for block in app.code] == [expected, expected]
+    assert [text.strip() for text in texts(app)] == [expected, expected]
     assert sorted(body["model"] for body in server.asked) == ["70ned", "ba5e"]
-    told = [caption.value for caption in app.caption]
-    assert all("5 tokens" in line and "first token after" in line for line in told)
+    told = [line for line in captions(app) if "first token after" in line]
+    assert len(told) == 2
+    assert all("5 tokens" in line and "tokens/s" in line for line in told)
 
 
 def test_what_is_asked_is_in_openais_form(server):
-    app = page()
+    app = page(m=["70ned"])
     app.slider(key="t").set_value(0.7)
+    app.slider(key="p").set_value(0.9)
     app.slider(key="max").set_value(64)
-    app.button[0].click().run()
+    app.number_input(key="seed").set_value(11)
+    press(app, "Ask")
 
-    asked = server.asked[0]
-    assert asked.pop("model") in MODELS
-    assert asked == {
-        "prompt": "### Task: Write a function `sum_even_squares(numbers)` that returns "
-        "the sum of the squares of the even numbers in `numbers`.\n"
-        "def sum_even_squares(numbers):\n",
-        "max_tokens": 64,
-        "temperature": 0.7,
-        "stop": ["\n\n"],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    assert server.asked == [
+        {
+            "model": "70ned",
+            "prompt": "### Task: Write a function `sum_even_squares(numbers)` that returns "
+            "the sum of the squares of the even numbers in `numbers`.\n"
+            "def sum_even_squares(numbers):\n",
+            "max_tokens": 64,
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "seed": 11,
+            "stop": ["\n\n"],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ]
+    assert "Temperature 0.7, top-p 0.9, at most 64 tokens, seed 11" in captions(app)
+
+
+def test_a_text_is_continued_to_the_letter(server):
+    app = page(m=["70ned"], form="Text to continue")
+    app.text_area(key="ask").set_value("def f(n):\n").run()
+    press(app, "Ask")
+
+    (asked,) = server.asked
+    assert asked["prompt"] == "def f(n):\n"
+    assert "stop" not in asked
+    assert [text.strip() for text in texts(app)] == ["def f(n):\n    return n + 1"]
+
+
+def test_models_that_were_tuned_for_conversations_are_asked_as_such(server, monkeypatch):
+    offered = [Model("ba5e", "b", None, True), Model("70ned", "t", "ba5e", True)]
+    monkeypatch.setattr(serving, "models", lambda client: offered)
+    app = page(m=["70ned"])
+    app.text_area(key="ask").set_value("Hello").run()
+    press(app, "Ask")
+
+    assert server.asked[0]["messages"] == [{"role": "user", "content": "Hello"}]
+    assert len(texts(app)) == 1
 
 
 def test_the_answers_stay_when_the_page_is_drawn_again(server):
     app = page()
-    app.button[0].click().run()
+    press(app, "Ask")
     app.run()
 
-    assert len(app.code) == 2
+    assert len(texts(app)) == 2
+
+
+def test_an_example_fills_the_form(server):
+    app = page()
+    app.pills(key="example").set_value("Brackets").run()
+
+    assert "is_balanced" in app.text_area(key="ask").value
+    assert app.text_area(key="signature").value == "def is_balanced(text):"
+    assert "is_balanced('((') is False" in app.text_area(key="cases").value
+    assert app.pills(key="example").value is None
+
+
+def test_an_earlier_question_is_opened_and_asked_again(server):
+    app = page(m=["70ned"])
+    press(app, "Ask")
+    app.text_area(key="ask").set_value("Another").run()
+    press(app, "Ask")
+    first = app.session_state["turns"][0]
+    app.button(key=f"turn-{first.id}").click().run()
+
+    assert app.session_state["turn"] == first.id
+    press(app, "Ask again")
+    one, other, again = server.asked
+    assert again["prompt"] == one["prompt"] != other["prompt"]
+    assert again["seed"] != one["seed"]
+    listed = [button.label for button in app.button if "turn-" in (button.key or "")]
+    assert [label[:7] for label in listed] == ["Write a", "Another", "Write a"]
+
+
+def test_the_visit_is_downloaded_with_answers_settings_and_verdicts(server):
+    app = page(m=["70ned"], t="0.5", seed="3")
+    press(app, "Ask")
+    press(app, "Run in the sandbox")
+    (record,) = json.loads(try_turns.as_json(app.session_state["turns"]))
+
+    (answer,) = record["answers"]
+    assert (answer["run"], answer["tokens"], answer["ended"]) == ("70ned", 5, "done")
+    assert answer["text"].endswith("".join(WORDS))
+    assert answer["verdict"]["outcome"] == "passed"
+    assert (record["settings"]["seed"], record["settings"]["temperature"]) == (3, 0.5)
+    assert record["test_cases"].startswith("sum_even_squares")
 
 
 def test_without_a_server_the_page_says_how_to_start_one(monkeypatch):
@@ -97,57 +192,166 @@ def test_without_a_server_the_page_says_how_to_start_one(monkeypatch):
     app = page()
 
     assert app.warning[0].value == "No model server answers at http://127.0.0.1:9."
-    assert "python -m jobs serve" in app.markdown[-1].value
+    assert any("python -m jobs serve" in block.value for block in app.markdown)
     st.cache_resource.clear()
 
 
-def test_tokens_appear_while_the_answer_grows(server):
-    server.first.clear()
-    streams = ask()
-    wait(lambda: server.asked)
-    assert streams.answers[0].text == ""
-    assert status(streams.answers[0]).startswith("waiting for the first token")
-    server.first.set()
-    wait(lambda: not streams.running)
+def test_an_empty_question_is_not_asked(server):
+    app = page()
+    app.text_area(key="ask").set_value("  ").run()
+    press(app, "Ask")
 
-    assert streams.answers[0].text == "".join(WORDS)
-    assert streams.answers[0].first_seconds > 0
+    assert app.warning[0].value == "Write a question first\\."
+    assert server.asked == []
+
+
+@pytest.fixture
+def stored(home):
+    engine = open_ledger()
+    write(engine, small_ledger())
+    engine.dispose()
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def test_a_problem_by_link_fills_the_form_once(stored, server):
+    app = page(problem="humaneval:humaneval/1")
+
+    assert app.text_area(key="ask").value == "Write separate_paren_groups."
+    assert app.text_area(key="signature").value == "def separate_paren_groups(xs):"
+    app.text_area(key="ask").set_value("Mine").run()
+    assert app.text_area(key="ask").value == "Mine"
+
+
+def test_a_problem_that_is_not_there_is_named(stored, server):
+    app = page(problem="humaneval:humaneval/99")
+
+    assert "humaneval/99" in app.warning[0].value.replace("\\", "")
+    assert "sum_even_squares" in app.text_area(key="ask").value
+
+
+def test_a_problem_that_the_tuned_model_failed_is_asked_again(stored, server, monkeypatch):
+    offered = [Model(BASE, "b"), Model(TUNED, "t", BASE)]
+    monkeypatch.setattr(serving, "models", lambda client: offered)
+    engine = open_ledger()
+    failed = [
+        {"run": BASE, "task_id": "humaneval/3", "completions": 2, "passed": 2},
+        {"run": TUNED, "task_id": "humaneval/3", "completions": 2, "passed": 0},
+    ]
+    write(engine, [tally(**row) for row in failed])
+    engine.dispose()
+    app = page()
+    app.button(key="use_failed").click().run()
+
+    assert app.selectbox(key="failed").options == [
+        "humaneval humaneval/3: base 2 of 2, tuned 0 of 2"
+    ]
+    assert app.text_area(key="ask").value == "Write below_zero."
+
+
+def tally(**row):
+    from plausible_rows import ASKING, JUDGING
+
+    from database.schema import Tally
+
+    return Tally(benchmark="humaneval", asking=ASKING.id, judging=JUDGING.id, **row)
+
+
+def test_tokens_appear_while_the_answer_grows(server):
+    server.last.clear()
+    asked = ask()
+    answer = asked.answers[0]
+    wait(lambda: answer.tokens == 3)
+    assert (answer.text, answer.state) == ("".join(WORDS[:-1]), "Answering")
+    server.last.set()
+    wait(lambda: not asked.running)
+
+    assert (answer.text, answer.state, answer.tokens) == ("".join(WORDS), "Done", 5)
+    assert answer.first_seconds > 0
+
+
+@pytest.mark.parametrize(
+    "comment, state",
+    {
+        "waiting": "Queued",
+        "starting": "Starting",
+        "loading the adapter": "Loading adapter",
+        "loading the model": "Loading model",
+        "writing": "Answering",
+    }.items(),
+)
+def test_what_an_answer_waits_for_is_told(server, comment, state):
+    server.first.clear()
+    server.comment = comment
+    asked = ask()
+    answer = asked.answers[0]
+    wait(lambda: answer.state == state)
+
+    assert badge(answer, hidden=False).endswith(f"[{state}]")
+    assert told(answer, hidden=False)[0].endswith("so far.")
+    asked.close()
 
 
 def test_stop_reaches_the_server_before_the_first_token(server):
     server.first.clear()
-    streams = ask()
+    asked = ask()
     wait(lambda: server.asked)
-    streams.close()
+    began = time.monotonic()
+    asked.close()
+
+    assert asked.answers[0].state == "Stopped"
+    assert time.monotonic() - began < 0.3
+    assert server.gone.wait(5)
+
+
+def test_stop_in_mid_stream_keeps_the_text(server):
+    server.last.clear()
+    asked = ask()
+    wait(lambda: asked.answers[0].tokens == 3)
+    asked.close()
 
     assert server.gone.wait(5)
-    wait(lambda: not streams.running)
-    assert status(streams.answers[0]) == "stopped"
+    assert (asked.answers[0].text, asked.answers[0].state) == ("".join(WORDS[:-1]), "Stopped")
 
 
-def test_a_busy_server_is_asked_again(server):
-    server.busy = 2
-    streams = ask()
-    wait(lambda: not streams.running)
+def test_answers_end_when_nobody_looks_at_them_any_longer(server, monkeypatch):
+    monkeypatch.setattr(streams, "LEASE_SECONDS", 0.2)
+    server.first.clear()
+    asked = ask()
+    wait(lambda: server.asked)
 
-    assert streams.answers[0].text == "".join(WORDS)
-    assert streams.answers[0].note == ""
+    wait(lambda: not asked.running)
+    assert server.gone.wait(5)
+    assert asked.answers[0].state == "Stopped"
+
+
+def test_a_busy_server_is_a_friendly_wait_and_is_asked_again(server):
+    server.busy = 1
+    asked = ask()
+    answer = asked.answers[0]
+    wait(lambda: answer.state == "Busy")
+
+    assert told(answer, hidden=False)[0].startswith(
+        "The server is busy. 8 questions wait already. Asking again in 1 s;"
+    )
+    wait(lambda: not asked.running)
+    assert (answer.text, answer.state, answer.note) == ("".join(WORDS), "Done", "")
 
 
 def test_a_refusal_is_shown_in_the_servers_words(server):
     server.error = "no model ba5e"
-    streams = ask()
-    wait(lambda: not streams.running)
+    asked = ask()
+    wait(lambda: not asked.running)
 
-    assert status(streams.answers[0]) == "the server refuses: no model ba5e"
+    assert told(asked.answers[0], hidden=False) == ["the server refuses: no model ba5e"]
 
 
 def test_one_failing_model_leaves_the_others_alone(server, monkeypatch):
-    monkeypatch.setattr(serving, "part_of", failing_once(serving.part_of))
-    streams = ask(("ba5e", "70ned"))
-    wait(lambda: not streams.running)
+    monkeypatch.setattr(streams, "part_of", failing_once(part_of))
+    asked = ask(("ba5e", "70ned"))
+    wait(lambda: not asked.running)
 
-    assert sorted(bool(answer.note) for answer in streams.answers) == [False, True]
+    assert sorted(answer.state for answer in asked.answers) == ["Done", "Failed"]
 
 
 def failing_once(part_of):
@@ -164,9 +368,12 @@ def failing_once(part_of):
 LINES = {
     'data: {"choices": [{"text": "a"}]}': Part("a"),
     'data:{"choices": [{"text": "a"}], "usage": null}': Part("a"),
+    'data: {"choices": [{"delta": {"content": "a"}}]}': Part("a"),
+    'data: {"choices": [{"delta": {"role": "assistant", "content": null}}]}': Part(),
     'data: {"choices": [{"text": ""}]}': Part(),
     'data: {"choices": [], "usage": {"completion_tokens": 9}}': Part("", 9),
     "data: [DONE]": Part(),
+    ": queued, 3 ahead": Part(state="Queued", ahead=3),
     ": comment": Part(),
     "": Part(),
 }
@@ -174,12 +381,19 @@ LINES = {
 
 @pytest.mark.parametrize(("line", "part"), LINES.items())
 def test_a_line_of_the_stream_brings(line, part):
-    assert serving.part_of(line) == part
+    assert part_of(line) == part
 
 
 def test_an_error_in_the_stream_is_raised():
     with pytest.raises(serving.ServerError, match="out of memory"):
-        serving.part_of('data: {"error": {"message": "out of memory"}}')
+        part_of('data: {"error": {"message": "out of memory"}}')
+
+
+def test_an_answer_without_a_token_says_so():
+    answer = Answer(Model("1", "1"))
+    answer.end("Done")
+
+    assert told(answer, hidden=False) == ["No answer: the model ended at once."]
 
 
 def test_the_newest_tuned_model_is_asked_beside_its_base():
@@ -191,16 +405,9 @@ def test_the_newest_tuned_model_is_asked_beside_its_base():
     assert serving.first_pair([Model("2", "2", "gone")]) == [Model("2", "2", "gone")]
 
 
-def test_the_page_shows_its_token(server, monkeypatch):
+def test_the_page_shows_its_token(monkeypatch):
     monkeypatch.setenv("CODELADDER_SERVE_TOKEN", "sesame")
 
     assert serving.credentials() == {"Authorization": "Bearer sesame"}
     monkeypatch.delenv("CODELADDER_SERVE_TOKEN")
     assert serving.credentials() == {}
-
-
-def test_the_answer_continues_the_signature():
-    prompt = "Say it.\ndef f(): pass\n### Response:\ndef f(x):\n"
-
-    assert serving.opening_of(prompt, "def f(x):") == "def f(x):\n"
-    assert serving.opening_of(prompt, "  ") == serving.opening_of(prompt, "def g():") == ""
