@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import os
 import signal
 import socket
@@ -9,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-APP = Path(__file__).with_name("app.py")
+from leaderboard.access import Access, AccessError, settled
+
+SITE = Path(__file__).with_name("asgi.py")
 LOOPBACK = "127.0.0.1"
 
 
@@ -18,29 +21,54 @@ def main() -> int:
     asked = _parser().parse_args()
     taken = [
         f"port {port} is in use; stop what listens there, or say {option}=ANOTHER"
-        for port, option in ((asked.port, "PORT"), (asked.serve_port, "SERVE_PORT"))
-        if _in_use(port)
+        for address, port, option in (
+            (asked.host, asked.port, "PORT"),
+            (LOOPBACK, asked.serve_port, "SERVE_PORT"),
+        )
+        if _in_use(address, port)
     ]
     if taken:
         print("\n".join(taken), file=sys.stderr)
         return 2
+    try:
+        access = settled(asked.host)
+    except AccessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return _run(asked, access)
+
+
+def _run(asked: argparse.Namespace, access: Access) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     serve = [sys.executable, "-m", "jobs", "serve", "--port", str(asked.serve_port)]
-    pages = [
-        *(sys.executable, "-m", "streamlit", "run", str(APP)),
-        *("--server.port", str(asked.port), "--server.address", LOOPBACK),
-        *("--server.headless", "true"),
-    ]
-    environment = os.environ | {"CODELADDER_SERVE_URL": f"http://{LOOPBACK}:{asked.serve_port}"}
-    print(f"Leaderboard: http://{LOOPBACK}:{asked.port}   (Ctrl-C stops it)")
+    environment = {
+        **os.environ,
+        **access.as_environment(),
+        "CODELADDER_SERVE_URL": f"http://{LOOPBACK}:{asked.serve_port}",
+    }
+    shown = f"[{asked.host}]" if ":" in asked.host else asked.host
+    print(f"Leaderboard: http://{shown}:{asked.port}   (Ctrl-C stops it)")
     server = subprocess.Popen(serve)
     try:
-        return subprocess.run(pages, env=environment, check=False).returncode
+        return subprocess.run(_pages(asked, access), env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
     finally:
         server.terminate()
         server.wait()
+
+
+def _pages(asked: argparse.Namespace, access: Access) -> list[str]:
+    """The command that serves the pages."""
+    command = [
+        *(sys.executable, "-m", "streamlit", "run", str(SITE)),
+        *("--server.port", str(asked.port), "--server.address", asked.host),
+        *("--server.headless", "true"),
+    ]
+    if access.sign_in == "header":
+        named = json.dumps({access.user_header: "email"})
+        command += ["--server.trustedUserHeaders", named]
+    return command
 
 
 def _port(text: str) -> int:
@@ -50,11 +78,12 @@ def _port(text: str) -> int:
     return port
 
 
-def _in_use(port: int) -> bool:
-    with socket.socket() as probe:
+def _in_use(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((address, port))
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
@@ -62,6 +91,11 @@ def _in_use(port: int) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m leaderboard", description=__doc__)
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        help="address of the pages (%(default)s); beyond this machine people have to sign in",
+    )
     parser.add_argument("--port", type=_port, default=8501, help="of the pages (%(default)s)")
     parser.add_argument(
         "--serve-port", type=_port, default=8377, help="of the try-it box's server (%(default)s)"

@@ -9,6 +9,7 @@ from leaderboard import (
     datasets_page,
     jobs_page,
     methods_page,
+    people,
     problem_page,
     problems_page,
     run_page,
@@ -38,7 +39,9 @@ def main() -> None:
         ],
         position="top",
     )
+    people.admit()
     page.run()
+    people.foot()
 
 
 main()

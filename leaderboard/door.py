@@ -1,0 +1,81 @@
+"""The door of the site: it looks at every request and socket before anything else does.
+
+On loopback the Host header has to be a name of this machine, because a web page could point a name
+of its own at 127.0.0.1. Where a proxy says who signed in, only the proxy is let in: anybody else
+could write the same header. The JSON API wants a token, or somebody whom the proxy signed in.
+"""
+
+import secrets
+
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from leaderboard.access import NAMES, Access
+
+API = "/api/"
+HEALTH = "/health"
+
+
+class Door:
+    """ASGI middleware around the pages and the API."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app = app
+        self.access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        refused = self._refusal(HTTPConnection(scope))
+        if refused is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await refused(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _refusal(self, asked: HTTPConnection) -> JSONResponse | None:
+        access, path = self.access, asked.url.path
+        host = asked.headers.get("host", "")
+        if access.local and access.sign_in == "none" and _without_port(host) not in NAMES:
+            return _refused(403, f"this site is local, and {host!r} is no name of this machine")
+        if path == HEALTH:
+            return None
+        shows_token = access.token and _shows(asked, access.token)
+        if path.startswith(API) and access.sign_in != "none" and shows_token:
+            return None
+        if access.sign_in == "header":
+            return self._unless_proxied(asked)
+        if path.startswith(API) and (access.sign_in == "oidc" or access.token):
+            return None if shows_token else _refused(401, self._how())
+        return None
+
+    def _unless_proxied(self, asked: HTTPConnection) -> JSONResponse | None:
+        where = asked.client.host if asked.client else ""
+        if where not in self.access.proxies:
+            return _refused(403, f"{where} is not the proxy that signs people in")
+        if not asked.headers.get(self.access.user_header):
+            return _refused(401, f"the proxy named nobody in {self.access.user_header}")
+        return None
+
+    def _how(self) -> str:
+        if not self.access.token:
+            return "the API takes a bearer token, and CODELADDER_BOARD_TOKEN is not set"
+        return "a bearer token is needed: the one in CODELADDER_BOARD_TOKEN"
+
+
+def _shows(asked: HTTPConnection, token: str) -> bool:
+    given = asked.headers.get("authorization", "").removeprefix("Bearer ")
+    return secrets.compare_digest(given.encode(), token.encode())
+
+
+def _refused(status: int, why: str) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"detail": why}, status, headers)
+
+
+def _without_port(host: str) -> str:
+    return host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
