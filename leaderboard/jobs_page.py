@@ -130,8 +130,8 @@ def _places(places: Sequence[Place]) -> None:
         {
             "Place": f"{place.position}",
             "Run": run_link(place.run.id, place.run.label),
-            "Waits for": place.words,
-            "Act": _closely(place),
+            "State": place.words,
+            "More": _closely(place),
         }
         for place in waiting[:WAITING_AT_MOST]
     ]

@@ -9,7 +9,7 @@ from database.queries import ACTIVE
 from leaderboard import controls, people, serving, untrusted, work_reading
 from leaderboard.links import run_link
 from leaderboard.serving import ServerError
-from leaderboard.words import ago, badge
+from leaderboard.words import CODE_LIMIT, ago, badge
 from leaderboard.work_words import command, ending, log_lines, will_happen
 
 ASKED = "stop-asked"
@@ -107,5 +107,5 @@ def _log(run_id: str) -> None:
     if not kept.strip():
         st.caption("No such line among the last ones." if wanted else "The log is empty.")
         return
-    st.code(untrusted.visible(kept[-untrusted.CODE_LIMIT :]).text, language=None, height=320)
+    st.code(untrusted.visible(kept[-CODE_LIMIT:]).text, language=None, height=320)
     st.caption(f"The last {controls.LOG_LINES} lines at most, in UTC.")

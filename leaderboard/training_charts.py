@@ -125,7 +125,7 @@ def loss_chart(steps: Sequence[StepFacts]) -> alt.LayerChart:
     ]
     shown = [TRAINED, HELD_OUT] if held_out else [TRAINED]
     legend = alt.Legend(title=None, orient="top") if held_out else None
-    known = [row["loss"] for row in trained + held_out if row["loss"] is not None]
+    known = [s.loss for s in steps if s.loss is not None]
     base = alt.Chart(alt.Data(values=trained + held_out), height=260).encode(
         x=_steps_axis(),
         y=alt.Y("loss:Q", title=CURVES["loss"].axis, scale=_scale(known)),
@@ -179,7 +179,7 @@ def overlay(
         for step, value in smoothed(curve.points(steps), smoothing)
         if (at := along.place(name, step)) is not None and (value > 0 or not logarithmic)
     ]
-    values = [float(row["value"]) for row in rows]
+    values = [value for steps in of_run.values() for _, value in curve.points(steps)]
     legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=600)
     names = alt.Scale(domain=list(of_run))
     return (

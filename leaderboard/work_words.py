@@ -173,7 +173,8 @@ def queue(
     places = [_at_work(run, latest.get(run.id), trainings.get(run.id), now) for run in working]
     waiting = [run for run in runs if run.state == "waiting"]
     for position, run in enumerate(waiting, start=1):
-        words = f"waits, {count(position - 1, 'run')} before it"
+        before = position - 1
+        words = f"waits, {count(before, 'run')} before it" if before else "comes next"
         places.append(Place(run=run, position=position, share=0.0, words=words, stalled=False))
     return places
 

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, queries, write
 from database.facts import Spent
+from database.trainings import clock
 from leaderboard import training_charts, training_page
 from leaderboard.training_charts import CURVES
 
@@ -213,6 +214,43 @@ def test_overlaid_curves_are_told_apart_by_more_than_colour(board):
 
     encoded = drawn.to_dict()["encoding"]
     assert encoded["color"]["field"] == encoded["strokeDash"]["field"] == "run"
+
+
+def test_a_curve_that_is_zero_all_the_way_has_an_axis_that_can_be_read(board):
+    steps = steps_of(board, padding=0.0)
+    drawn = training_charts.chart(CURVES["padding"], steps).to_dict()
+    laid_over = training_charts.overlay(CURVES["padding"], {"a": steps}).to_dict()
+
+    assert drawn["encoding"]["y"]["scale"]["domain"] == [0, 1]
+    assert laid_over["encoding"]["y"]["scale"]["domain"] == [0, 1]
+
+
+def test_curves_can_be_laid_along_the_time_that_their_steps_took(board):
+    write(board, [tuned_run("b" * 12), *training("b" * 12, 40, seconds=30.0)])
+    app = page(
+        training_script, runs=f"falcon-tiny, starter, lora, seed 1 ({'b' * 12})", along="Time"
+    )
+    assert not app.exception
+
+    steps = queries.steps(board, "b" * 12, at_most=10)
+    passed = {"b": clock(board, "b" * 12)}
+    drawn = training_charts.overlay(
+        CURVES["loss"], {"b": steps}, along=training_charts.by_time(passed)
+    ).to_dict()
+    assert drawn["encoding"]["x"]["title"] == "Minutes of training"
+    assert [row["at"] for row in drawn["data"]["values"]] == [step.step / 2 for step in steps]
+    long = training_charts.by_time({"b": {1: 4 * 3600.0}})
+    assert (long.title, long.place("b", 1), long.place("b", 2)) == ("Hours of training", 4.0, None)
+
+
+def test_a_logarithmic_axis_leaves_out_what_has_no_logarithm_and_says_so(board):
+    steps = {"a": steps_of(board, gradient_norm=0.0)}
+    drawn = training_charts.overlay(CURVES["gradient_norm"], steps, logarithmic=True).to_dict()
+
+    assert drawn["encoding"]["y"]["scale"]["type"] == "log"
+    assert drawn["data"]["values"] == []
+    assert training_charts.without_logarithm(CURVES["gradient_norm"], steps) == 40
+    assert training_charts.without_logarithm(CURVES["loss"], steps) == 0
 
 
 def test_smoothing_is_the_mean_that_pandas_calculates():
