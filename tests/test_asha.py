@@ -15,6 +15,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cluster.ending import UnwantedError
 from cluster.gang import Gang, HopelessError, run_gang
 from cluster.session import connect
 from database import open_ledger, queries
@@ -22,7 +23,7 @@ from jobs.asha import DECISIONS, Rule, Rungs, Stopped, Trained, contests, keep, 
 from jobs.home import Home
 from jobs.loading import load
 from jobs.run import outstanding, record_stopped
-from jobs.search import Failed, train_swept
+from jobs.search import HALT, Failed, train_swept
 from jobs.training.order import TrainOrder
 from jobs.training.settings import ALONE
 from jobs.training.steps import STEPS, Progress, Step, write_steps
@@ -249,10 +250,11 @@ def train_here(order, mailbox):
         Gang(workers=1, gpus=False),
         storage=order.folder / "ray",
         name=order.run_id,
+        unwanted=(order.folder / HALT).exists,
     )
 
 
-def sweep(folder, names):
+def sweep(folder, names, unwanted=lambda run_id: False):
     """Train on a cluster of our own; returns what became of each, and all that was heard."""
     from cluster.mailbox import Mailbox
 
@@ -269,6 +271,7 @@ def sweep(folder, names):
                 gpus=False,
                 at_once=1,
                 told=stops.append,
+                unwanted=unwanted,
                 training=train_here,
             )
             assert all_free(cluster), "a training that ended still holds a processor"
@@ -324,6 +327,23 @@ def test_a_training_that_lags_behind_is_stopped_with_its_gang_and_the_others_end
     assert json.loads((tmp_path / "worst" / DECISIONS).read_text())["stopped"]["loss"] == 2.0
     assert {message.run_id for message in told} == set(LOSSES)
     assert not list(tmp_path.glob("*/tune"))
+
+
+@pytest.mark.slow
+def test_a_training_of_a_sweep_that_is_stopped_by_hand_ends_and_the_others_go_on(tmp_path):
+    def unwanted(run_id):
+        return run_id == "good" and (tmp_path / "good" / "step").exists()
+
+    outcomes, stops, _ = sweep(tmp_path, ["good", "best"], unwanted)
+
+    assert isinstance(outcomes["good"].error, UnwantedError)
+    assert isinstance(outcomes["best"], Trained)
+    assert stops == []
+    assert int((tmp_path / "good" / "step").read_text()) < OF
+    assert not Path(f"/proc/{attempts(tmp_path, 'good')[0]}").exists()
+    assert not list(tmp_path.glob(f"*/{HALT}"))
+    again, _, _ = sweep(tmp_path, ["good", "best"])
+    assert isinstance(again["good"], Trained)
 
 
 @pytest.mark.slow
