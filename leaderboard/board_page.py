@@ -6,20 +6,17 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from database import LedgerError, NoLedgerError
-from database.anomalies import flagged
-from database.exchange import as_csv, as_json, gap_in_words
-from database.facts import BenchmarkFacts, Pulse, RunFacts, Standing
-from database.in_view import gap_in_view, in_view
+from database.facts import BenchmarkFacts, Pulse, RunFacts
 from database.queries import ACTIVE
-from database.spread import OverSeeds, over_seeds, worth_a_table
-from leaderboard import charts, marks, ranking, reading, recipes
+from leaderboard import board_table, contract_words, links, ranking, reading
+from leaderboard.entries import Board
 from leaderboard.words import ago, count, plain
 
 BUSY_REFRESH, IDLE_REFRESH = "3s", "15s"
 
 
 def show() -> None:
-    """Show the ranked table of one benchmark and metric."""
+    """Show the ranked table of one benchmark, metric and contract."""
     st.title("Leaderboard")
     pulse = opened()
     watch(pulse)
@@ -27,11 +24,10 @@ def show() -> None:
     if not known:
         st.info("No scores yet. Run `make train-all`.")
         st.stop()
-    benchmark, metric, order = _choices(known)
-    found = in_view(_under_one_contract(reading.standings(pulse, benchmark.name, metric)))
-    found = flagged(found, reading.anomalies(pulse, benchmark.name, metric))
-    _table(benchmark, found, order, _further(pulse, found))
-    _recipes(over_seeds(found, reading.runs(pulse)))
+    board = reading.board(pulse, *_choices(known, pulse))
+    st.markdown(f"#### {ranking.headline(board.standings)}")
+    st.caption(_shown(board))
+    st.fragment(board_table.show)(board)
 
 
 def opened() -> Pulse:
@@ -104,85 +100,42 @@ def _progress(active: Sequence[RunFacts]) -> None:
         stage = ACTIVE.index(run.state) / len(ACTIVE)
         link = f"[{plain(run.label)}](run?id={run.id})"
         st.progress(stage, text=f"{link}: {run.state}{step}", width=480)
-    if waiting:
-        st.caption(f"{count(waiting, 'more run')} waiting")
+    told = f"{count(waiting, 'more run')} waiting. " if waiting else ""
+    if active:
+        st.caption(f"{told}{links.link('Queue and machines', 'jobs')}")
 
 
-def _choices(known: Sequence[BenchmarkFacts]) -> tuple[BenchmarkFacts, str, str]:
-    """Return the benchmark, metric and order chosen; all three live in the URL."""
+def _choices(known: Sequence[BenchmarkFacts], pulse: Pulse) -> tuple[BenchmarkFacts, str, str]:
+    """Return the benchmark, metric and contract chosen; all three live in the URL.
+
+    Scores under different contracts are never ranked together.
+    """
     of_name = {benchmark.name: benchmark for benchmark in known}
     with st.container(horizontal=True):
         name = st.selectbox("Benchmark", list(of_name), key="benchmark", bind="query-params")
         benchmark = of_name[name]
         metric = st.selectbox("Metric", benchmark.metrics, key="metric", bind="query-params")
-        order = st.selectbox("Sort by", list(ranking.ORDERS), key="sort", bind="query-params")
-    return benchmark, metric, order
+        contracts = reading.contracts(pulse, name, metric)
+        contract = contracts[0]
+        if len(contracts) > 1:
+            contract = st.selectbox(
+                "Contract",
+                contracts,
+                key="contract",
+                bind="query-params",
+                help="How models were asked and judged. Only scores under one contract compare.",
+            )
+    return benchmark, metric, contract
 
 
-def _under_one_contract(standings: list[Standing]) -> list[Standing]:
-    """Scores under different contracts are never ranked together; offer a choice instead."""
-    names = ranking.contracts(standings)
-    chosen = names[0]
-    if len(names) > 1:
-        chosen = st.selectbox(
-            "Contract",
-            names,
-            key="contract",
-            bind="query-params",
-            help="How models were asked and judged. Only scores under one contract compare.",
-        )
-    return [standing for standing in standings if standing.result.contract == chosen]
-
-
-def _further(pulse: Pulse, found: list[Standing]) -> list[ranking.Column]:
-    """Return what is odd about the scores and what they cost, where there is any."""
-    benchmark, metric = found[0].result.benchmark, found[0].result.metric
-    odd = reading.anomalies(pulse, benchmark, metric)
-    spent = reading.costs(pulse, benchmark, metric)
-    return [marks.flags(found, odd), marks.cost_column(found, spent, reading.price())]
-
-
-def _table(
-    benchmark: BenchmarkFacts, found: list[Standing], order: str, further: list[ranking.Column]
-) -> None:
-    result = found[0].result
-    st.markdown(f"#### {ranking.headline(found)}")
-    st.table(
-        ranking.table(found, order, further),
-        hide_index=True,
-        border="horizontal",
-        alt=f"{result.metric} on {benchmark.name}, sorted by {order.lower()}",
-    )
-    st.caption(
-        f"{count(benchmark.problems, 'problem')}, {count(result.completions, 'completion')} each, "
-        f"contract {result.contract}. {gap_in_words(gap_in_view(found))} {ranking.covers(found)}"
-    )
-    if any(column.name == "Flags" and column.cells for column in further):
-        st.caption("Flags: see them before the score is believed; the page of the run says more.")
-    in_order = ranking.ordered(found, order)
-    st.altair_chart(charts.interval_plot(in_order), alt=charts.interval_words(in_order))
-    _downloads(benchmark.name, in_order)
-
-
-def _recipes(found: Sequence[OverSeeds]) -> None:
-    """Say how recipes do over their seeds, where some have several or two compare."""
-    if not worth_a_table(found):
-        return
-    st.subheader("Recipes")
-    st.table(
-        recipes.recipe_table(found),
-        hide_index=True,
-        border="horizontal",
-        alt="Recipes over their seeds, the best mean first",
-    )
-    st.caption(recipes.COVERS)
-
-
-def _downloads(name: str, found: Sequence[Standing]) -> None:
-    results = [standing.result for standing in found]
-    with st.container(horizontal=True):
-        csv, json = as_csv(results), as_json(results)
-        st.download_button("Download CSV", csv, f"{name}.csv", "text/csv", on_click="ignore")
-        st.download_button(
-            "Download JSON", json, f"{name}.json", "application/json", on_click="ignore"
-        )
+def _shown(board: Board) -> str:
+    """What is shown, in one line that leads to the contract in words."""
+    said = [
+        plain(board.benchmark.name),
+        count(board.benchmark.problems, "problem"),
+        plain(contract_words.sampling(board.contents.asking))
+        or f"{count(board.standings[0].result.completions, 'answer')} each",
+        plain(contract_words.judged(board.contents.judging)),
+    ]
+    contract = links.methods_link(f"contract {board.contract}", "contract", board.contract)
+    return f"{', '.join(part for part in said if part)}, {contract}."

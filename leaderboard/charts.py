@@ -7,12 +7,15 @@ from typing import Any
 import altair as alt
 
 from database.facts import Standing
-from leaderboard.ranking import tuning
-from leaderboard.words import interval, percent
+from leaderboard.words import interval, names_of, percent
+
+DRAWN = 40
+"""Scores of the interval plot at most; more could not be read."""
 
 
 def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
-    """Draw every score with its 95 % interval, top to bottom in the order given."""
+    """Draw the first scores with their 95 % intervals, top to bottom in the order given."""
+    standings = standings[:DRAWN]
     named = zip(standings, names_of(standings), strict=True)
     rows = [_drawn(standing, name) for standing, name in named]
     axis = alt.Axis(
@@ -34,6 +37,7 @@ def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
 
 def interval_words(standings: Sequence[Standing]) -> str:
     """Return the interval plot in words."""
+    standings = standings[:DRAWN]
     said = [
         f"{name}: {percent(s.result.value)}, {interval(s.result.low, s.result.high)}"
         for s, name in zip(standings, names_of(standings), strict=True)
@@ -84,25 +88,10 @@ def _drawn(standing: Standing, name: str) -> dict[str, str | float]:
     result = standing.result
     return {
         "run": name,
-        "kind": "base" if standing.kind == "base" else "tuned",
+        "kind": standing.kind,
         "value": round(100 * result.value, 2),
         "low": round(100 * result.low, 2),
         "high": round(100 * result.high, 2),
         "score": percent(result.value),
         "interval": interval(result.low, result.high),
     }
-
-
-def names_of(standings: Sequence[Standing]) -> list[str]:
-    """Return a name for each, with the run's id where several share one."""
-    names = [_name(standing) for standing in standings]
-    return [
-        f"{name} ({standing.result.run})" if names.count(name) > 1 else name
-        for name, standing in zip(names, standings, strict=True)
-    ]
-
-
-def _name(standing: Standing) -> str:
-    result = standing.result
-    name = f"{result.model}, {tuning(result)}"
-    return name if result.base is None else f"{name}, seed {result.seed}"

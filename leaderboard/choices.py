@@ -54,9 +54,7 @@ def several(
 ) -> list[str]:
     """Return the ids chosen in a multiselect; those that are no options any more are left out."""
     key = f"choice-{name}"
-    if key not in st.session_state:
-        st.session_state[key] = st.query_params.get_all(name)
-    st.session_state[key] = [one for one in st.session_state[key] if one in options][:at_most]
+    st.session_state[key] = [one for one in chosen(name) if one in options][:at_most]
     return st.multiselect(
         label,
         options,
@@ -64,9 +62,25 @@ def several(
         key=key,
         max_selections=at_most,
         placeholder=placeholder,
-        on_change=_keep,
+        on_change=_by_hand,
         args=(name,),
     )
+
+
+def chosen(name: str) -> list[str]:
+    """Return the ids that a multiselect holds, or will when it is drawn."""
+    held = st.session_state.get(f"choice-{name}")
+    return list(held) if held is not None else st.query_params.get_all(name)
+
+
+def edits(name: str) -> int:
+    """Return how often a choice was made in its own widget, not from code."""
+    return int(st.session_state.get(f"edits-{name}", 0))
+
+
+def _by_hand(name: str) -> None:
+    st.session_state[f"edits-{name}"] = edits(name) + 1
+    _keep(name)
 
 
 def put(name: str, value: str | Sequence[str] | None) -> None:

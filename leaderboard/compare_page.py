@@ -10,9 +10,9 @@ from database import paired
 from database.costs import cost_key
 from database.facts import Pulse, RunFacts, Standing
 from database.paired import Pair, Paired, Question, Written
-from leaderboard import charts, choices, compare_words, links, marks, ranking, reading, untrusted
+from leaderboard import choices, compare_words, links, marks, ranking, reading, untrusted
 from leaderboard.board_page import opened, watch
-from leaderboard.words import interval, percent, plain
+from leaderboard.words import interval, names_of, percent, plain
 
 PROBLEMS_ON_A_PAGE = 200
 
@@ -55,7 +55,7 @@ def _by_run(found: Sequence[Standing], contract: str) -> dict[str, Standing]:
 
 
 def _compare(pulse: Pulse, of_run: dict[str, Standing]) -> None:
-    names = dict(zip(of_run, charts.names_of(list(of_run.values())), strict=True))
+    names = dict(zip(of_run, names_of(list(of_run.values())), strict=True))
     sides = [of_run[run] for run in _choose(of_run, names)]
     letters = "ABC"[: len(sides)]
     st.markdown(compare_words.side_names([s.result.run for s in sides], names.__getitem__))

@@ -1,11 +1,11 @@
 """What to know before a score is believed, and what it cost, in words. Every function is pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from database.anomalies import Anomaly, Key, Kind, key_of
 from database.costs import CPU, Cost, Price, Spell, cost_key
 from database.facts import Standing
-from leaderboard.ranking import Column
 from leaderboard.words import JOINED, count, percent, plain, span
 
 Costs = Mapping[tuple[str, str, str, str], Cost]
@@ -16,20 +16,43 @@ SHARES: dict[Kind, str] = {
     "identical": "same as its base",
 }
 """Kinds that a badge tells as a share, and what it calls them."""
+MEANING: dict[Kind, str] = {
+    "extraction": "the extraction that was asked for found no program in many answers, so how the "
+    "answers are written was judged as well",
+    "empty": "answers without a word; the model may not know how to end, or how to begin",
+    "length": "many answers were cut off at the length limit, and a cut program seldom passes",
+    "identical": "nearly all first answers are those of the base to the letter: was the adapter "
+    "loaded?",
+    "overlap": "rows that it was trained on touch problems it was asked",
+    "prefilled": "the head of the function was given to it or to its base, but not to both",
+    "older": "problems were published before the model, which may have learnt them",
+}
+"""What each kind of flag says of a score."""
 
 
-def flags(standings: Sequence[Standing], found: Found) -> Column:
-    """Return the column of what is odd about scores, a badge for each kind."""
-    cells = {s.result.run: " ".join(map(badge, found.get(key_of(s), ()))) for s in standings}
-    return Column(name="Flags", cells={run: cell for run, cell in cells.items() if cell})
+def meanings(entries: Sequence[Sequence[Anomaly]]) -> list[str]:
+    """Return what the flags of some scores mean as Markdown, a line for each kind that is there."""
+    there = {anomaly.kind: anomaly for odd in entries for anomaly in odd}
+    names = {kind: short(one).split(":")[0] for kind, one in there.items()}
+    return [
+        f":orange-badge[{_any_number(names[kind])}] {MEANING[kind]}."
+        for kind in MEANING
+        if kind in there
+    ]
+
+
+def _any_number(name: str) -> str:
+    """Say `newer than some problems` for `newer than 12 problems`."""
+    return re.sub(r"\d[\d,]* problems?", "some problems", name)
 
 
 def badge(anomaly: Anomaly) -> str:
     """Return an anomaly as Markdown draws it in a table."""
-    return f":orange-badge[{_short(anomaly)}]"
+    return f":orange-badge[{short(anomaly)}]"
 
 
-def _short(anomaly: Anomaly) -> str:
+def short(anomaly: Anomaly) -> str:
+    """Return an anomaly in two or three words."""
     match anomaly.kind:
         case "overlap":
             return f"overlap: {count(anomaly.count, 'problem')}"
@@ -53,14 +76,6 @@ def sentences(standings: Sequence[Standing], found: Found) -> list[str]:
                 None
             )
     return list(said)
-
-
-def cost_column(standings: Sequence[Standing], known: Costs, price: Price | None) -> Column:
-    """Return the column of what scores cost, training included."""
-    costs = {s.result.run: known.get(cost_key(s)) for s in standings}
-    return Column(
-        name="Cost", cells={run: in_short(cost, price) for run, cost in costs.items() if cost}
-    )
 
 
 def in_short(cost: Cost, price: Price | None) -> str:

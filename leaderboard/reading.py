@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from database import LedgerError, open_for_reading, queries
-from database.anomalies import Anomaly, Key
+from database.anomalies import Anomaly, Key, flagged
 from database.anomalies import anomalies as odd_about
 from database.costs import Cost, Price, configured_price
 from database.costs import costs as cost_of
@@ -25,12 +25,15 @@ from database.facts import (
     TouchFacts,
     TrainingFacts,
 )
-from database.in_view import in_view
-from database.paired import Paired
+from database.in_view import gap_in_view, in_view
+from database.paired import Paired, contents_of
 from database.paired import paired as paired_up
 from database.published import Agreement, PublishedFacts, published_scores
 from database.published import agreement as agreed
 from database.session import ledger_url
+from database.spread import over_seeds
+from leaderboard import ranking
+from leaderboard.entries import Board, entries_of
 
 
 def ledger() -> Engine:
@@ -160,6 +163,35 @@ def published(pulse: Pulse, run_id: str) -> list[PublishedFacts]:
 def agreement(pulse: Pulse, run_id: str, benchmark: str, asking: str, judging: str) -> Agreement:
     """Return how our verdicts under one contract compare with a publisher's."""
     return agreed(ledger(), run_id, benchmark, asking, judging)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def contracts(pulse: Pulse, benchmark: str, metric: str) -> list[str]:
+    """Return the contracts of one benchmark and metric, the one with most scores first."""
+    return ranking.contracts(standings(pulse, benchmark, metric))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def board(pulse: Pulse, benchmark: BenchmarkFacts, metric: str, contract: str) -> Board:
+    """Return all scores under one contract, ranked; sessions share it, for nothing in it changes.
+
+    Ranks and verdicts are over all of them, so no filter can look for the luckiest view.
+    """
+    all_scores = standings(pulse, benchmark.name, metric)
+    found = in_view([s for s in all_scores if s.result.contract == contract])
+    odd = anomalies(pulse, benchmark.name, metric)
+    known, engine = runs(pulse), ledger()
+    recipes = over_seeds(found, known)
+    seeds = {run: len(recipe.runs) for recipe in recipes for run in recipe.runs}
+    return Board(
+        benchmark=benchmark,
+        metric=metric,
+        contract=contract,
+        entries=tuple(entries_of(flagged(found, odd), known, cost_of(engine, found), odd, seeds)),
+        gap=gap_in_view(found),
+        recipes=tuple(recipes),
+        contents=contents_of(engine, found[0].asking, found[0].judging),
+    )
 
 
 ScoreKey = tuple[str, str, str, str]

@@ -2,12 +2,14 @@
 
 import re
 import string
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from database.comparisons import Difference, Verdict
 from database.exchange import in_words
-from database.facts import Standing
+from database.facts import Result, Standing
 
 CODE_LIMIT = 20_000
 """Characters of a model's text that a page carries; more is cut and said so."""
@@ -55,6 +57,29 @@ def against_base(standing: Standing) -> str:
     if result.delta is not None:
         return difference(result.delta, result.verdict)
     return "no score of its base yet" if result.base else NONE
+
+
+def tuning(result: Result) -> str:
+    """Return what was done to the model: `lora on starter`, or `base`."""
+    if result.method is None:
+        return "base" if result.base is None else "imported answers"
+    return f"{result.method} on {result.dataset}" if result.dataset else result.method
+
+
+def names_of(standings: Sequence[Standing]) -> list[str]:
+    """Return a name for each, with the run's id where several share one."""
+    names = [_name(standing) for standing in standings]
+    shared = Counter(names)
+    return [
+        f"{name} ({standing.result.run})" if shared[name] > 1 else name
+        for name, standing in zip(names, standings, strict=True)
+    ]
+
+
+def _name(standing: Standing) -> str:
+    result = standing.result
+    name = f"{result.model}, {tuning(result)}"
+    return name if result.base is None else f"{name}, seed {result.seed}"
 
 
 def coverage(standing: Standing) -> str:

@@ -1,13 +1,17 @@
 """The pages, run by Streamlit's own tester on a real ledger."""
 
+import re
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from plausible_rows import (
+    ASKING,
     BASE,
+    JUDGING,
     TUNED,
     answer_id,
+    base_run,
     judged,
     small_ledger,
     tuned_run,
@@ -16,8 +20,12 @@ from plausible_rows import (
 from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, write
+from database.queries import run_page
 from database.schema import Contract, Event
+from database.standings import contract_of
+from leaderboard import run_facts
 
+CONTRACT = contract_of(ASKING.id, JUDGING.id)
 APP = str(Path(__file__).parents[1] / "leaderboard" / "app.py")
 
 
@@ -84,21 +92,41 @@ def test_an_unreadable_ledger_is_said(monkeypatch):
 
 
 def test_the_ranked_table(filled):
-    app = page()
+    app = page(plain="true")
     rows = table(app)
 
     assert list(rows["Model"]) == [f"[falcon\\-tiny](run?id={run})" for run in (TUNED, BASE)]
     assert list(rows["Tuning"]) == ["lora on starter", ":gray-badge[base]"]
-    assert spaced(rows["pass@1"]) == ["**87.5 %**", "**17.5 %**"]
+    assert [cell.split("]")[0] for cell in spaced(rows["pass@1"])] == ["[**87.5 %**", "[**17.5 %**"]
     assert "+70.0 points, better" in spaced(rows["vs base"])[0]
     assert "1 of 1 tuned model is better" in app.markdown[0].value
 
 
+def test_the_grid_shows_the_same_rounded_and_as_plain_text(filled):
+    (grid,) = page().dataframe
+
+    assert list(grid.value["pass@1"]) == [87.5, 17.5]
+    assert spaced(grid.value["vs base"])[0].startswith("▲ +70.0 points, better")
+    assert list(grid.value["Open"]) == [f"run?id={run}" for run in (TUNED, BASE)]
+
+
+def test_one_line_says_what_is_shown_and_leads_to_its_contract(filled):
+    said = " ".join(caption.value for caption in page().caption)
+
+    assert "humaneval, 40 problems, 2 answers each" in said
+    assert re.search(r"\[contract \w{12}\]\(methods\?contract=\w{12}#contract\)", said)
+    assert "cannot be told apart" in said
+    assert "among all 2 scores under this contract, whatever the filters show" in said
+
+
 def test_a_link_opens_the_table_as_it_was_sorted(filled):
     write(filled, judged(BASE, [1, 0], benchmark="mbpp"))
-    app = page(benchmark="mbpp", sort="Model")
+    app = page(benchmark="mbpp", sort="Model", plain="true")
 
-    assert (app.selectbox[0].value, app.selectbox[2].value) == ("mbpp", "Model")
+    assert (app.selectbox(key="benchmark").value, app.selectbox(key="sort").value) == (
+        "mbpp",
+        "Model",
+    )
     assert len(table(app)) == 1
 
 
@@ -107,12 +135,107 @@ def test_scores_under_two_contracts_are_not_ranked_together(filled):
     again = [verdict(answer_id(BASE, place, 0), "failed", other) for place in range(40)]
     score = judged(BASE, [0] * 40, judging=other)[-1]
     write(filled, [other, *again, score])
-    app = page()
+    app = page(plain="true")
 
     assert len(app.selectbox(key="contract").options) == 2
     assert len(table(app)) == 2
     app.selectbox(key="contract").select_index(1).run()
     assert len(table(app)) == 1
+
+
+def several_runs():
+    """Beside the small ledger: a full tuning, another base and its adapter."""
+    return [
+        tuned_run("f" * 12, method="full", dataset="evol", label="full one"),
+        *judged("f" * 12, [1] * 40),
+        base_run("b" * 12, model="mistral-7b"),
+        *judged("b" * 12, [1] * 20 + [0] * 20),
+        tuned_run("c" * 12, model="mistral-7b", base="b" * 12),
+        *judged("c" * 12, [1] * 30 + [0] * 10),
+    ]
+
+
+@pytest.fixture
+def several(filled):
+    write(filled, several_runs())
+    return filled
+
+
+def models(app):
+    return [cell.split("id=")[1].rstrip(")")[:1] for cell in table(app)["Model"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ({"q": "LORA falcon"}, ["7"]),
+        ({"q": "mistral"}, ["c", "b"]),
+        ({"kind": "base"}, ["b", BASE[0]]),
+        ({"method": "full"}, ["f"]),
+        ({"dataset": "starter"}, ["7", "c"]),
+        ({"size": "7B"}, ["c", "b"]),
+        ({"model": "mistral-7b", "kind": "tuned"}, ["c"]),
+    ],
+)
+def test_a_link_opens_the_board_as_it_was_narrowed(several, query, left):
+    app = page(plain="true", **query)
+
+    if "base" in query.values():
+        assert sorted(models(app)) == ["b", "b"]
+    else:
+        assert models(app) == left
+    assert any(f"{len(left)} of 5 scores shown, narrowed by" in c.value for c in app.caption)
+
+
+def test_ranks_and_verdicts_do_not_change_with_the_filters(several):
+    whole = table(page(plain="true"))
+    narrow = table(page(plain="true", q="full"))
+
+    (before,) = [row for _, row in whole.iterrows() if "f" * 12 in row["Model"]]
+    assert (before["Rank"], before["vs base"]) == (narrow["Rank"][0], narrow["vs base"][0])
+
+
+def test_a_filter_that_leaves_nothing_is_named_and_cleared_by_a_button(several):
+    app = page(q="nowhere", method="full", plain="true")
+
+    assert app.info[0].value == "No score is left. Clear search to see scores again."
+    assert [b.label for b in app.button if b.label.startswith("Clear")] == [
+        "Clear search",
+        "Clear all filters",
+    ]
+    next(b for b in app.button if b.label == "Clear search").click().run()
+    assert models(app) == ["f"]
+    assert app.text_input(key="q").value == ""
+
+
+def test_adapters_stand_below_their_base_when_grouped(several):
+    rows = table(page(plain="true", group="true"))
+
+    assert [cell.startswith("↳") for cell in rows["Model"]] == [False, True, True, False, True]
+
+
+def test_columns_can_be_left_out_and_added(several):
+    app = page(plain="true")
+    assert {"95 % interval", "Seed"} <= set(table(app).columns)
+
+    app.multiselect(key="columns").set_value(["pass@1", "Run"]).run()
+    assert list(table(app).columns) == ["Rank", "Model", "pass@1", "Run"]
+
+
+def test_chosen_runs_are_held_by_id_and_lead_to_their_comparison(several):
+    app = page(compare=[TUNED, "f" * 12])
+    assert app.multiselect(key="choice-compare").value == [TUNED, "f" * 12]
+    (opened,) = [b for b in app.get("link_button") if "Compare 2" in b.proto.label]
+    assert f"a={TUNED}&b={'f' * 12}&benchmark=humaneval" in opened.proto.url
+
+    app.text_input(key="q").set_value("mistral").run()
+    assert app.multiselect(key="choice-compare").value == [TUNED, "f" * 12]
+
+
+def test_charts_are_said_in_words(several):
+    charts = page().get("vega_lite_chart")
+
+    assert any("falcon-tiny, full on evol" in chart.proto.alt for chart in charts)
 
 
 def test_running_runs_are_shown_with_their_progress(filled):
@@ -126,7 +249,7 @@ def test_running_runs_are_shown_with_their_progress(filled):
 
 
 def test_new_scores_appear_at_the_next_look(filled):
-    app = page()
+    app = page(plain="true")
     write(filled, [tuned_run("a" * 12, seed=2), *judged("a" * 12, [2] * 40)])
     app.run()
 
@@ -158,7 +281,8 @@ def test_answers_can_be_paged(filled):
     app.pagination[0].set_value(8).run()
 
     shown = [block.value for block in app.markdown if "answer" in block.value]
-    assert shown[-1].startswith("✓ humaneval\\/39, answer 2")
+    assert shown[-1].startswith("✓ [humaneval\\/39](problem?")
+    assert "[answer 2](completion?id=" in shown[-1]
 
 
 def test_what_a_model_wrote_is_never_markdown(filled):
@@ -183,6 +307,47 @@ def test_without_an_id_all_runs_are_listed(filled):
 def test_a_failed_run_shows_why(filled):
     failed = Event(run="f" * 12, kind="failed", message="out of memory at step 3")
     write(filled, [tuned_run("f" * 12, state="failed", finished_at=None), failed])
-    rows = table(page(run_script, id="f" * 12))
+    app = page(run_script, id="f" * 12)
+    rows = next(found.value for found in app.table if "Details" in found.value)
 
     assert list(rows["Details"]) == ["out of memory at step 3"]
+
+
+def test_a_run_leads_to_its_problems_its_base_and_the_try_it_box(filled):
+    app = page(run_script, id=TUNED)
+    said = " ".join(block.value for block in app.markdown)
+
+    assert f"problems?benchmark=humaneval&contract={CONTRACT}&run={TUNED}" in str(table(app))
+    assert f"compare?a={TUNED}&b={BASE}&benchmark=humaneval&contract={CONTRACT}" in said
+    assert f"try?m={TUNED}&m={BASE}" in said
+    assert ":gray-badge[1 seed]" in said
+
+
+def test_what_it_takes_to_make_a_run_again_can_be_copied(filled):
+    provenance = {"commit": "0123abc", "dirty": True, "experiment": "starter",
+                  "command": "-m jobs run experiments/starter.yaml"}  # fmt: skip
+    write(filled, [tuned_run(provenance=provenance, finished_at=None, id="e" * 12)])
+    app = page(run_script, id="e" * 12)
+
+    (origin,) = [block.value for block in app.code if block.value.startswith("run: ")]
+    assert "commit: 0123abc (with changes that were not committed)" in origin
+    assert "command: python -m jobs run experiments/starter.yaml" in origin
+    assert "revision not recorded" in origin
+
+
+def test_the_card_of_a_run_says_what_is_known_and_what_is_not(filled):
+    card = run_facts.card(run_page(filled, TUNED), [])
+
+    assert card.startswith("# falcon-tiny, starter, lora, seed 1\n")
+    assert "humaneval pass@1: 87.5 % (" in card
+    assert "against its base +70.0 points, better" in card
+    assert "## Not known here" in card
+    assert f"weights: runs/70ned70ned70/checkpoint, sha256 {'c' * 64}" in card
+
+
+def test_nothing_in_a_name_closes_a_fence_of_the_card_or_acts_in_it(filled):
+    write(filled, [tuned_run("e" * 12, label="a ``` b\n# [c](d)", spec={"x": "````"})])
+    card = run_facts.card(run_page(filled, "e" * 12), [])
+
+    assert card.startswith("# a \\`\\`\\` b \\# \\[c\\](d)\n")
+    assert "\n`````\n{" in card

@@ -96,47 +96,6 @@ def test_long_text_is_cut_and_says_so():
     assert words.cut("x" * 20_123).endswith("\n... 123 more characters are not shown")
 
 
-def test_the_rank_stays_when_the_order_changes():
-    found = [
-        standing("a", 0.9, UNCLEAR, "zeta", rank=(1, 1)),
-        standing("b", 0.5, BETTER, "alpha", recorded_at=NOON + timedelta(hours=1), rank=(2, 3)),
-        standing("c", 0.1, None, "beta", rank=(2, 3)),
-    ]
-    order = {name: [row["Rank"] for row in ranking.table(found, name)] for name in ranking.ORDERS}
-
-    assert order == {
-        "Score": ["1", "2-3", "2-3"],
-        "Gain over base": ["2-3", "1", "2-3"],
-        "Model": ["2-3", "2-3", "1"],
-        "Newest": ["2-3", "1", "2-3"],
-    }
-
-
-def test_a_row_of_the_table():
-    (row,) = ranking.table([standing("70ned", 0.689, BETTER)], "Score")
-
-    assert {name: spaced(cell) for name, cell in row.items()} == {
-        "Rank": "\u2013",
-        "Model": "[falcon](run?id=70ned)",
-        "Tuning": "lora on starter",
-        "pass@1": "**68.9 %**",
-        "95 % interval": "63.9 to 73.9",
-        "vs base": ":green[▲ +41.3 points, better (37.0 to 45.6)]",
-        "Seed": "1",
-        "Problems": "163 of 164",
-    }
-
-
-def test_a_base_is_marked():
-    (row,) = ranking.table([standing()], "Score")
-
-    assert (row["Tuning"], row["vs base"], row["Seed"]) == (
-        ":gray-badge[base]",
-        "\u2013",
-        "\u2013",
-    )
-
-
 def test_the_headline_says_whether_the_tuning_helped():
     found = [standing(delta=delta) for delta in (BETTER, BETTER, UNCLEAR, WORSE)]
 
@@ -181,7 +140,7 @@ def test_the_charts_say_what_they_show(filled):
 
 
 def test_runs_of_one_name_are_told_apart():
-    assert charts.names_of([standing("a"), standing("b"), standing("c", model="x")]) == [
+    assert words.names_of([standing("a"), standing("b"), standing("c", model="x")]) == [
         "falcon, base (a)",
         "falcon, base (b)",
         "x, base",

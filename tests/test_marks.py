@@ -12,7 +12,6 @@ from database.facts import Result, Standing
 from database.schema import Completion, Generation
 from jobs.results import show_results
 from leaderboard import marks
-from leaderboard.ranking import table
 
 __all__ = ["board"]
 
@@ -76,22 +75,6 @@ def cost(**more):
 )
 def test_a_badge_says_what_is_odd_and_how_much(kind, said):
     assert spaced(marks.badge(odd(kind))) == f":orange-badge[{said}]"
-
-
-def test_the_flags_of_a_row_stand_beside_each_other_and_the_other_rows_have_none():
-    rows = [standing("a"), standing("b")]
-    found = {("a", "humaneval", "a", "j"): (odd("empty", 1), odd("overlap", 1))}
-
-    first, second = table(rows, "Score", [marks.flags(rows, found)])
-
-    assert spaced(first["Flags"]) == (
-        ":orange-badge[empty: 1 answer] :orange-badge[overlap: 1 problem]"
-    )
-    assert second["Flags"] == "\u2013"
-
-
-def test_without_anything_odd_there_is_no_column():
-    assert "Flags" not in table([standing()], "Score", [marks.flags([standing()], {})])[0]
 
 
 def test_a_page_says_once_what_two_metrics_share_and_shows_it_to_the_letter():
@@ -180,7 +163,7 @@ def measured(board):
 def test_the_board_shows_flags_and_costs_beside_the_scores(measured, monkeypatch):
     monkeypatch.setenv("CODELADDER_GPU_HOUR", "3 USD")
 
-    shown = page().table[0].value
+    shown = page(plain="true").table[0].value
 
     assert [spaced(cell) for cell in shown["Flags"]] == [":orange-badge[empty: 1 answer]", "\u2013"]
     assert [spaced(cell) for cell in shown["Cost"]] == ["30 min GPU, 1.50 USD"] * 2
@@ -189,7 +172,7 @@ def test_the_board_shows_flags_and_costs_beside_the_scores(measured, monkeypatch
 def test_a_price_that_is_none_is_a_warning_and_the_page_stays(measured, monkeypatch):
     monkeypatch.setenv("CODELADDER_GPU_HOUR", "cheap")
 
-    app = page()
+    app = page(plain="true")
 
     assert "'cheap'" in app.warning[0].value
     assert [spaced(cell) for cell in app.table[0].value["Cost"]] == ["30 min GPU"] * 2
