@@ -3,14 +3,25 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import ceil
 
 import streamlit as st
 
 from database import queries
-from database.facts import Answer, CheckpointFacts, Pulse, Result, RunFacts, RunPage, Standing
+from database.facts import CheckpointFacts, Pulse, Result, RunFacts, RunPage, Standing
 from database.in_view import in_view
-from leaderboard import dataset_words, marks, published_words, reading, training_page
+from database.queries import ACTIVE
+from leaderboard import (
+    dataset_words,
+    links,
+    marks,
+    one_run,
+    published_words,
+    reading,
+    run_answers,
+    run_facts,
+    training_page,
+    untrusted,
+)
 from leaderboard.board_page import BUSY_REFRESH, opened, watch
 from leaderboard.words import (
     NONE,
@@ -18,6 +29,7 @@ from leaderboard.words import (
     ago,
     badge,
     colour,
+    count,
     coverage,
     cut,
     difference,
@@ -26,9 +38,6 @@ from leaderboard.words import (
     plain,
     span,
 )
-
-ANSWERS = 10
-"""Answers on a page."""
 
 
 def show() -> None:
@@ -44,16 +53,19 @@ def show() -> None:
         st.warning(f"The ledger holds no run `{plain(run_id)}`.")
         st.markdown("[All runs](run)")
         return
-    _head(page.run)
+    _head(pulse, page)
     watch(pulse, only=run_id)
+    if page.run.state in (*ACTIVE, "failed", "stopped"):
+        one_run.show(page.run)
     _scores(in_view(page.standings))
     _marks(pulse, page)
-    published_words.show(page.run.id, page.standings, ANSWERS)
+    published_words.show(page.run.id, page.standings, run_answers.ON_A_PAGE)
     _overlap(pulse, page)
     _training(page)
     _events(page.run)
-    _provenance(page.run)
-    _answers(page)
+    _provenance(pulse, page)
+    run_answers.show(page.run.id, page.standings)
+    links.page_tools(f"run-{run_id}", _rows(page), keep={"id": run_id})
 
 
 def _list(pulse: Pulse) -> None:
@@ -83,11 +95,17 @@ def _took(run: RunFacts) -> str:
     return span((run.finished_at - run.created_at).total_seconds())
 
 
-def _head(run: RunFacts) -> None:
-    st.title(plain(run.label))
+def _head(pulse: Pulse, page: RunPage) -> None:
+    run = page.run
+    st.title(untrusted.word(run.label))
+    touched = run_facts.contamination(reading.exposures(pulse, run=run.id))
     with st.container(horizontal=True):
         st.badge(run.state, color=colour(run.state))
         st.badge(run.kind, color="gray")
+        if run.kind == "tuned":
+            st.badge(count(run_facts.seeds(run, reading.runs(pulse)), "seed"), color="gray")
+        if touched:
+            st.badge(touched, color="orange")
     told = f"Run `{run.id}`, started {ago(run.created_at, datetime.now(UTC))}"
     if run.finished_at is not None:
         told += f", took {_took(run)}"
@@ -96,6 +114,28 @@ def _head(run: RunFacts) -> None:
     if trained_on := dataset_words.trained_on(run):
         told += f". {trained_on}"
     st.markdown(told)
+    if said := _ways_on(page):
+        st.markdown(" | ".join(said))
+
+
+def _ways_on(page: RunPage) -> list[str]:
+    """Return links to what else can be done with a run."""
+    run = page.run
+    said = []
+    if run.base_run is not None and page.standings:
+        result = page.standings[0].result
+        said.append(
+            links.compare_link(
+                [run.id, run.base_run],
+                "Compare with its base",
+                benchmark=result.benchmark,
+                contract=result.contract,
+            )
+        )
+    if run.state == "done" and run.kind != "imported":
+        models = [run.id, *([run.base_run] if run.base_run else [])]
+        said.append(links.try_link(models, "Try this model"))
+    return said
 
 
 def _scores(standings: Sequence[Standing]) -> None:
@@ -107,7 +147,7 @@ def _scores(standings: Sequence[Standing]) -> None:
         {
             "Benchmark": plain(standing.result.benchmark),
             "Metric": standing.result.metric,
-            "Score": f"**{percent(standing.result.value)}**",
+            "Score": f"**{_linked(standing)}**",
             "95 % interval": interval(standing.result.low, standing.result.high),
             "vs base": against_base(standing),
             "Problems": coverage(standing),
@@ -117,6 +157,18 @@ def _scores(standings: Sequence[Standing]) -> None:
     ]
     st.table(rows, hide_index=True, border="horizontal", alt="Scores of this run")
     _chances(standings)
+
+
+def _linked(standing: Standing) -> str:
+    """A score that opens its problems."""
+    result = standing.result
+    return links.link(
+        percent(result.value),
+        "problems",
+        benchmark=result.benchmark,
+        contract=result.contract,
+        run=result.run,
+    )
 
 
 def _chances(standings: Sequence[Standing]) -> None:
@@ -221,7 +273,7 @@ def _events(run: RunFacts) -> None:
         {
             "When": ago(event.at, now),
             "What": plain(event.kind),
-            "Details": plain(cut(event.message)),
+            "Details": plain(untrusted.visible(cut(event.message)).text),
             "Took": span(event.seconds) if event.seconds else NONE,
         }
         for event in happened
@@ -229,76 +281,41 @@ def _events(run: RunFacts) -> None:
     st.table(rows, hide_index=True, border="horizontal", alt="Events, the newest first")
 
 
-def _provenance(run: RunFacts) -> None:
+def _provenance(pulse: Pulse, page: RunPage) -> None:
+    run = page.run
     with st.expander("What this run is made of, and where it came from"):
+        st.caption("What it takes to make it again")
+        lines = run_facts.provenance_lines(run, page.checkpoint)
+        untrusted.show(lines, language=None, key="origin", name=f"{run.id}-origin")
         st.caption("Hashed into the run's id")
-        st.code(json.dumps(run.spec, indent=2), language="json")
+        spec = json.dumps(run.spec, indent=2)
+        untrusted.show(spec, language="json", key="spec", name=f"{run.id}-spec")
         st.caption("Recorded beside it")
-        st.code(json.dumps(run.provenance, indent=2), language="json")
+        recorded = json.dumps(run.provenance, indent=2)
+        untrusted.show(recorded, language="json", key="recorded", name=f"{run.id}-provenance")
+        st.download_button(
+            "Download model card",
+            lambda: run_facts.card(page, reading.exposures(pulse, run=run.id)),
+            f"{run.id}-card.md",
+            "text/markdown",
+            on_click="ignore",
+            key="card",
+        )
 
 
-def _answers(page: RunPage) -> None:
-    """Show a page of the run's answers; benchmark, outcome and page live in the URL."""
-    first = {(s.result.benchmark, s.result.contract): s for s in page.standings}
-    if not first:
-        return
-    st.header("Answers")
-    keys = list(first)
-    key = keys[0]
-    if len(keys) > 1:
-        key = st.selectbox("Benchmark and contract", keys, format_func=", ".join, key="answers")
-    standing = first[key]
-    engine, run_id, benchmark = reading.ledger(), page.run.id, standing.result.benchmark
-    contract = {"asking": standing.asking, "judging": standing.judging}
-    counts = queries.outcomes(engine, run_id, benchmark, **contract)
-    outcome = _outcome(counts)
-    wanted = counts[outcome] if outcome else sum(counts.values())
-    place = st.pagination(max(1, ceil(wanted / ANSWERS)), key="page", bind="query-params")
-    found = queries.completions(
-        engine,
-        run_id,
-        benchmark,
-        **contract,
-        outcome=outcome,
-        limit=ANSWERS,
-        offset=(place - 1) * ANSWERS,
-    )
-    for answer in found:
-        _answer(answer)
-
-
-def _outcome(counts: dict[str, int]) -> str | None:
-    """Return the outcome chosen; None: all of them."""
-    in_words = {name.replace("_", " "): name for name in counts}
-    chosen = st.pills("Outcome", list(in_words), key="outcome", bind="query-params")
-    st.caption(", ".join(f"{counts[name]:,} {said}" for said, name in in_words.items()))
-    return in_words[chosen] if chosen else None
-
-
-def _answer(answer: Answer) -> None:
-    outcome = (answer.outcome or "not judged").replace("_", " ")
-    mark = "✓" if answer.outcome == "passed" else "✗"
-    title = f"{mark} {plain(answer.task_id)}, answer {answer.position + 1}: **{outcome}**"
-    with st.container(border=True):
-        st.markdown(title)
-        if answer.instruction:
-            st.text(cut(answer.instruction))
-        st.code(cut(_program(answer)), language="python")
-        if answer.detail:
-            st.code(cut(answer.detail), language=None, wrap_lines=True)
-        st.caption(_told(answer))
-        if answer.tests:
-            with st.expander("Tests"):
-                st.code(cut(answer.tests), language="python")
-
-
-def _program(answer: Answer) -> str:
-    """Return the answer behind the prompt it continues."""
-    return answer.text if answer.whole else f"{answer.prompt or ''}{answer.text}"
-
-
-def _told(answer: Answer) -> str:
-    told = f"{answer.tokens} tokens, ended by {answer.finish}"
-    if answer.wall_seconds is None:
-        return told
-    return f"{told}; judged in {span(answer.wall_seconds)}, {span(answer.cpu_seconds or 0)} CPU"
+def _rows(page: RunPage) -> list[dict[str, object]]:
+    return [
+        {
+            "run": s.result.run,
+            "benchmark": s.result.benchmark,
+            "metric": s.result.metric,
+            "contract": s.result.contract,
+            "value": round(s.result.value, 4),
+            "low": round(s.result.low, 4),
+            "high": round(s.result.high, 4),
+            "problems": s.result.problems,
+            "asked": s.asked,
+            "vs_base": against_base(s).replace("\u00a0", " "),
+        }
+        for s in page.standings
+    ]
