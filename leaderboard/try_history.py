@@ -39,21 +39,23 @@ def _as_code(turn: Turn) -> None:
 
 
 def show() -> None:
-    """List the questions of this visit, the newest first."""
+    """List the questions of this visit, the newest first; the one on the page in bold."""
     asked = try_turns.turns()
     if not asked:
         return
     st.header("Asked in this visit")
     for turn in reversed(asked):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                plain(turn.title),
-                key=f"turn-{turn.id}",
-                type="tertiary",
-                on_click=try_turns.reopen,
-                args=(turn.id,),
-                disabled=turn.id == st.session_state.get("turn"),
-            )
+            if turn.id == st.session_state.get("turn"):
+                st.markdown(f"**{plain(turn.title)}**")
+            else:
+                st.button(
+                    plain(turn.title),
+                    key=f"turn-{turn.id}",
+                    type="tertiary",
+                    on_click=try_turns.reopen,
+                    args=(turn.id,),
+                )
             st.caption(plain(summary(turn)))
     st.download_button(
         "Download the questions and answers",
