@@ -11,7 +11,7 @@ from jobs.record import Recorder
 from jobs.training.steps import Progress
 
 if TYPE_CHECKING:
-    from jobs.stages import Workplace
+    from jobs.workplace import Workplace
 
 POLL_SECONDS = 0.5
 

@@ -11,8 +11,6 @@ from jobs.asha import Contest, Trained
 from jobs.experiment import Run
 from jobs.search import Failed
 from jobs.stages import (
-    Work,
-    Workplace,
     ask_stage,
     base_weights,
     contest_stage,
@@ -20,6 +18,7 @@ from jobs.stages import (
     proof_stage,
     train_stage,
 )
+from jobs.workplace import Work, Workplace
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,10 @@ from jobs.record import Recorder
 from jobs.remote.models import introduced
 from jobs.results import show_results
 from jobs.run_logs import RunLogs
-from jobs.stages import Spent, Work, Workplace, prepare_stage
+from jobs.stages import prepare_stage
 from jobs.telemetry import Telemetry, telling
 from jobs.training.settings import Spread
+from jobs.workplace import Spent, Work, Workplace
 
 MB = 10**6
 STOPPED = 3

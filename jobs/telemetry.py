@@ -119,7 +119,8 @@ class Telemetry:
         except Exception as error:  # a run is worth more than what is told of it
             if not self._said:
                 self._said = True
-                self._say(f"  what goes on is not fully recorded: {error}")
+                cause = getattr(error, "orig", None) or error
+                self._say(f"  what goes on is not fully recorded: {cause}")
 
     def _update(self, **changes: Any) -> None:
         with self._lock:

@@ -23,9 +23,9 @@ from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.run import outstanding
 from jobs.run_logs import RunLogs
-from jobs.stages import Work, Workplace
 from jobs.stopping import NotRunningError, Stops, ask_to_stop
 from jobs.telemetry import Telemetry
+from jobs.workplace import Work, Workplace
 
 SMOKE = Path(__file__).parent.parent / "experiments" / "smoke.yaml"
 PATIENCE = 30.0

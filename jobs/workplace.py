@@ -1,0 +1,144 @@
+"""The place where runs are worked on: what may be used, who is told, and who may want an end."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cluster.ending import Unwanted, UnwantedError
+from cluster.slots import Slots
+from jobs.experiment import Benchmark, Run
+from jobs.home import Home
+from jobs.progress import Board
+from jobs.record import Recorder
+from jobs.run_logs import RunLogs
+from jobs.telemetry import Telemetry
+from jobs.training.settings import ALONE, Spread
+
+if TYPE_CHECKING:
+    from cluster.mailbox import Mailbox
+
+
+class HaltedError(Exception):
+    """The user stopped us: nothing new is started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A run that is not done, and the benchmarks it has no score for yet."""
+
+    run: Run
+    benchmarks: tuple[Benchmark, ...]
+    spread: Spread = ALONE
+    """Of its training, once the cluster is known."""
+    wanted: bool = True
+    """False: all of it is done; others compete with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Where the time of one stage of one run went."""
+
+    stage: str
+    label: str
+    waited: float
+    """Seconds until its processors were free."""
+    worked: float
+    """Seconds from then to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What every stage needs: where files land, who records, and what may be used."""
+
+    home: Home
+    recorder: Recorder
+    board: Board
+    mailbox: "Mailbox"
+    processors: Slots
+    gpus: Slots | None
+    """None where there is no GPU; then trainings and generations take processors."""
+    telemetry: Telemetry
+    logs: RunLogs
+    ended: list[Run] = field(default_factory=list)
+    """Those that somebody stopped by hand."""
+    spent: list[Spent] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)
+    """Ids of the runs that may still want processors; kept by the conductor."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the user stops us: what fails from then on fails for that reason."""
+
+    @property
+    def accelerators(self) -> Slots:
+        """What one worker of a training or a generation takes one of."""
+        return self.gpus or self.processors
+
+    def unwanted(self, run: Run) -> Unwanted:
+        """A question for work to ask: did somebody stop this run?"""
+        return self.telemetry.stops.unwanted(run.id)
+
+    def say(self, run: Run, text: str) -> None:
+        """Tell of a run, to whoever watches and in its own log."""
+        self.board.say(f"  {run.label}: {text}")
+        self.logs.say(run.id, text)
+
+    @contextmanager
+    def stage(
+        self,
+        run: Run,
+        name: str,
+        slots: Slots | None,
+        count: int,
+        priority: int,
+        least: int | None = None,
+    ) -> Iterator[int]:
+        """Wait for processors, do one stage on them, and record that it is done.
+
+        Args:
+            run: whose stage it is.
+            name: of the stage.
+            slots: what it takes; None: nothing of this cluster.
+            count: how many of them.
+            priority: the lowest goes first.
+            least: begin as soon as so many are free.
+
+        Yields:
+            How many it holds.
+
+        Raises:
+            HaltedError: the user stopped us.
+            UnwantedError: somebody stopped this run before it had any.
+        """
+        asked = time.monotonic()
+        held = self._held(run, slots, count, priority, least) if slots else nullcontext(count)
+        with held as holding:
+            self.go_on_with(run)
+            started = time.monotonic()
+            self.recorder.state(run, name.split()[0])
+            self.logs.say(run.id, f"{name} begins")
+            yield holding
+        worked = time.monotonic() - started
+        self.board.finish(f"{run.label}: {name}")
+        self.spent.append(Spent(stage=name, label=run.label, waited=started - asked, worked=worked))
+        self.recorder.event(run, name, f"{name} done", worked)
+        self.say(run, f"{name} done in {worked:.0f} s")
+
+    def go_on_with(self, run: Run) -> None:
+        """Nothing, unless somebody wants an end.
+
+        Raises:
+            HaltedError: of everything.
+            UnwantedError: of this run.
+        """
+        if self.stopping.is_set():
+            raise HaltedError
+        if self.telemetry.stops.of(run.id):
+            raise UnwantedError
+
+    def _held(
+        self, run: Run, slots: Slots, count: int, priority: int, least: int | None
+    ) -> AbstractContextManager[int]:
+        unwanted = self.unwanted(run)
+        return slots.take(count, priority=priority, least=least, unwanted=unwanted)
