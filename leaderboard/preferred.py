@@ -1,9 +1,11 @@
 """What people preferred: the rating that blind votes lead to, kept apart from the scores."""
 
+from functools import lru_cache
+
 import streamlit as st
 
 from database import LedgerError
-from database.ratings import Rating, ratings
+from database.ratings import Rating, VoteCount, ratings
 from database.votes import VotedRun, vote_counts, voted_runs
 from leaderboard import reading
 from leaderboard.words import NONE, count, interval, percent, plain
@@ -34,13 +36,22 @@ def show() -> list[Row]:
         st.caption("No blind vote yet. Turn on “Blind vote” above, ask, and choose.")
         return []
     runs = voted_runs(engine, {run for one in counts for run in (one.run_a, one.run_b)})
-    found = ratings(counts, {run: voted.base_run for run, voted in runs.items()})
+    bases = tuple((run, voted.base_run) for run, voted in sorted(runs.items()))
+    found = _rated(tuple(counts), bases)
     st.markdown(MEANS)
     rows = [_row(rating, runs) for rating in found]
     st.table(rows, hide_index=True, border="horizontal", alt="Ratings from blind votes, best first")
     total = sum(one.votes for one in counts)
     st.caption(f"{count(total, 'blind vote')}. {READ}")
     return [as_row(rating, runs) for rating in found]
+
+
+@lru_cache(maxsize=8)
+def _rated(
+    counts: tuple[VoteCount, ...], bases: tuple[tuple[str, str | None], ...]
+) -> list[Rating]:
+    """The ratings, worked out once for the same votes."""
+    return ratings(counts, dict(bases))
 
 
 def _row(rating: Rating, runs: dict[str, VotedRun]) -> Row:
