@@ -1,6 +1,7 @@
 """One problem: what it asks, how it is tested, and what each run answered."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 
 import streamlit as st
 
@@ -14,6 +15,8 @@ from leaderboard.words import NONE, count, percent, plain
 
 PREVIOUS, FOLLOWING = "Alt+Up", "Alt+Down"
 """Keys; plain arrows scroll."""
+RUNS = 20
+"""On a page of the table."""
 
 
 def show() -> None:
@@ -107,7 +110,7 @@ def _touches(benchmark: str, digest: str, task_id: str) -> None:
         for touch in found
     ]
     st.table(rows, hide_index=True, border="horizontal", alt="Datasets that touch this problem")
-    st.caption("Rows with something of this problem in them; the rest of them were left out.")
+    st.caption("Rows that have something of this problem in them; those not trained on were left out.")
 
 
 def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts, found: ProblemFacts) -> None:
@@ -133,7 +136,7 @@ def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts, found: ProblemF
 
 def _table(scored: Sequence[ScoredRun], solved: Mapping[str, Solved]) -> list[dict[str, object]]:
     passing = sum(one.passed > 0 for one in solved.values())
-    st.markdown(f"**{passing} of {count(len(solved), 'run')}** solve it with an answer at least.")
+    st.markdown(f"**{passing} of {count(len(solved), 'run')}** solve it: one of their answers passes.")
     rows = [
         {
             "Run": links.run_link(run.id, run.label),
@@ -142,12 +145,13 @@ def _table(scored: Sequence[ScoredRun], solved: Mapping[str, Solved]) -> list[di
         }
         for run in scored
     ]
+    pages = max(1, ceil(len(rows) / RUNS))
+    place = st.pagination(pages, key="runs-page", bind="query-params") if pages > 1 else 1
     st.table(
-        rows,
+        rows[(place - 1) * RUNS : place * RUNS],
         hide_index=True,
         border="horizontal",
         alt="What each run made of this problem, the best run first",
-        height=400 if len(rows) > 12 else "content",
     )
     return [
         {

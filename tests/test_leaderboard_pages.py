@@ -99,7 +99,7 @@ def test_the_ranked_table(filled):
     assert list(rows["Tuning"]) == ["lora on starter", ":gray-badge[base]"]
     assert [cell.split("]")[0] for cell in spaced(rows["pass@1"])] == ["[**87.5 %**", "[**17.5 %**"]
     assert "+70.0 points, better" in spaced(rows["vs base"])[0]
-    assert "1 of 1 tuned model is better" in app.markdown[0].value
+    assert "1 of 1 tuned model is better" in app.header[0].value
 
 
 def test_the_grid_shows_the_same_rounded_and_as_plain_text(filled):
@@ -317,7 +317,7 @@ def test_a_run_leads_to_its_problems_its_base_and_the_try_it_box(filled):
     app = page(run_script, id=TUNED)
     said = " ".join(block.value for block in app.markdown)
 
-    assert f"problems?benchmark=humaneval&contract={CONTRACT}&run={TUNED}" in str(table(app))
+    assert f"problems?benchmark=humaneval&contract={CONTRACT}&run={TUNED}" in table(app)["Score"][0]
     assert f"compare?a={TUNED}&b={BASE}&benchmark=humaneval&contract={CONTRACT}" in said
     assert f"try?m={TUNED}&m={BASE}" in said
     assert ":gray-badge[1 seed]" in said
