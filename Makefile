@@ -9,7 +9,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-serve fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -83,6 +83,9 @@ bench-ray-overhead: setup  ## what Ray adds to a step of a training, beside torc
 
 bench-statistics: setup  ## whether intervals hold the truth and tests find what they should, in about five minutes
 	@$(BIN)/python benchmarks/intervals.py
+
+bench-board: setup  ## how quick the board is over 5 million verdicts, in twenty minutes
+	@$(BIN)/python benchmarks/board.py
 
 bench-serve: setup  ## what it brings to write answers of several askers together, in about two minutes
 	@$(BIN)/python benchmarks/serving.py
