@@ -25,7 +25,7 @@ def show() -> None:
         st.info("No scores yet. Run `make train-all`.")
         st.stop()
     board = reading.board(pulse, *_choices(known, pulse))
-    st.markdown(f"#### {ranking.headline(board.standings)}")
+    st.header(ranking.headline(board.standings), anchor=False)
     st.caption(_shown(board))
     st.fragment(board_table.show)(board)
 

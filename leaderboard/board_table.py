@@ -185,10 +185,9 @@ def _grid(
     runs = [entry.run for entry in here]
     picked = choices.chosen("compare")
     key = f"grid-{hash((tuple(runs), choices.edits('compare')))}"
-    evidence = links.address("problems", benchmark=board.benchmark.name, contract=board.contract)
     rows = [
-        row | {"Open": links.address("run", id=run), "Evidence": evidence}
-        for row, run in zip(ranking.grid(here, shown, below), runs, strict=True)
+        row | {"Open": links.address("run", id=entry.run), "Evidence": ranking.evidence(entry)}
+        for row, entry in zip(ranking.grid(here, shown, below), here, strict=True)
     ]
     config = {column.name: st.column_config.TextColumn(help=column.help) for column in shown}
     st.dataframe(

@@ -121,7 +121,7 @@ def _first_pair(of_run: dict[str, Standing]) -> tuple[str, str]:
 
 def _verdicts(sides: Sequence[Standing], against: Sequence[Paired]) -> None:
     for letter, other, found in zip("BC", sides[1:], against, strict=False):
-        st.markdown(f"#### A against {letter}")
+        st.header(f"A against {letter}", anchor=False)
         st.markdown(
             f"{_score(sides[0])} against {_score(other)}. "
             f"{compare_words.sentence(found, len(against))}"

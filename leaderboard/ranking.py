@@ -210,6 +210,14 @@ def grouped(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     return in_order, [entry.run for entry in in_order if entry.standing.result.base in bases]
 
 
+def evidence(entry: Entry) -> str:
+    """Return the address of the problems that a score is made of."""
+    result = entry.standing.result
+    return links.address(
+        "problems", benchmark=result.benchmark, contract=result.contract, run=result.run
+    )
+
+
 def headline(standings: Sequence[Standing]) -> str:
     """Return one sentence: did the tuning help?"""
     compared = [s for s in standings if s.result.delta is not None]
@@ -291,7 +299,7 @@ def _tuning(entry: Entry) -> Cell:
 def _score(entry: Entry) -> Cell:
     result = entry.standing.result
     said = percent(result.value)
-    opened = links.address("problems", benchmark=result.benchmark, contract=result.contract)
+    opened = evidence(entry)
     return Cell(text=said, markdown=f"[**{said}**]({opened})")
 
 

@@ -145,7 +145,7 @@ def test_a_row_of_the_plain_table_opens_its_evidence():
     assert said["Rank"] == "1-2".replace("-", "\\-")
     assert said["Model"] == "[falcon](run?id=70ned)"
     assert said["Tuning"] == "lora on starter"
-    assert said["pass@1"] == "[**68.9 %**](problems?benchmark=humaneval&contract=c)"
+    assert said["pass@1"] == "[**68.9 %**](problems?benchmark=humaneval&contract=c&run=70ned)"
     assert said["vs base"] == (
         "[:green[▲ +41.3 points, better (37.0 to 45.6)]]"
         "(compare?a=70ned&b=b&benchmark=humaneval&metric=pass%401&contract=c)"

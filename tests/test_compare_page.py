@@ -197,9 +197,9 @@ def test_only_settings_that_differ_are_listed():
 
 
 def said(app):
-    return " ".join(block.value for kind in (app.markdown, app.caption) for block in kind).replace(
-        "\u00a0", " "
-    )
+    return " ".join(
+        block.value for kind in (app.header, app.markdown, app.caption) for block in kind
+    ).replace("\u00a0", " ")
 
 
 def test_the_page_compares_the_runs_of_its_address(filled):
