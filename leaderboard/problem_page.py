@@ -110,7 +110,7 @@ def _touches(benchmark: str, digest: str, task_id: str) -> None:
         for touch in found
     ]
     st.table(rows, hide_index=True, border="horizontal", alt="Datasets that touch this problem")
-    st.caption("Rows that have something of this problem in them; those not trained on were left out.")
+    st.caption("Rows that have something of it in them; those not trained on were left out.")
 
 
 def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts, found: ProblemFacts) -> None:
@@ -136,7 +136,7 @@ def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts, found: ProblemF
 
 def _table(scored: Sequence[ScoredRun], solved: Mapping[str, Solved]) -> list[dict[str, object]]:
     passing = sum(one.passed > 0 for one in solved.values())
-    st.markdown(f"**{passing} of {count(len(solved), 'run')}** solve it: one of their answers passes.")
+    st.markdown(f"**{passing} of {count(len(solved), 'run')}** solve it: an answer passes.")
     rows = [
         {
             "Run": links.run_link(run.id, run.label),
