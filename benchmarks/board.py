@@ -19,6 +19,7 @@ be measured.
 import argparse
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="a few rows, to see that it runs")
     tiny = parser.parse_args().tiny
     times = 2 if tiny else 10
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
     with ExitStack() as open_:
         folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="board-")))
         file = f"sqlite:///{folder / 'ledger.db'}"
