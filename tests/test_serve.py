@@ -42,6 +42,7 @@ class Scripted:
     words: tuple[str, ...] = ("def ", "add", "(a, b):")
     pause: float = 0.0
     asked: list = field(default_factory=list)
+    orders: list = field(default_factory=list)
     written: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -49,6 +50,7 @@ class Scripted:
         return "waiting"
 
     async def answer(self, order):
+        self.orders.append(order)
         asked = (order.model.id, order.text, order.asking, order.stop, order.seed)
         self.asked.append(asked)
         if order.text == "too long":
@@ -183,6 +185,49 @@ def test_a_chat_asks_the_last_user_message_in_the_alpaca_form(client, scripted):
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "def add(a, b):"}
     assert scripted.asked[0][:2] == (TUNED, alpaca("new"))
+
+
+def test_a_base_with_a_chat_template_is_asked_in_it_and_what_was_tuned_in_alpaca_is_not(
+    client, ledger, scripted, tmp_path
+):
+    (tmp_path / "base" / "chat_template.jinja").write_text("{{ messages }}")
+    named = {"model": {"location": str(tmp_path / "base")}}
+    tuned = {"model": "m", "kind": "tuned", "state": "done"}
+    write(
+        ledger,
+        [
+            Run(id=name, label=form, provenance=named | {"data": {"prompt": form}}, **tuned)
+            for name, form in (("1" * 12, "alpaca"), ("2" * 12, "chat"), ("3" * 12, "plain"))
+        ]
+        + [
+            Checkpoint(
+                run=name, path=str(tmp_path / "adapter"), kind="adapter", sha256="0" * 64, steps=1
+            )
+            for name in ("1" * 12, "2" * 12, "3" * 12)
+        ],
+    )
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Add."}]
+
+    listed = {m["label"]: m["prompt"] for m in client.get("/v1/models").json()["data"]}
+    for model in ("chat", "alpaca"):
+        client.post("/v1/chat/completions", json={"model": model, "messages": messages})
+
+    assert (listed["falcon base"], listed["alpaca"]) == ("chat", "alpaca")
+    assert (listed["chat"], listed["plain"]) == ("chat", "chat")
+    chat, plain = scripted.orders
+    assert (chat.text, chat.turns) == ("", (("system", "Be brief."), ("user", "Add.")))
+    assert (plain.text, plain.turns) == (alpaca("Add."), ())
+
+
+@pytest.mark.parametrize("says_its_length", [True, False])
+def test_a_body_that_is_too_long_is_refused_before_it_is_read_whole(client, says_its_length):
+    body = b"x" * (5 << 20)
+    content = body if says_its_length else iter([body])
+
+    reply = client.post("/v1/completions", content=content)
+
+    assert reply.status_code in (400, 413)
+    assert client.get("/health").json()["pending"] == 0
 
 
 def test_a_stream_is_chunks_then_usage_then_done(client):
