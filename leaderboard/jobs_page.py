@@ -15,6 +15,7 @@ from leaderboard.links import page_tools, run_link
 from leaderboard.serving import ServerError
 from leaderboard.words import ago, badge, count
 from leaderboard.work_words import (
+    SERVED,
     Place,
     driver_words,
     memory_words,
@@ -246,13 +247,13 @@ def _server() -> None:
         )
         return
     st.markdown(
-        f"It answers. {count(state.pending, 'answer')} written or waiting, {state.most} at most."
+        f"It answers. {count(state.pending, 'answer')} being written or waiting; {state.most} may."
     )
     if not state.states:
         st.caption("It has no model yet.")
         return
     rows = [
-        {"Model": untrusted.word(label), "Is": badge(untrusted.word(said))}
+        {"Model": untrusted.word(label), "State": badge(untrusted.word(SERVED.get(said, said)))}
         for label, said in sorted(state.states, key=lambda one: one[1] == "waiting")
     ]
     st.table(rows, hide_index=True, border="horizontal", alt="Models on offer, those loaded first")

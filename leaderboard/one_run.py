@@ -1,6 +1,7 @@
 """One run at work or over: why it ended, its end on demand, and its log."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import streamlit as st
 
@@ -12,6 +13,10 @@ from leaderboard.serving import ServerError
 from leaderboard.words import CODE_LIMIT, ago, badge
 from leaderboard.work_words import command, ending, log_lines, will_happen
 
+LINES_IN_SIGHT = 14
+"""Of a log; more of them scroll in a window."""
+WINDOW = 320
+"""Pixels."""
 ASKED = "stop-asked"
 """In the session: id of the run whose stop waits to be confirmed."""
 TOLD = "stop-told"
@@ -107,5 +112,6 @@ def _log(run_id: str) -> None:
     if not kept.strip():
         st.caption("No such line among the last ones." if wanted else "The log is empty.")
         return
-    st.code(untrusted.visible(kept[-CODE_LIMIT:]).text, language=None, height=320)
+    height: int | Literal["content"] = WINDOW if kept.count("\n") > LINES_IN_SIGHT else "content"
+    st.code(untrusted.visible(kept[-CODE_LIMIT:]).text, language=None, height=height)
     st.caption(f"The last {controls.LOG_LINES} lines at most, in UTC.")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from database import LedgerError
 from database.facts import Pulse, RunFacts, Spent, TrainingFacts
@@ -13,7 +14,7 @@ from leaderboard.board_page import BUSY_REFRESH, opened, watch
 from leaderboard.links import page_tools, run_link
 from leaderboard.training_charts import BESIDE, BY_STEP, CURVES, POINTS_AT_MOST, Axis, by_time
 from leaderboard.words import NONE, ago, badge, count, plain, span
-from leaderboard.work_words import standing, training_words
+from leaderboard.work_words import lately, standing, training_words
 
 CHOSEN_AT_MOST = 8
 """Curves on one axis; more cannot be told apart."""
@@ -96,25 +97,24 @@ def _running() -> None:
         st.caption("Nothing trains now.")
     now = datetime.now(UTC)
     for one in running:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            text = f"{run_link(one.run, one.label)}: {training_words(one, now)}"
-            st.progress(_share(one), text=text)
-            _spark(one)
+        wide, narrow = st.columns([4, 1], vertical_alignment="center")
+        text = f"{run_link(one.run, one.label)}: {training_words(one, now)}"
+        wide.progress(_share(one), text=text)
         if one.last_step:
-            st.caption(f"Last step {ago(one.at, now)}.")
+            wide.caption(f"Last step {lately(one.at, now)}.")
+        _spark(one, narrow)
 
 
-def _spark(training: TrainingFacts) -> None:
+def _spark(training: TrainingFacts, place: DeltaGenerator) -> None:
     """The losses of a training so far, small."""
     losses = CURVES["loss"].points(reading.curve(training, SPARKS))
     if len(losses) < 2:
         return
-    st.metric(
+    place.metric(
         "Loss",
         f"{losses[-1][1]:.3f}",
         chart_data=[round(loss, 4) for _, loss in losses],
         chart_type="line",
-        width=180,
     )
 
 
@@ -228,7 +228,7 @@ def _table(known: Sequence[TrainingFacts]) -> None:
         {
             "Run": run_link(one.run, one.label),
             "State": badge(standing(one, now)),
-            "Steps": f"{one.last_step:,} of {one.of:,}" if one.of else f"{one.last_step:,}",
+            "Steps": _steps(one),
             "Last loss": NONE if one.loss is None else f"{one.loss:.3f}",
             "A step": NONE if one.step_seconds is None else span(one.step_seconds),
             "Last step": ago(one.at, now) if one.last_step else NONE,
@@ -239,6 +239,12 @@ def _table(known: Sequence[TrainingFacts]) -> None:
     if len(known) > LISTED:
         st.caption(f"{count(len(known) - LISTED, 'older training')} not listed; choose it above.")
     page_tools("trainings", [_exported(one, now) for one in known])
+
+
+def _steps(training: TrainingFacts) -> str:
+    if not training.last_step:
+        return NONE
+    return f"{training.last_step:,}" + (f" of {training.of:,}" if training.of else "")
 
 
 def _exported(training: TrainingFacts, now: datetime) -> dict[str, object]:

@@ -22,6 +22,10 @@ CAUSES = {
 OURS = "Something of ours failed, which says nothing of the model."
 BY_HAND = "stopped by "
 """How the reason of a run begins that somebody stopped."""
+JUST_NOW_SECONDS = 10.0
+"""Nobody needs to see these counted."""
+SERVED = {"waiting": "not loaded"}
+"""The server's words for how a model is, where people would take them for others."""
 STOPPING = {
     "waiting": "It leaves the queue.",
     "preparing": "Its data is prepared for others all the same.",
@@ -102,7 +106,12 @@ def driver_words(driver: DriverFacts, now: datetime) -> str:
     if driver.silent(now):
         return f":orange-badge[silent] not heard of since {driver.at:%H:%M} UTC"
     since = span(max(0.0, (now - driver.started_at).total_seconds()))
-    return f"works since {since}, heard of {ago(driver.at, now)}"
+    return f"works since {since}, heard of {lately(driver.at, now)}"
+
+
+def lately(then: datetime, now: datetime) -> str:
+    """Return how long ago something was that is told of every few seconds."""
+    return "just now" if (now - then).total_seconds() < JUST_NOW_SECONDS else ago(then, now)
 
 
 def node_words(used: float, there: float, kind: str) -> str:

@@ -306,7 +306,7 @@ def test_a_stage_that_does_not_get_on_is_marked(board):
 def test_the_model_server_is_told_with_what_it_has_loaded(server):
     app = page(jobs_script)
 
-    assert "3 answers written or waiting, 17 at most." in said(app)
+    assert "3 answers being written or waiting; 17 may." in said(app)
     models = app.table[-1].value
     assert list(models["Model"]) == ["b", "a"]
 
