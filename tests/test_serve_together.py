@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from jobs.engine import EngineError, generate, load_model
 from jobs.experiment import Asking
 from jobs.prompts import Question, alpaca, chat_question
+from jobs.serving import resident
 from jobs.serving.engine import ModelEngine, Room
 from jobs.serving.order import Order
 from jobs.serving.table import Table
@@ -79,6 +80,20 @@ def loaded(weights):
     return load_model(weights)
 
 
+def bases(engine):
+    return list(engine._held.values())
+
+
+def held(engine):
+    """The seats of the only base in memory."""
+    return bases(engine)[0]._table
+
+
+async def until(true):
+    while not true():
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def steps(monkeypatch):
     """How many answers each step of a model wrote a token of."""
@@ -93,7 +108,7 @@ def steps(monkeypatch):
     return counted
 
 
-def test_a_base_and_its_adapters_answer_together_what_each_answers_alone(engine, adapters, steps):
+def test_models_of_every_kind_answer_at_once_what_each_answers_alone(engine, adapters):
     models = [servable("base"), *(servable(name, tuned=adapters[name]) for name in adapters)]
     orders = [order(model, text) for text in PROMPTS for model in models]
 
@@ -101,7 +116,20 @@ def test_a_base_and_its_adapters_answer_together_what_each_answers_alone(engine,
 
     assert texts == [alone(one.model, one.text) for one in orders]
     assert len(set(texts[: len(models)])) > 3
-    assert max(steps) > len(PROMPTS)  # so the base and the adapters that only add shared steps
+
+
+def test_a_base_and_its_adapters_are_in_one_batch(engine, adapters, steps):
+    models = [
+        servable("base"),
+        *(servable(name, tuned=adapters[name]) for name in ("one", "other")),
+    ]
+    together(engine, [order(model) for model in models])  # so that all are there
+    steps.clear()
+
+    together(engine, [order(model, PROMPTS[2]) for model in models * 3])
+
+    assert max(steps) > len(models)
+    assert len(steps) < 3 * GREEDY.max_new_tokens
 
 
 def test_another_architecture_does_too(engine, tmp_path):
@@ -144,8 +172,8 @@ def test_a_question_that_arrives_later_is_answered_while_another_is_written(engi
 
     async def ask():
         first = asyncio.create_task(answered(engine, order(model, asking=LONG)))
-        await asyncio.sleep(0.5)
-        await answered(engine, order(model, PROMPTS[1]))
+        await until(lambda: engine.state(model) == "loaded" and held(engine).taken)
+        await answered(engine, order(model, PROMPTS[1], Asking(max_new_tokens=8)))
         still = not first.done()
         first.cancel()
         return still
@@ -206,13 +234,17 @@ def test_the_asker_hears_how_many_are_before(engine):
     engine.room = Room(seats=1)
     model = servable("base")
 
+    async def waiting(count):
+        await until(lambda: held(engine).taken and len(bases(engine)[0].waiting) == count)
+
     async def ask():
         await told(engine, order(model))
         first = asyncio.create_task(answered(engine, order(model, asking=LONG)))
-        await asyncio.sleep(0.1)
+        await waiting(0)
         second = asyncio.create_task(answered(engine, order(model)))
+        await waiting(1)
         third = asyncio.create_task(told(engine, order(model)))
-        await asyncio.sleep(0.1)
+        await waiting(2)
         first.cancel()
         await second
         return (await third)[0]
@@ -267,7 +299,6 @@ def test_a_prompt_longer_than_the_model_fails_alone(engine):
 def test_where_memory_does_not_suffice_fewer_are_written_at_once_and_none_begins_anew(engine):
     model = servable("base")
     together(engine, [order(model)])  # so that the model is there
-    (resident,) = engine._held.values()
     sizes = []
 
     def full(module, given, named):
@@ -275,11 +306,26 @@ def test_where_memory_does_not_suffice_fewer_are_written_at_once_and_none_begins
         if sizes[-1] > 2:
             raise torch.OutOfMemoryError("out of memory")
 
-    resident._base.loaded.model.register_forward_pre_hook(full, with_kwargs=True)
+    held(engine).loaded.model.register_forward_pre_hook(full, with_kwargs=True)
     orders = [order(model, text) for text in PROMPTS * 2]
 
     assert together(engine, orders) == [alone(model, one.text) for one in orders]
     assert max(sizes) > 2
+
+
+def test_where_a_base_does_not_fit_an_idle_one_makes_room(engine, monkeypatch):
+    small, large = servable("base"), servable("large", "mistral")
+    together(engine, [order(small)])
+
+    def load(weights, precision):
+        if engine.state(small) == "loaded":
+            raise torch.OutOfMemoryError("out of memory")
+        return load_model(weights, precision)
+
+    monkeypatch.setattr(resident, "load_model", load)
+
+    assert together(engine, [order(large)]) == [alone(large, PROMPTS[0])]
+    assert engine.state(small) == "waiting"
 
 
 def test_an_answer_that_takes_too_long_ends_where_it_is(engine):

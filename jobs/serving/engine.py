@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobs.serving.resident import Resident
 
 CLOSING_SECONDS = 5.0
-"""The longest wait, at the end, for tokens that are being written."""
+"""The longest wait for bases that end: for tokens that are being written, and the memory."""
 LOOKS_EVERY_SECONDS = 0.1
 """How often a base that waits for room looks whether anybody still wants it."""
 
@@ -135,6 +135,16 @@ class ModelEngine:
                 self.changed.wait(LOOKS_EVERY_SECONDS)
             self.dismiss(newcomer)
             return False
+
+    def let_go_one(self) -> bool:
+        """Have an idle base end, and wait for its memory; False: there is none."""
+        with self.changed:
+            idle = next((one for one in self._held.values() if one.is_idle()), None)
+            if idle is None:
+                return False
+            self.dismiss(idle)
+            self.changed.wait_for(lambda: idle not in self._in_memory, CLOSING_SECONDS)
+            return True
 
     def is_in_memory(self, resident: "Resident") -> bool:
         """Whether a base was given room: it is loaded or will be."""

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jobs.bases import Base, shared, without_adapter
-from jobs.loaded import load_model, usual_precision
+from jobs.loaded import EngineError, Loaded, load_model, usual_precision
 from jobs.serving.answering import Answering
 from jobs.serving.beside import Beside
 from jobs.serving.table import Table, too_little_memory
 from jobs.serving.telling import LOADING_ADAPTER, LOADING_MODEL, WRITING, ahead
+from jobs.training.shortage import is_shortage
 from jobs.weights import Weights
 
 if TYPE_CHECKING:
@@ -109,11 +110,23 @@ class Resident:
         with self.engine.changed:
             for one in self.waiting:
                 one.tell(LOADING_MODEL)
-        with self.engine.loading:
-            loaded = load_model(self._weights, usual_precision())
+        loaded = self._read()
         room = self.engine.room
         beside = Beside(loaded.model, room.adapters)
         self._base, self._table = Base(loaded), Table(loaded, beside, room.seats)
+
+    def _read(self) -> Loaded:
+        """The base from its disk; where memory does not suffice, others that are idle make room."""
+        while True:
+            try:
+                with self.engine.loading:
+                    return load_model(self._weights, usual_precision())
+            except RuntimeError as error:
+                if not is_shortage(error):
+                    raise
+                failure = str(error)
+            if not self.engine.let_go_one():
+                raise EngineError(f"the model does not fit into memory: {failure}")
 
     def _turn(self) -> None:
         """Let those who left get up, one sit down, and write a token of every answer."""
@@ -150,7 +163,7 @@ class Resident:
         if self._base.adapter != merged:
             if self._the_table.taken:
                 return False
-            self._put(answering, merged, partial(self._base.wear, merged))
+            self._wear(answering, merged)
         if adapter is None or merged is not None:
             return True
         beside, needed = self._the_table.beside, self._the_table.adapters
@@ -161,6 +174,14 @@ class Resident:
         beside.put(adapter, needed)
         answering.beside = adapter
         return True
+
+    def _wear(self, answering: Answering, adapter: Path | None) -> None:
+        assert self._base is not None, "not loaded"
+        try:
+            self._put(answering, adapter, partial(self._base.wear, adapter))
+        except Exception:
+            self._load()  # half of an adapter may be on the weights
+            raise
 
     def _put(
         self, answering: Answering, adapter: Path | None, put: Callable[[], bool | None]
@@ -190,8 +211,8 @@ class Resident:
         with self.engine.changed:
             if sitting is not None:
                 self.waiting.remove(sitting)
-            if failure is None:
                 self._tell_places()
+            if failure is None:
                 return
             table.halve()
             up = [*table.clear(), *([sitting] if sitting else [])]
