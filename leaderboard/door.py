@@ -15,6 +15,8 @@ from leaderboard.access import NAMES, Access
 
 API = "/api/"
 HEALTH = "/health"
+OPEN = (HEALTH, "/_stcore/health")
+"""Paths that say whether the site lives, and nothing else: Streamlit has one of its own."""
 
 
 class Door:
@@ -42,7 +44,7 @@ class Door:
         host = asked.headers.get("host", "")
         if access.local and access.sign_in == "none" and _without_port(host) not in NAMES:
             return _refused(403, f"this site is local, and {host!r} is no name of this machine")
-        if path == HEALTH:
+        if path in OPEN:
             return None
         shows_token = access.token and _shows(asked, access.token)
         if path.startswith(API) and access.sign_in != "none" and shows_token:
