@@ -10,15 +10,25 @@ COVERS = (
     "may give on the same problems. Other problems may give another mean. Seeds that a sweep "
     "stopped did worse than others and have no score, so a mean without them flatters the recipe."
 )
+SHOWN = 15
+"""Recipes of the table at most: each cell is Markdown, of which a browser draws hundreds slowly."""
 
 
 def recipe_table(found: Sequence[OverSeeds]) -> list[dict[str, str]]:
-    """Return the rows of the table in the order given; cells are Markdown.
+    """Return the rows of the first recipes in the order given; cells are Markdown.
 
     Each field in which the recipes differ is a column.
     """
     differing = differing_fields(found)
-    return [_row(recipe, differing) for recipe in found]
+    return [_row(recipe, differing) for recipe in found[:SHOWN]]
+
+
+def covers(found: Sequence[OverSeeds]) -> str:
+    """Return what the table stands for, and which recipes it leaves out."""
+    if len(found) <= SHOWN:
+        return COVERS
+    few = f"The best {SHOWN} of {len(found):,} recipes"
+    return f"{few}; `python -m jobs results --by-recipe` prints all. {COVERS}"
 
 
 def _row(recipe: OverSeeds, differing: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from database.spread import (
 )
 from jobs.__main__ import main
 from jobs.results import show_results
+from leaderboard.recipes import covers, recipe_table
 
 APP = str(Path(__file__).parents[1] / "leaderboard" / "app.py")
 BASE_PASSES = [place % 3 == 0 for place in range(40)]
@@ -218,6 +220,19 @@ def test_one_recipe_with_one_seed_is_shown_when_it_is_asked_for(capsys):
     assert "By recipe" not in capsys.readouterr().out
     assert main(["results", "--by-recipe"]) == 0
     assert "By recipe" in capsys.readouterr().out
+
+
+def test_of_many_recipes_the_board_shows_the_best_and_says_where_all_are(based):
+    write(based, seeded(0, 20))
+    (one,) = found(based)
+    many = [replace(one, mean=(40 - place) / 40) for place in range(40)]
+
+    shown = [row["pass@1, mean"].replace("\u00a0", " ") for row in recipe_table(many)]
+    assert (len(shown), shown[0], shown[-1]) == (15, "**100.0 %**", "**65.0 %**")
+    assert covers(many).startswith(
+        "The best 15 of 40 recipes; `python -m jobs results --by-recipe` prints all. "
+    )
+    assert "The best" not in covers(many[:15])
 
 
 def test_the_board_shows_recipes_with_the_fields_of_their_sweep_as_columns(home):
