@@ -18,8 +18,9 @@ def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
     standings = standings[:DRAWN]
     named = zip(standings, names_of(standings), strict=True)
     rows = [_drawn(standing, name) for standing, name in named]
+    limit: Any = alt.ExprRef("containerSize()[0] < 420 ? 130 : 260")  # a phone needs the room
     axis = alt.Axis(
-        title=None, labelLimit=260, labelBound=False, labelFlush=False, domain=False, ticks=False
+        title=None, labelLimit=limit, labelBound=False, labelFlush=False, domain=False, ticks=False
     )
     base = alt.Chart(alt.Data(values=rows), height=alt.Step(28)).encode(
         y=alt.Y("run:N", sort=names_of(standings), axis=axis),

@@ -92,7 +92,7 @@ def judging_rows(contents: Contents) -> list[dict[str, str]]:
 def _rows(content: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, str]]:
     order = [*(key for key in names if key in content), *(k for k in content if k not in names)]
     return [
-        {"": plain(names.get(key, key.replace("_", " "))), "Value": _value(key, content[key])}
+        {"What": plain(names.get(key, key.replace("_", " "))), "Value": _value(key, content[key])}
         for key in order
         if content[key] is not None
     ]

@@ -84,8 +84,8 @@ def columns(metric: str, price: Price | None) -> list[Column]:
             help="What 95 of 100 draws of the problems give, among all scores under this contract.",
         ),
         Column(name="Model", cell=_model, help="Opens its run."),
-        Column(name="Tuning", cell=_tuning, help="Method and dataset, or what else it is."),
         Column(name=metric, cell=_score, help="Share solved. Opens the problems it is made of."),
+        Column(name="Tuning", cell=_tuning, help="Method and dataset, or what else it is."),
         Column(
             name="95 % interval",
             cell=lambda e: Cell(text=interval(e.standing.result.low, e.standing.result.high)),

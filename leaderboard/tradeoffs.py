@@ -90,7 +90,7 @@ def chart(found: Sequence[Point], axis: Axis) -> alt.LayerChart:
     """Draw scores against their price, with the line through the best at each price."""
     rows = [_drawn(point, axis) for point in found]
     base = alt.Chart(alt.Data(values=rows), height=320)
-    x = alt.X("x:Q", title=axis.title, scale=alt.Scale(type="log", nice=True))
+    x = alt.X("x:Q", title=axis.title, scale=alt.Scale(type="log", nice=False, padding=24))
     y = alt.Y("score:Q", title="Percent solved", scale=alt.Scale(zero=False))
     line = (
         base.transform_filter("datum.place == 'on the line'")

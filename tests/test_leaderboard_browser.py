@@ -99,7 +99,7 @@ def test_from_the_ranked_table_to_the_answers_of_a_run(app, tab):
     rows = tab.get_by_role("table").first.get_by_role("row")
     rows.nth(2).wait_for()
 
-    assert re.search(r"1\s+falcon-tiny\s+lora on starter\s+87.5.%", rows.nth(1).inner_text())
+    assert re.search(r"1\s+falcon-tiny\s+87.5.%\s+lora on starter", rows.nth(1).inner_text())
     assert "better" in rows.nth(1).inner_text()
     assert "base" in rows.nth(2).inner_text()
     with tab.context.expect_page() as opened:

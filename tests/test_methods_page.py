@@ -85,7 +85,7 @@ def test_sampling_is_said_as_far_as_the_contract_tells_it():
 
 def test_a_long_value_is_cut_and_what_is_none_is_said():
     contents = Contents(asking={"stop": [], "note": "x" * 999}, judging=JUDGING.content)
-    rows = {row[""]: row["Value"] for row in contract_words.asking_rows(contents)}
+    rows = {row["What"]: row["Value"] for row in contract_words.asking_rows(contents)}
 
     assert rows["An answer ends before"] == "none"
     assert len(rows["note"]) < 320
