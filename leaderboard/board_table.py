@@ -292,7 +292,7 @@ def _recipes(board: Board) -> None:
         border="horizontal",
         alt="Recipes over their seeds, the best mean first",
     )
-    st.caption(recipes.COVERS)
+    st.caption(recipes.covers(board.recipes))
 
 
 def _files(board: Board, found: Sequence[Entry]) -> None:
