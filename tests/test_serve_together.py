@@ -126,7 +126,7 @@ def test_a_base_and_its_adapters_are_in_one_batch(engine, adapters, steps):
     together(engine, [order(model) for model in models])  # so that all are there
     steps.clear()
 
-    together(engine, [order(model, PROMPTS[2]) for model in models * 3])
+    together(engine, [order(model) for model in models * 3])
 
     assert max(steps) > len(models)
     assert len(steps) < 3 * GREEDY.max_new_tokens

@@ -95,9 +95,9 @@ class Resident:
         self._end(failure)
 
     def _somebody_waits(self) -> bool:
-        """Wait for a question; False once it is time to let go."""
-        assert self._table is not None, "not loaded"
-        if self._table.taken:
+        """Let those who left get up; wait for a question; False once it is time to let go."""
+        self._the_table.leave()
+        if self._the_table.taken:
             return not self.closing
         let_go = time.monotonic() + self.engine.room.idle
         with self.engine.changed:
@@ -129,9 +129,8 @@ class Resident:
                 raise EngineError(f"the model does not fit into memory: {failure}")
 
     def _turn(self) -> None:
-        """Let those who left get up, one sit down, and write a token of every answer."""
+        """Let one more sit down, and write a token of every answer."""
         table = self._the_table
-        table.leave()
         answering = self._first()
         if answering is not None and self._may_sit(answering):
             answering.tell(WRITING)

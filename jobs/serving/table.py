@@ -41,7 +41,7 @@ class Table:
     @property
     def taken(self) -> list[Answering]:
         """The answers that are being written."""
-        return [one for one in self.seated if one is not None]
+        return [one for one in self.seated if one is not None and not one.over]
 
     @property
     def adapters(self) -> set[Path]:
