@@ -26,6 +26,9 @@ BADGES: dict[str, Colour] = {
     "waiting": "gray",
 }
 """By the state of a run or training; the others are at work, and blue."""
+JOINER = "\u2060"
+ADDRESSES = re.compile(r"(?i)https?:/(?=/)|www(?=\.)|@(?=[-\w]+\.)")
+"""The beginnings of what Markdown makes links of by itself."""
 MARKS = re.compile(f"[{re.escape(string.punctuation)}]")
 
 
@@ -122,8 +125,12 @@ def badge(state: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown shows to the letter: every ASCII punctuation mark is escaped."""
-    return MARKS.sub(r"\\\g<0>", text.replace("\n", " "))
+    """Return text that Markdown shows to the letter: every ASCII punctuation mark is escaped.
+
+    Addresses become links after that is undone, so each has a mark of no width in it.
+    """
+    apart = ADDRESSES.sub(lambda found: f"{found[0]}{JOINER}", text.replace("\n", " "))
+    return MARKS.sub(r"\\\g<0>", apart)
 
 
 def cut(text: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -145,3 +146,15 @@ def test_runs_of_one_name_are_told_apart():
         "falcon, base (b)",
         "x, base",
     ]
+
+
+@pytest.mark.parametrize("text", ["https://evil.example/x", "HTTP://a.b", "www.a.b", "me@a.org"])
+def test_an_address_is_no_longer_one_that_markdown_makes_a_link_of(text):
+    shown = re.sub(r"\\(.)", r"\1", words.plain(text))
+
+    assert shown.replace("\u2060", "") == text
+    assert not re.search(r"(?i)https?://|www\.|\w@\w", shown)
+
+
+def test_what_is_no_address_stays_as_it_is():
+    assert words.plain("pass@1 of a/b") == r"pass\@1 of a\/b"
