@@ -332,18 +332,19 @@ def test_a_training_that_lags_behind_is_stopped_with_its_gang_and_the_others_end
 @pytest.mark.slow
 def test_a_training_of_a_sweep_that_is_stopped_by_hand_ends_and_the_others_go_on(tmp_path):
     def unwanted(run_id):
-        return run_id == "good" and (tmp_path / "good" / "step").exists()
+        return run_id == "worst" and (tmp_path / "worst" / "step").exists()
 
-    outcomes, stops, _ = sweep(tmp_path, ["good", "best"], unwanted)
+    outcomes, stops, _ = sweep(tmp_path, ["worst", "best"], unwanted)
 
-    assert isinstance(outcomes["good"].error, UnwantedError)
+    assert isinstance(outcomes["worst"].error, UnwantedError)
     assert isinstance(outcomes["best"], Trained)
     assert stops == []
-    assert int((tmp_path / "good" / "step").read_text()) < OF
-    assert not Path(f"/proc/{attempts(tmp_path, 'good')[0]}").exists()
+    assert int((tmp_path / "worst" / "step").read_text()) < OF
+    assert not Path(f"/proc/{attempts(tmp_path, 'worst')[0]}").exists()
     assert not list(tmp_path.glob(f"*/{HALT}"))
-    again, _, _ = sweep(tmp_path, ["good", "best"])
-    assert isinstance(again["good"], Trained)
+    again, _, _ = sweep(tmp_path, ["worst", "best"])
+    assert not isinstance(again["worst"], Failed)
+    assert len(attempts(tmp_path, "worst")) == 2
 
 
 @pytest.mark.slow
