@@ -122,7 +122,8 @@ def _body(model: str, seed: int) -> dict[str, str | int | float]:
 @contextlib.contextmanager
 def _server(folder: Path, model: Path) -> Iterator[httpx.Client]:
     """A client of a server with a base and two adapters; it ends with the block."""
-    environment = os.environ | {"CODELADDER_HOME": str(folder)}
+    # One thread for the model, so that the askers have a core of their own.
+    environment = os.environ | {"CODELADDER_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     environment.pop("RAY_ADDRESS", None)
     environment.pop("CODELADDER_DATABASE_URL", None)
     _fill(folder, model)
