@@ -44,7 +44,7 @@ def test_stop_before_and_in_mid_stream_then_the_sandbox_and_a_blind_vote(app, mo
     main.get_by_text("Which models").wait_for()
     press("Ask")
     cards = main.get_by_text(re.compile("^Model [AB]"))
-    main.get_by_text("return n +").nth(1).wait_for()
+    main.get_by_text("Answering").nth(1).wait_for()
     assert not NAMES.search(" ".join(cards.all_inner_texts()))
     press("B is better")
     main.get_by_text("Your vote: B is better").wait_for()
