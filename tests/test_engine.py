@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from jobs.engine import EngineError, generate, load_model, stream
+from jobs.engine import EngineError, generate, load_model
 from jobs.experiment import Asking
 from jobs.generation.draws import Sampling, draw
 from jobs.prompts import Question, alpaca
@@ -237,17 +237,6 @@ def test_an_answer_ends_before_the_first_stop_string(llama, stop):
     assert texts(answers) == {key: re.split(pattern, text)[0] for key, text in free.items()}
     stopped = {(a.task_id, a.position) for a in answers if a.finish == "stop"}
     assert stopped == {key for key, text in free.items() if re.search(pattern, text)}
-
-
-def test_the_pieces_of_a_stream_are_the_answer(llama):
-    asking = SAMPLED.model_copy(update={"completions": 1})
-    for question in QUESTIONS:
-        (answer,) = generate(llama, [question], asking, ("first", "\n"), seed=1)
-
-        pieces = list(stream(llama, question, asking, ("first", "\n"), seed=1))
-
-        assert "".join(piece.text for piece in pieces) == answer.text
-        assert (pieces[-1].finish, pieces[-1].tokens) == (answer.finish, answer.tokens)
 
 
 def test_as_many_as_do_not_fit_are_halved_for_good(llama, monkeypatch):
