@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.facts import DatasetFacts, Exposure, RunFacts, Standing, TouchFacts
+from leaderboard.links import problem_link
+from leaderboard.untrusted import seen
 from leaderboard.words import count, plain
 
 Report = dict[str, Any]
@@ -90,7 +92,7 @@ def touched(found: Sequence[TouchFacts]) -> Cells:
     return [
         {
             "Benchmark": plain(touch.benchmark),
-            "Problem": plain(touch.task_id),
+            "Problem": problem_link(touch.benchmark, "", touch.task_id, seen(touch.task_id)),
             "Method": plain(touch.method),
             "Rows": f"{touch.rows:,}",
             "Dropped": f"{touch.rows - touch.trained_on:,}",

@@ -9,10 +9,10 @@ import streamlit as st
 
 from database.exchange import facts_as_csv, facts_as_json
 from database.facts import DatasetFacts, Pulse, TouchFacts
-from leaderboard import charts, dataset_words, reading
+from leaderboard import charts, dataset_words, links, reading, untrusted
 from leaderboard.board_page import opened, watch
 from leaderboard.dataset_words import Cells, Report
-from leaderboard.words import ago, count, cut, plain
+from leaderboard.words import ago, count, plain
 
 ROWS = 25
 """Rows of a table on a page."""
@@ -45,12 +45,10 @@ def _list(pulse: Pulse, found: Sequence[DatasetFacts]) -> None:
         return
     rows = dataset_words.listed(found)
     st.table(rows, hide_index=True, border="horizontal", alt="All datasets, the newest first")
-    with st.container(horizontal=True):
-        csv, text = facts_as_csv(DatasetFacts, found), facts_as_json(found)
-        st.download_button("Download CSV", csv, "datasets.csv", "text/csv", on_click="ignore")
-        st.download_button(
-            "Download JSON", text, "datasets.json", "application/json", on_click="ignore"
-        )
+    links.tools(
+        "datasets",
+        {"csv": lambda: facts_as_csv(DatasetFacts, found), "json": lambda: facts_as_json(found)},
+    )
 
 
 def _dataset(pulse: Pulse, facts: DatasetFacts, report: Report) -> None:
@@ -100,7 +98,7 @@ def _left_out(report: Report) -> None:
     with st.expander("Examples"):
         for title, text in dataset_words.examples(report):
             st.caption(title)
-            st.code(cut(text), language=None, wrap_lines=True)
+            untrusted.glance(text, language=None)
 
 
 def _benchmarks(report: Report, touches: Sequence[TouchFacts]) -> None:
@@ -114,7 +112,12 @@ def _benchmarks(report: Report, touches: Sequence[TouchFacts]) -> None:
     _paged(dataset_words.touched(touches), "touch", "Problems that rows touch, by benchmark")
     if report["touches"]:
         with st.expander("What they have in common"):
-            st.code(cut(dataset_words.evidence(report)), language=None, wrap_lines=True)
+            untrusted.show(
+                dataset_words.evidence(report),
+                language=None,
+                key="evidence",
+                name=f"{report['digest']}-evidence",
+            )
 
 
 def _duplicates(report: Report) -> None:
@@ -164,20 +167,15 @@ def _runs(pulse: Pulse, digest: str) -> None:
 
 
 def _downloads(facts: DatasetFacts, report: Report, touches: Sequence[TouchFacts]) -> None:
-    name = f"{facts.digest}-report.json"
-    whole = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    csv = facts_as_csv(TouchFacts, touches)
-    with st.container(horizontal=True):
-        st.download_button(
-            "Download report JSON", whole, name, "application/json", on_click="ignore"
-        )
-        st.download_button(
-            "Download contamination CSV",
-            csv,
-            f"{facts.digest}-contamination.csv",
-            "text/csv",
-            on_click="ignore",
-        )
+    st.caption("JSON: the whole report. CSV: the problems of benchmarks that its rows touch.")
+    links.tools(
+        f"{facts.digest}-report",
+        {
+            "json": lambda: json.dumps(report, indent=2, ensure_ascii=False) + "\n",
+            "csv": lambda: facts_as_csv(TouchFacts, touches),
+        },
+        keep={"dataset": facts.digest},
+    )
 
 
 def _paged(rows: Cells, key: str, alt: str) -> None:

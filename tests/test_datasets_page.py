@@ -98,7 +98,7 @@ def test_the_contamination_table_says_what_was_dropped_and_what_was_trained_on(f
 
     assert rows[0] == {
         "Benchmark": "humaneval",
-        "Problem": plain("humaneval/0"),
+        "Problem": f"[{plain('humaneval/0')}](problem?benchmark=humaneval&id=humaneval%2F0)",
         "Method": "ngram8",
         "Rows": "3",
         "Dropped": "1",
@@ -239,7 +239,7 @@ def test_a_dataset_can_be_downloaded(filled):
     app = page(datasets_script, dataset=STARTER_DATA)
 
     labels = [button.proto.label for button in app.get("download_button")]
-    assert labels == ["Download report JSON", "Download contamination CSV"]
+    assert labels == ["Download JSON", "Download CSV"]
 
 
 def test_the_page_of_a_run_links_its_dataset_and_counts_the_problems_it_touches(filled):
