@@ -303,6 +303,7 @@ def _files(board: Board, found: Sequence[Entry]) -> None:
         "tex": lambda: rows_as_latex(ranking.paper_rows(found)),
     }
     keep = {
+        **links.held(*KEYS.values(), "sort", "group", "plain", "against"),
         "benchmark": board.benchmark.name,
         "metric": board.metric,
         "contract": board.contract,

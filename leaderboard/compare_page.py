@@ -74,6 +74,7 @@ def _compare(pulse: Pulse, of_run: dict[str, Standing]) -> None:
         f"compare-{'-'.join(side.result.run for side in sides)}",
         _rows(sides, against),
         keep={
+            **links.held("show", "plain"),
             "benchmark": result.benchmark,
             "metric": result.metric,
             "contract": result.contract,

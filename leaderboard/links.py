@@ -12,7 +12,7 @@ Rows = Sequence[Mapping[str, object]]
 Query = Mapping[str, str | Sequence[str] | None]
 
 
-def address(page: str, **query: str | Sequence[str] | None) -> str:
+def address(page: str, /, **query: str | Sequence[str] | None) -> str:
     """Return `page?name=value&...`, relative to the first page; what is None or empty is left out.
 
     A sequence gives its name once for each of its values.
@@ -22,7 +22,7 @@ def address(page: str, **query: str | Sequence[str] | None) -> str:
     return f"{page}?{text}" if text else page
 
 
-def link(label: str, page: str, **query: str | Sequence[str] | None) -> str:
+def link(label: str, page: str, /, **query: str | Sequence[str] | None) -> str:
     """Return a link as Markdown; the label is shown to the letter."""
     return f"[{plain(label)}]({address(page, **query)})"
 
@@ -79,9 +79,29 @@ def page_url(keep: Query | None = None) -> str:
             it shows the same when the default is another one day.
     """
     query: dict[str, str | Sequence[str] | None] = {
-        name: st.query_params.get_all(name) for name in st.query_params
+        name: _said(st.session_state[name])
+        if name in st.session_state
+        else st.query_params.get_all(name)
+        for name in st.query_params
     }
     return address(st.context.url or "", **(query | dict(keep or {})))
+
+
+def held(*names: str) -> Query:
+    """Return what widgets hold that live in the URL, by their keys.
+
+    The query that the server knows is that of before the last change in the browser.
+    """
+    return {name: _said(value) if (value := st.session_state.get(name)) else None for name in names}
+
+
+def _said(value: object) -> str | list[str]:
+    """A widget's value as the URL has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return [str(part) for part in value]
+    return "" if value is None else str(value)
 
 
 def page_tools(name: str, rows: Rows, *, latex: bool = False, keep: Query | None = None) -> None:

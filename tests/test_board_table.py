@@ -337,4 +337,5 @@ def test_an_address_quotes_whatever_is_in_a_name():
     assert links.try_link(["a", "b"], "Try") == "[Try](try?m=a&m=b)"
     assert links.compare_link(["a", "b", "c"], "x").endswith("(compare?a=a&b=b&c=c)")
     assert links.methods_link("x", "ranks", "c" * 12) == f"[x](methods?contract={'c' * 12}#ranks)"
+    assert links.address("problems", page="2", label="a") == "problems?page=2&label=a"
     assert links.completion_link("i", "x") == "[x](completion?id=i)"
