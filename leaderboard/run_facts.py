@@ -37,7 +37,7 @@ def contamination(found: Sequence[Exposure]) -> str:
 def provenance_lines(run: RunFacts, weights: CheckpointFacts | None) -> str:
     """Return what it takes to make a run again, as lines to copy."""
     known = run.provenance
-    dirty = {True: " (with changes that were not committed)", False: ""}.get(known.get("dirty"), "")
+    dirty = " (with changes that were not committed)" if known.get("dirty") else ""
     model = known.get("model") or {}
     lines = {
         "run": run.id,
