@@ -61,6 +61,7 @@ def several(
         format_func=shown,
         key=key,
         max_selections=at_most,
+        select_all=False,
         placeholder=placeholder,
         on_change=_by_hand,
         args=(name,),

@@ -51,10 +51,10 @@ def test_a_board_is_narrowed_shared_compared_and_taken_home(app, tab):
     again.set_default_timeout(60_000)
     again.goto(link)
     again.get_by_text("2 of 4 scores shown, narrowed by search").wait_for()
-    assert again.get_by_role("searchbox", name="Search").input_value() == "mistral"
-    picked = again.get_by_role("combobox", name="Compare")
-    picked.fill("mistral")
-    picked.press("Enter")
+    again.locator('input[type="search"][value="mistral"]').wait_for()
+    again.get_by_role("combobox", name="Compare").fill("mistral")
+    again.get_by_role("option", name="mistral-7b, lora on starter, seed 1").click()
+    again.keyboard.press("Escape")  # closes the list, which hides the page from screen readers
     with again.context.expect_page() as opened:
         again.get_by_role("link", name="Compare 2 selected").click()
     compared = opened.value
@@ -62,5 +62,5 @@ def test_a_board_is_narrowed_shared_compared_and_taken_home(app, tab):
 
     assert f"a={TUNED}" in compared.url and f"b={'c' * 12}" in compared.url
     compared.get_by_text("Only B").first.wait_for()
-    compared.get_by_text(f"# {TUNED} 0 <b>not html</b>").first.wait_for()
+    compared.get_by_text(f"# {TUNED} 1 <b>not html</b>").first.wait_for()
     assert BASE not in compared.url
