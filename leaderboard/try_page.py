@@ -40,9 +40,10 @@ def _asked(offered: list[Model]) -> None:
     turn = try_turns.shown()
     running = turn is not None and turn.streams.running
     _buttons(chosen, blind, turn, running)
+    if turn is not None:
+        try_vote.show(turn)  # above the cards: what is below them moves while they grow
     cards = st.container()
     if turn is not None:
-        try_vote.show(turn)
         try_history.tools(turn)
     try_cases.show(turn)
     try_history.show()

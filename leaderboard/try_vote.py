@@ -16,7 +16,7 @@ def show(turn: Turn) -> None:
     if not turn.blind:
         return
     if turn.choice:
-        st.success(f"Your vote: **{CHOICES[turn.choice]}**. The names are shown above.")
+        st.success(f"Your vote: **{CHOICES[turn.choice]}**. The names are on the cards.")
     elif turn.gave_up:
         st.caption("The names were shown without a vote, so there is none on these answers.")
     elif people.may_act():
