@@ -59,7 +59,7 @@ def show() -> None:
             st.caption(plain(summary(turn)))
     st.download_button(
         "Download the questions and answers",
-        lambda: try_turns.as_json(try_turns.turns()),
+        lambda: try_turns.as_json(asked),  # called on a thread that has no session
         "asked.json",
         "application/json",
         on_click="ignore",

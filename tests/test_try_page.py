@@ -186,6 +186,23 @@ def test_the_visit_is_downloaded_with_answers_settings_and_verdicts(server):
     assert record["test_cases"].startswith("sum_even_squares")
 
 
+def test_the_file_of_the_visit_is_written_where_there_is_no_session(server, monkeypatch):
+    """As Streamlit does when a browser asks for it: on a thread of its own."""
+    writers, written = {}, []
+    monkeypatch.setattr(
+        st, "download_button", lambda label, data, *_, **__: writers.update({label: data})
+    )
+    app = page(m=["70ned"])
+    press(app, "Ask")
+    write_file = writers["Download the questions and answers"]
+    thread = threading.Thread(target=lambda: written.append(write_file()))
+    thread.start()
+    thread.join()
+
+    (record,) = json.loads(written[0])
+    assert record["answers"][0]["run"] == "70ned"
+
+
 def test_without_a_server_the_page_says_how_to_start_one(monkeypatch):
     monkeypatch.setenv("CODELADDER_SERVE_URL", "http://127.0.0.1:9")
     st.cache_resource.clear()
