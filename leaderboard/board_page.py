@@ -76,18 +76,13 @@ def _watch(drawn: Pulse, only: str | None, progress: bool) -> None:
     except LedgerError as error:
         st.warning(f"The ledger does not answer; what is shown may be old. {error}")
         return
-    if _without_steps(now) != _without_steps(drawn):
+    if reading.without_steps(now) != reading.without_steps(drawn):
         st.rerun(scope="app")
     changed = ago(now.changed_at, datetime.now(UTC)) if now.changed_at else "never"
     st.caption(f"Updated {changed}")
     if progress and any(state in ACTIVE for state, _ in now.states):
-        active = [run for run in reading.runs(now) if run.state in ACTIVE]
+        active = reading.active_runs(now)
         _progress([run for run in active if only in (None, run.id)])
-
-
-def _without_steps(pulse: Pulse) -> tuple[object, ...]:
-    """A training step changes the progress only, which the fragment draws itself."""
-    return pulse.changed_at, pulse.events, pulse.scores, pulse.datasets, pulse.states
 
 
 def _progress(active: Sequence[RunFacts]) -> None:

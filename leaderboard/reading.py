@@ -1,4 +1,7 @@
-"""What the pages read, kept until the ledger's pulse changes."""
+"""What the pages read, kept until the ledger's pulse changes.
+
+A training step changes the pulse every few seconds; only what shows steps is read again for it.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,15 @@ from leaderboard import ranking
 from leaderboard.entries import Board, entries_of
 
 
+def without_steps(pulse: Pulse) -> tuple[object, ...]:
+    """Return what changes of a pulse when anything but the steps of a training does."""
+    return pulse.changed_at, pulse.events, pulse.scores, pulse.datasets, pulse.states
+
+
+BUT_STEPS: Any = {Pulse: without_steps}
+"""What Streamlit tells the pulses of two calls apart by."""
+
+
 def ledger() -> Engine:
     """Return the ledger, one connection pool for all sessions.
 
@@ -59,27 +71,33 @@ def pulse() -> Pulse:
         raise LedgerError(f"the ledger does not answer: {error.orig}") from None
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def benchmarks(pulse: Pulse) -> list[BenchmarkFacts]:
     """Return the benchmarks that have scores."""
     return queries.benchmarks(ledger())
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def standings(pulse: Pulse, benchmark: str, metric: str) -> list[Standing]:
     """Return the scores of one benchmark and metric, best first."""
     return queries.standings(ledger(), benchmark=benchmark, metric=metric)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def runs(pulse: Pulse) -> list[RunFacts]:
-    """Return all runs, the newest first."""
+    """Return all runs, the newest first; their steps may be old."""
     return queries.runs(ledger())
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=4, show_spinner=False)
+def active_runs(pulse: Pulse) -> list[RunFacts]:
+    """Return the runs that are not over with the steps done, the newest first."""
+    return queries.runs(ledger(), active=True)
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def run_page(pulse: Pulse, run_id: str) -> RunPage | None:
-    """Return one run."""
+    """Return one run; its steps may be old."""
     return queries.run_page(ledger(), run_id)
 
 
@@ -101,25 +119,25 @@ def spent(training: TrainingFacts) -> Spent:
     return queries.spent(ledger(), training.run)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def datasets(pulse: Pulse) -> list[DatasetFacts]:
     """Return the prepared datasets, the newest first."""
     return queries.datasets(ledger())
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=BUT_STEPS)
 def report(pulse: Pulse, digest: str) -> dict[str, Any] | None:
     """Return what became of a dataset's rows."""
     return queries.report(ledger(), digest)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=BUT_STEPS)
 def touches(pulse: Pulse, digest: str) -> list[TouchFacts]:
     """Return the problems that rows of a dataset touch."""
     return queries.touches(ledger(), digest)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def exposures(
     pulse: Pulse, *, run: str | None = None, benchmark: str | None = None
 ) -> list[Exposure]:
@@ -127,51 +145,51 @@ def exposures(
     return queries.exposures(ledger(), run=run, benchmark=benchmark)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def anomalies(pulse: Pulse, benchmark: str, metric: str) -> dict[Key, tuple[Anomaly, ...]]:
     """Return what is odd about the scores of one benchmark and metric."""
     return odd_about(ledger(), standings(pulse, benchmark, metric))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def costs(pulse: Pulse, benchmark: str, metric: str) -> dict[tuple[str, str, str, str], Cost]:
     """Return what the scores of one benchmark and metric have cost."""
     return cost_of(ledger(), standings(pulse, benchmark, metric))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def anomalies_of(pulse: Pulse, run_id: str) -> dict[Key, tuple[Anomaly, ...]]:
     """Return what is odd about the scores of one run."""
     page = run_page(pulse, run_id)
     return odd_about(ledger(), page.standings) if page else {}
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def costs_of(pulse: Pulse, run_id: str) -> dict[tuple[str, str, str, str], Cost]:
     """Return what the scores of one run have cost."""
     page = run_page(pulse, run_id)
     return cost_of(ledger(), in_view(page.standings)) if page else {}
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def published(pulse: Pulse, run_id: str) -> list[PublishedFacts]:
     """Return the scores that others gave one run."""
     return published_scores(ledger(), run=run_id)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def agreement(pulse: Pulse, run_id: str, benchmark: str, asking: str, judging: str) -> Agreement:
     """Return how our verdicts under one contract compare with a publisher's."""
     return agreed(ledger(), run_id, benchmark, asking, judging)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BUT_STEPS)
 def contracts(pulse: Pulse, benchmark: str, metric: str) -> list[str]:
     """Return the contracts of one benchmark and metric, the one with most scores first."""
     return ranking.contracts(standings(pulse, benchmark, metric))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=BUT_STEPS)
 def board(pulse: Pulse, benchmark: BenchmarkFacts, metric: str, contract: str) -> Board:
     """Return all scores under one contract, ranked; sessions share it, for nothing in it changes.
 
@@ -198,7 +216,7 @@ ScoreKey = tuple[str, str, str, str]
 """Benchmark, metric, run, contract."""
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs=BUT_STEPS)
 def paired(pulse: Pulse, a: ScoreKey, b: ScoreKey) -> Paired:
     """Return two scores of one benchmark and metric, problem by problem."""
     of_key = {

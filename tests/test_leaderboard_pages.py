@@ -1,6 +1,7 @@
 """The pages, run by Streamlit's own tester on a real ledger."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,21 +10,24 @@ from plausible_rows import (
     ASKING,
     BASE,
     JUDGING,
+    NOON,
     TUNED,
     answer_id,
     base_run,
     judged,
     small_ledger,
+    training,
     tuned_run,
     verdict,
 )
+from sqlalchemy import event
 from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, write
 from database.queries import run_page
 from database.schema import Contract, Event
 from database.standings import contract_of
-from leaderboard import run_facts
+from leaderboard import reading, run_facts
 
 CONTRACT = contract_of(ASKING.id, JUDGING.id)
 APP = str(Path(__file__).parents[1] / "leaderboard" / "app.py")
@@ -254,6 +258,18 @@ def test_new_scores_appear_at_the_next_look(filled):
     app.run()
 
     assert len(table(app)) == 3
+
+
+def test_a_training_step_has_only_the_progress_read_again(filled):
+    write(filled, [tuned_run("a" * 12, state="training", label="busy"), *training("a" * 12, 1)])
+    app, asked = page(), []
+    event.listen(reading.ledger(), "before_cursor_execute", lambda *told: asked.append(told[2]))
+    write(filled, training("a" * 12, 2, of=60, at=NOON + timedelta(hours=1)))
+    app.run()
+
+    assert any("step 2 of 60" in bar.proto.text for bar in app.get("progress"))
+    assert any("trainings.last_step" in said for said in asked)
+    assert not any("scores.low" in said or "tallies" in said for said in asked)
 
 
 def test_a_run_shows_its_scores_checkpoint_and_answers(filled):
