@@ -1,5 +1,6 @@
 """The vote on two answers whose models are hidden until it is made."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -29,6 +30,10 @@ def show(turn: Turn) -> None:
 
 
 def _buttons(turn: Turn) -> None:
+    if lost := no_vote_counts(turn.answers):
+        st.markdown(lost)
+        _reveal(turn)
+        return
     st.markdown("**Which answer is better?**")
     with st.container(horizontal=True):
         for choice, said in CHOICES.items():
@@ -44,14 +49,35 @@ def vote(turn: Turn, choice: str) -> None:
     """Store a vote and show the names; or say why not, and go on hiding them. A callback."""
     if turn.choice or not people.may_act():
         return
-    if not any(answer.text.strip() for answer in turn.answers):
-        turn.trouble = "Neither model has answered yet; vote when there is something to see."
+    if trouble := not_yet(turn.answers):
+        turn.trouble = trouble
         return
     try:
         turn.choice = serving.vote(serving.client(), ballot(turn, choice))
         turn.trouble = ""
     except ServerError as error:
         turn.trouble = f"The vote is not stored: {error}. Vote again."
+
+
+def no_vote_counts(answers: Sequence[Answer]) -> str:
+    """Return why no vote on these answers will ever count; empty: one may.
+
+    That we failed, or that somebody stopped a model before it wrote, says nothing of the model.
+    """
+    if any(answer.state == "Failed" for answer in answers):
+        return "An answer failed, which says nothing of the model: no vote on these counts."
+    if any(answer.state == "Stopped" and not answer.text.strip() for answer in answers):
+        return "An answer was stopped before its first word: no vote on these counts."
+    return ""
+
+
+def not_yet(answers: Sequence[Answer]) -> str:
+    """Return why no vote on these answers counts now; empty: it does."""
+    if lost := no_vote_counts(answers):
+        return lost
+    if all(answer.text.strip() or answer.state == "Done" for answer in answers):
+        return ""
+    return "Not every model has answered yet; vote when there is something to compare."
 
 
 def ballot(turn: Turn, choice: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from database.live import Vote
 from database.schema import Run
 from database.writing import write
 from leaderboard import people, try_turns
+from leaderboard.serving import Model
+from leaderboard.streams import Answer
+from leaderboard.try_vote import not_yet
 
 __all__ = ["server"]
 
@@ -76,6 +79,39 @@ def test_a_vote_that_is_not_stored_leaves_the_names_hidden_and_can_be_made_again
     press(asked, "Tie")
     assert len(server.voted) == 1
     assert not asked.error
+
+
+def test_no_vote_counts_where_an_answer_failed_or_was_stopped_before_its_first_word(server):
+    server.error = "out of memory"
+    app = page(blind="true")
+    press(app, "Ask")
+
+    assert not [button for button in app.button if button.label == "Tie"]
+    assert "no vote on these counts" in everything(app)
+    assert not [name for name in MODELS.values() if name in everything(app)]
+    press(app, "Show the names without a vote")
+    assert MODELS["70ned"] in everything(app)
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "counts"),
+    [
+        ("Done", "", True),
+        ("Done", "x", True),
+        ("Answering", "x", True),
+        ("Stopped", "x", True),
+        ("Queued", "", False),
+        ("Stopped", "", False),
+        ("Failed", "", False),
+        ("Failed", "x", False),
+    ],
+)
+def test_a_vote_counts_where_each_model_had_its_say(state, text, counts):
+    written = Answer(Model("1", "1"), text="x", state="Done")
+    other = Answer(Model("2", "2"), text=text, state=state)
+
+    assert (not_yet([written, other]) == "") is counts
+    assert (not_yet([other, written]) == "") is counts
 
 
 def test_both_orders_come_up(server):
