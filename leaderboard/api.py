@@ -1,5 +1,6 @@
 """The JSON API beside the pages: scores, runs and verdicts, read only, described by OpenAPI."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -15,11 +16,12 @@ from database.exchange import as_json
 from database.facts import Answer
 from database.in_view import in_view
 
+LOGGER = logging.getLogger(__name__)
 MOST = 1_000
 """Rows of one answer."""
 
 Limit = Annotated[int, Query(ge=1, le=MOST)]
-Offset = Annotated[int, Query(ge=0)]
+Offset = Annotated[int, Query(ge=0, le=10**9)]
 
 
 def make_api(ledger: Callable[[], Engine]) -> FastAPI:
@@ -118,7 +120,10 @@ class Routes:
 
 
 def health(ledger: Callable[[], Engine]) -> Callable[[Request], Response]:
-    """The route that says whether the site can read its ledger: 200, or 503 and why."""
+    """The route that says whether the site can read its ledger: 200, or 503.
+
+    It is open to all, so why is in the site's log alone: it may name the database and its user.
+    """
 
     def answer(_: Request) -> Response:
         try:
@@ -126,7 +131,9 @@ def health(ledger: Callable[[], Engine]) -> Callable[[Request], Response]:
         except NoLedgerError:
             return JSONResponse({"status": "ok", "ledger": "none yet"})
         except (LedgerError, DBAPIError) as error:
-            return JSONResponse({"status": "failing", "ledger": _said(error)}, 503)
+            LOGGER.warning("the ledger cannot be read: %s", _said(error))
+            told = "it cannot be read; the site's log says why"
+            return JSONResponse({"status": "failing", "ledger": told}, 503)
         return JSONResponse({"status": "ok", "ledger": "ok"})
 
     return answer

@@ -76,6 +76,7 @@ def test_what_is_not_there_is_said(client, path, status, said):
 
 def test_more_rows_than_one_answer_takes_are_refused(client):
     assert client.get("/runs", params={"limit": 5000}).status_code == 422
+    assert client.get("/verdicts", params={"run": TUNED, "offset": 2**64}).status_code == 422
 
 
 def test_nothing_can_be_written(client):
@@ -104,7 +105,7 @@ def test_without_a_ledger_the_api_says_so_and_the_site_is_well(tmp_path):
     assert site.get("/health").json() == {"status": "ok", "ledger": "none yet"}
 
 
-def test_a_database_that_is_gone_is_no_secret_and_no_traceback():
+def test_a_database_that_is_gone_is_said_to_all_and_why_to_the_log(caplog):
     def gone():
         return open_for_reading("postgresql://me:sesame@127.0.0.1:9/ledger")
 
@@ -113,4 +114,6 @@ def test_a_database_that_is_gone_is_no_secret_and_no_traceback():
 
     assert answer.status_code == 503
     assert answer.json()["status"] == "failing"
-    assert "sesame" not in answer.text
+    assert not [word for word in ("sesame", "127.0.0.1", "me") if word in answer.json()["ledger"]]
+    assert "127.0.0.1" in caplog.text
+    assert "sesame" not in caplog.text
