@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from leaderboard.access import Access, AccessError, settled
 
 SITE = Path(__file__).with_name("asgi.py")
 LOOPBACK = "127.0.0.1"
+SERVE_TOKEN = "CODELADDER_SERVE_TOKEN"
 
 
 def main() -> int:
@@ -41,14 +43,10 @@ def main() -> int:
 def _run(asked: argparse.Namespace, access: Access) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     serve = [sys.executable, "-m", "jobs", "serve", "--port", str(asked.serve_port)]
-    environment = {
-        **os.environ,
-        **access.as_environment(),
-        "CODELADDER_SERVE_URL": f"http://{LOOPBACK}:{asked.serve_port}",
-    }
+    environment = _environment(asked, access)
     shown = f"[{asked.host}]" if ":" in asked.host else asked.host
     print(f"Leaderboard: http://{shown}:{asked.port}   (Ctrl-C stops it)")
-    server = subprocess.Popen(serve)
+    server = subprocess.Popen(serve, env=environment)
     try:
         return subprocess.run(_pages(asked, access), env=environment, check=False).returncode
     except KeyboardInterrupt:
@@ -56,6 +54,21 @@ def _run(asked: argparse.Namespace, access: Access) -> int:
     finally:
         server.terminate()
         server.wait()
+
+
+def _environment(asked: argparse.Namespace, access: Access) -> dict[str, str]:
+    """What both processes are told."""
+    told = {
+        **os.environ,
+        **access.as_environment(),
+        "CODELADDER_SERVE_URL": f"http://{LOOPBACK}:{asked.serve_port}",
+        # uvicorn would put X-Forwarded-For in place of the address that the door judges; no
+        # address reads like this one, so the header is believed from nobody.
+        "FORWARDED_ALLOW_IPS": "nobody",
+    }
+    if access.sign_in != "none" and not told.get(SERVE_TOKEN):  # other accounts of this machine
+        told[SERVE_TOKEN] = secrets.token_urlsafe(32)
+    return told
 
 
 def _pages(asked: argparse.Namespace, access: Access) -> list[str]:

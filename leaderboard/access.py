@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 SECRETS = Path(".streamlit") / "secrets.toml"
-NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""Of this machine, as a Host header has them."""
 
 SignIn = Literal["none", "oidc", "header"]
 
@@ -109,11 +107,12 @@ def settled(
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address to listen at is reached from this machine alone."""
+    """Return whether an address is this machine's own, which no other machine reaches."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _names_a_provider(secrets: Path) -> bool:

@@ -1,8 +1,9 @@
 """The door of the site: it looks at every request and socket before anything else does.
 
-On loopback the Host header has to be a name of this machine, because a web page could point a name
-of its own at 127.0.0.1. Where a proxy says who signed in, only the proxy is let in: anybody else
-could write the same header. The JSON API wants a token, or somebody whom the proxy signed in.
+A local site is asked from this machine, and the Host header has to be a name of it, because a web
+page could point a name of its own at 127.0.0.1. Where a proxy says who signed in, only the proxy is
+let in: anybody else could write the same header. The JSON API wants a token, or somebody whom the
+proxy signed in.
 """
 
 import secrets
@@ -11,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from leaderboard.access import NAMES, Access
+from leaderboard.access import Access, is_loopback
 
 API = "/api/"
 HEALTH = "/health"
@@ -40,10 +41,9 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
 
     def _refusal(self, asked: HTTPConnection) -> JSONResponse | None:
-        access, path = self.access, asked.url.path
-        host = asked.headers.get("host", "")
-        if access.local and access.sign_in == "none" and _without_port(host) not in NAMES:
-            return _refused(403, f"this site is local, and {host!r} is no name of this machine")
+        access, path = self.access, asked.scope["path"]  # the path of `url` may be from Host
+        if access.local and access.sign_in == "none" and (refused := _unless_local(asked)):
+            return refused
         if path in OPEN:
             return None
         shows_token = access.token and _shows(asked, access.token)
@@ -56,7 +56,7 @@ class Door:
         return None
 
     def _unless_proxied(self, asked: HTTPConnection) -> JSONResponse | None:
-        where = asked.client.host if asked.client else ""
+        where = _peer(asked)
         if where not in self.access.proxies:
             return _refused(403, f"{where} is not the proxy that signs people in")
         if not asked.headers.get(self.access.user_header):
@@ -67,6 +67,20 @@ class Door:
         if not self.access.token:
             return "the API takes a bearer token, and CODELADDER_BOARD_TOKEN is not set"
         return "a bearer token is needed: the one in CODELADDER_BOARD_TOKEN"
+
+
+def _unless_local(asked: HTTPConnection) -> JSONResponse | None:
+    host = asked.headers.get("host", "")
+    if not is_loopback(_without_port(host).removeprefix("[").removesuffix("]")):
+        return _refused(403, f"this site is local, and {host!r} is no name of this machine")
+    if not is_loopback(_peer(asked)):
+        return _refused(403, f"this site is local, and {_peer(asked)} is another machine")
+    return None
+
+
+def _peer(asked: HTTPConnection) -> str:
+    """Who is at the other end of the socket, as long as no header is believed on it."""
+    return asked.client.host if asked.client else ""
 
 
 def _shows(asked: HTTPConnection, token: str) -> bool:

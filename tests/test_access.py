@@ -1,16 +1,21 @@
 """Who gets into the site: settings, the door, and what members may do."""
 
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from leaderboard.__main__ import _environment, _parser
 from leaderboard.access import Access, AccessError, from_environment, settled
 from leaderboard.door import Door
 
@@ -114,6 +119,60 @@ def test_a_name_that_a_web_page_invented_is_refused_on_loopback():
 
     assert refused.status_code == 403
     assert "rebound.example" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2:8501", "[::1]:8501"])
+def test_every_loopback_address_is_a_name_of_this_machine(host):
+    assert site(Access(), host=host).get("/").text == "inside"
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.7", 403)]
+)
+def test_a_local_site_is_asked_from_this_machine_alone(address, status):
+    assert site(Access(), address=address, host="localhost").get("/").status_code == status
+
+
+def test_a_host_header_is_no_way_around_the_path():
+    client = site(Access(local=False, sign_in="oidc", token="sesame"), host="board.example")
+
+    refused = client.get("/api/v1/runs", headers={"Host": "board.example/health?"})
+    assert refused.status_code == 401
+
+
+@pytest.mark.parametrize(("proxy", "status"), [("127.0.0.1", 200), ("203.0.113.9", 403)])
+@pytest.mark.parametrize("before", [None, "*"])
+def test_the_proxy_is_who_is_at_the_socket_whatever_a_header_says(
+    proxy, status, before, monkeypatch
+):
+    if before:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", before)
+    access = Access(local=False, sign_in="header", user_header="X-Email", proxies=(proxy,))
+    told = _environment(_parser().parse_args([]), access)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", told["FORWARDED_ALLOW_IPS"])
+    app = Door(Starlette(routes=[Route("/", greet)]), access)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        headers = {"X-Forwarded-For": "203.0.113.9", "X-Email": "ada@example.org"}
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        try:
+            assert httpx.get(url, headers=headers, trust_env=False).status_code == status
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+def test_where_people_sign_in_the_model_server_has_a_token_that_no_other_account_knows(monkeypatch):
+    monkeypatch.delenv("CODELADDER_SERVE_TOKEN", raising=False)
+    asked = _parser().parse_args([])
+    made = _environment(asked, PROXIED)["CODELADDER_SERVE_TOKEN"]
+
+    assert len(made) > 32 and made != _environment(asked, PROXIED)["CODELADDER_SERVE_TOKEN"]
+    assert "CODELADDER_SERVE_TOKEN" not in _environment(asked, Access())
+    monkeypatch.setenv("CODELADDER_SERVE_TOKEN", "mine")
+    assert _environment(asked, PROXIED)["CODELADDER_SERVE_TOKEN"] == "mine"
 
 
 def test_only_the_proxy_may_say_who_signed_in():
