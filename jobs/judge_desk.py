@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,8 +32,11 @@ RECYCLE_AFTER = 64
 _DEFINED = re.compile(r"\s*(?:async\s+)?def\s+(\w+)")
 
 
-class TooLargeError(Exception):
-    """A body is longer than `MOST_BYTES`."""
+class TooLargeError(HTTPException):
+    """A body is longer than is taken; of this kind because FastAPI words any other anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(413, message)
 
 
 class JudgeAsked(BaseModel):
@@ -97,8 +100,12 @@ async def read_asked(request: Request) -> JudgeAsked:
 
     Raises:
         TooLargeError: it is longer.
-        RequestValidationError: it is no JSON, or of another form.
+        RequestValidationError: it is no JSON, does not say that it is, or has another form.
     """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # which no form of a web page can send
+        wrong = {"type": "content_type", "loc": ("body",), "msg": "send it as application/json"}
+        raise RequestValidationError([wrong])
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -131,7 +138,8 @@ class JudgeDesk:
             BusyError: too many answers wait.
             SandboxUnavailable: this host cannot isolate anything.
         """
-        return await self.judge_answer(asked.problem(), asked.answer, asked.judging)
+        problem = await asyncio.to_thread(asked.problem)  # it compiles the tests
+        return await self.judge_answer(problem, asked.answer, asked.judging)
 
     async def judge_answer(self, problem: Problem, answer: Completion, judging: Judging) -> Verdict:
         """The verdict on an answer to a problem that is known to be right.

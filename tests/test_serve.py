@@ -226,7 +226,8 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_read_whole(client, says
 
     reply = client.post("/v1/completions", content=content)
 
-    assert reply.status_code in (400, 413)
+    assert reply.status_code == 413
+    assert "at most 4 MiB" in reply.json()["error"]["message"]
     assert client.get("/health").json()["pending"] == 0
 
 
@@ -357,7 +358,40 @@ def test_a_token_is_needed_where_one_is_set(tmp_path, ledger, scripted):
 
 def test_a_name_that_a_web_page_invented_is_refused_on_loopback(client):
     assert client.get("/v1/models", headers={"Host": "evil.example:8377"}).status_code == 403
-    assert client.get("/v1/models", headers={"Host": "localhost:8377"}).status_code == 200
+    for known in ("localhost:8377", "127.0.0.2:8377", "[::1]"):
+        assert client.get("/v1/models", headers={"Host": known}).status_code == 200
+
+
+FROM_ELSEWHERE = {
+    "a form of another site": {"Sec-Fetch-Site": "cross-site"},
+    "another port of this machine": {"Sec-Fetch-Site": "same-site"},
+    "an old browser": {"Origin": "https://evil.example"},
+    "a frame without an origin": {"Origin": "null"},
+}
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE.values(), ids=FROM_ELSEWHERE)
+def test_a_page_of_another_site_has_nothing_run(client, scripted, headers):
+    ask = {"model": BASE, "prompt": "x"}
+    for path in ("/judge", "/completions/abc/judge", "/v1/completions"):
+        assert client.post(path, json=ask, headers=headers).status_code == 403
+    assert scripted.asked == []
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_a_page_of_this_very_server_is_answered(client):
+    same = {"Sec-Fetch-Site": "same-origin", "Origin": str(client.base_url).rstrip("/")}
+    ask = {"model": BASE, "prompt": "x"}
+
+    assert client.post("/v1/completions", json=ask, headers=same).status_code == 200
+
+
+def test_tests_are_taken_as_json_only(client):
+    body = b'{"program": "x = 1", "tests": ["assert x"]}'
+    reply = client.post("/judge", content=body, headers={"Content-Type": "text/plain"})
+
+    assert reply.status_code == 400
+    assert "application/json" in reply.json()["error"]["message"]
 
 
 def test_other_machines_need_a_token_before_a_port_is_opened(tmp_path, ledger, monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import secrets
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -14,14 +15,16 @@ from jobs.wire import error
 TOKEN = "CODELADDER_SERVE_TOKEN"
 MOST_BYTES = 4 << 20
 """Of a request's body."""
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods that change nothing, nor have anything run."""
 
 
 class Door:
     """Lets in who may come in, before anything is read.
 
     On loopback the Host header has to be a name of this machine: a web page could otherwise point a
-    name of its own at 127.0.0.1 and use the models from a visitor's browser.
+    name of its own at 127.0.0.1 and use the models from a visitor's browser. Nor may a page of
+    another site have anything done by a form: browsers say where a request is from.
     """
 
     def __init__(self, app: ASGIApp, token: str, local: bool) -> None:
@@ -45,10 +48,14 @@ class Door:
             refused = error(message, "invalid_request_error")
             return JSONResponse(refused, 413, {"Connection": "close"})
         host = request.headers.get("host", "")
-        if self.local and _without_port(host) not in LOOPBACK_NAMES:
+        name = _without_port(host).removeprefix("[").removesuffix("]")
+        if self.local and not is_loopback(name):
             message = f"this server is local, and {host!r} is no name of this machine"
             return JSONResponse(error(message, "invalid_request_error"), 403)
-        if not self.token or request.url.path == "/health":
+        if request.method not in SAFE and _from_elsewhere(request):
+            message = "a page of another site asks for this, and may not"
+            return JSONResponse(error(message, "invalid_request_error"), 403)
+        if not self.token or request.scope["path"] == "/health":
             return None
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if secrets.compare_digest(given.encode(), self.token.encode()):
@@ -56,6 +63,14 @@ class Door:
         message = f"a bearer token is needed: the one in {TOKEN}"
         refused = error(message, "authentication_error", code="invalid_api_key")
         return JSONResponse(refused, 401, {"WWW-Authenticate": "Bearer"})
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that a page of another site sends this."""
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 def _limited(receive: Receive) -> Receive:

@@ -37,8 +37,9 @@ async def _wrong_tests(_: Request, failure: Exception) -> Response:
 
 
 async def _too_large(_: Request, failure: Exception) -> Response:
+    assert isinstance(failure, TooLargeError)
     # What is left of the body is not read, so nothing else can follow on this connection.
-    refused = error(str(failure), "invalid_request_error")
+    refused = error(failure.detail, "invalid_request_error")
     return JSONResponse(refused, 413, {"Connection": "close"})
 
 
