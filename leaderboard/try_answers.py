@@ -44,16 +44,23 @@ def show(turn: Turn, running: bool) -> None:
 
 
 def _draw(slot: Slot, turn: Turn, place: int, *, grows: bool) -> None:
-    """Draw one card; what a model writes is only ever shown as code."""
+    """Draw one card; what a model writes is only ever shown as code.
+
+    It has the same parts at all times, for a part that is not drawn anew stays on the page while
+    an answer grows: under it would stand the verdict on the answer before.
+    """
     answer = turn.answers[place]
     with slot.container(border=True):
         st.markdown(f"**{plain(turn.names[place])}** {badge(answer, turn.hidden)}")
-        if answer.text:
-            _text(turn, place, grows)
-        for line in told(answer, turn.hidden):
-            st.caption(plain(line))
-        if turn.verdicts and not grows and (verdict := turn.verdicts[place]):
-            tell(verdict)
+        with st.container() if answer.text else st.empty():
+            if answer.text:
+                _text(turn, place, grows)
+        said = " ".join(told(answer, turn.hidden))
+        st.caption(plain(said)) if said else st.empty()
+        verdict = turn.verdicts[place] if turn.verdicts and not grows else None
+        with st.container() if verdict else st.empty():
+            if verdict:
+                tell(verdict)
 
 
 def _text(turn: Turn, place: int, grows: bool) -> None:
@@ -93,12 +100,14 @@ def told(answer: Answer, hidden: bool) -> list[str]:
 
 
 def _wait(answer: Answer, hidden: bool) -> str:
+    if hidden:
+        return "No answer yet."
     elapsed = span(answer.elapsed)
     if answer.state == "Busy" and answer.again_at is not None:
         left = max(0, round(answer.again_at - time.monotonic()))
-        said = f" {answer.note}." if answer.note and not hidden else ""
+        said = f" {answer.note}." if answer.note else ""
         return f"The server is busy.{said} Asking again in {left} s; {elapsed} so far."
-    if answer.ahead and not hidden:
+    if answer.ahead:
         return f"{count(answer.ahead, 'question')} before this one; {elapsed} so far."
     return f"{elapsed} so far."
 
