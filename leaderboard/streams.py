@@ -36,7 +36,8 @@ STOP_SECONDS = 2.0
 BUSY_SECONDS = 300.0
 """How long a busy server is asked again."""
 LONGEST_PAUSE = 30.0
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 15.0
+"""Longer than a busy server takes to list its models, which drawing the page waits for."""
 LOOKS_EVERY_SECONDS = 0.05
 
 State = Literal[

@@ -32,11 +32,11 @@ def models(offered: Sequence[Model]) -> tuple[list[Model], bool]:
             "Which models", [THESE, SURPRISE], default=THESE, required=True, key="pair"
         )
         if how == SURPRISE:
-            return list(offered), True
+            return wanted(offered)
     of_id = {model.id: model for model in offered}
     if "choice-m" not in st.session_state and not choices.chosen("m"):
         st.session_state["choice-m"] = [model.id for model in serving.first_pair(offered)]
-    chosen = choices.several(
+    choices.several(
         "m",
         "Models",
         list(of_id),
@@ -44,7 +44,16 @@ def models(offered: Sequence[Model]) -> tuple[list[Model], bool]:
         at_most=MODELS_AT_MOST,
         placeholder="Choose up to three",
     )
-    return [of_id[name] for name in chosen], blind
+    return wanted(offered)
+
+
+def wanted(offered: Sequence[Model]) -> tuple[list[Model], bool]:
+    """Return the models that the form asks, and whether their names are hidden."""
+    blind = bool(st.session_state.get("blind"))
+    if blind and st.session_state.get("pair") == SURPRISE:
+        return list(offered), True
+    of_id = {model.id: model for model in offered}
+    return [of_id[name] for name in choices.chosen("m") if name in of_id], blind
 
 
 def question(chosen: Sequence[Model], blind: bool) -> None:
@@ -87,8 +96,12 @@ def question(chosen: Sequence[Model], blind: bool) -> None:
         _sampling()
 
 
-def ask(chosen: Sequence[Model], blind: bool) -> None:
-    """Ask what the form says, or leave in the session why not. A callback."""
+def ask(offered: Sequence[Model]) -> None:
+    """Ask what the form says, or leave in the session why not. A callback.
+
+    Whom is read anew: a click may come before the page is drawn with the last change.
+    """
+    chosen, blind = wanted(offered)
     st.session_state["trouble"] = trouble = _trouble(chosen, blind)
     if trouble:
         return

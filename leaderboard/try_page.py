@@ -22,6 +22,8 @@ def show() -> None:
     """Show the form, the answers to the question that is open, and what people preferred."""
     st.title("Try it")
     st.markdown("Ask a base model and what you made of it the same thing, and run what they write.")
+    if (turn := try_turns.shown()) is not None:
+        turn.streams.look()
     try:
         offered = serving.models(serving.client())
     except ServerError as error:
@@ -39,7 +41,7 @@ def _asked(offered: list[Model]) -> None:
     try_form.question(chosen, blind)
     turn = try_turns.shown()
     running = turn is not None and turn.streams.running
-    _buttons(chosen, blind, turn, running)
+    _buttons(offered, turn, running)
     if turn is not None:
         try_vote.show(turn)  # above the cards: what is below them moves while they grow
     cards = st.container()
@@ -53,7 +55,7 @@ def _asked(offered: list[Model]) -> None:
             try_answers.show(turn, running)
 
 
-def _buttons(chosen: list[Model], blind: bool, turn: Turn | None, running: bool) -> None:
+def _buttons(offered: list[Model], turn: Turn | None, running: bool) -> None:
     """Offer to ask or, while there are answers on their way, to stop them."""
     if turn is not None and running:
         st.button(
@@ -65,7 +67,7 @@ def _buttons(chosen: list[Model], blind: bool, turn: Turn | None, running: bool)
         type="primary",
         key="send",
         on_click=try_form.ask,
-        args=(chosen, blind),
+        args=(offered,),
         shortcut="Ctrl+Enter",
     )
     if trouble := st.session_state.get("trouble"):
@@ -73,7 +75,7 @@ def _buttons(chosen: list[Model], blind: bool, turn: Turn | None, running: bool)
 
 
 def _without_server(reason: str) -> None:
-    st.warning(f"{reason[0].upper()}{reason[1:]}.")
+    st.warning(plain(f"{reason[:1].upper()}{reason[1:]}."))
     st.markdown(
         "Start one with `make leaderboard`, which runs it beside this page, or with "
         "`python -m jobs serve`. The scores on the other pages do not need it."

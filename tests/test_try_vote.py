@@ -160,6 +160,14 @@ def test_a_blind_vote_needs_two_models(server):
     assert server.asked == []
 
 
+def test_a_click_that_comes_right_after_a_change_asks_what_the_form_says_then(server):
+    app = page()
+    app.toggle(key="blind").set_value(True)
+    press(app, "Ask")
+
+    assert app.session_state["turns"][0].blind
+
+
 def test_a_problem_that_a_model_failed_is_not_offered_in_a_blind_vote(server):
     app = page(blind="true")
 
