@@ -10,7 +10,7 @@ from database.live import Vote
 from database.ratings import VoteCount
 from database.rows import rows_of
 from database.schema import Run
-from database.writing import write
+from database.writing import write_first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,9 @@ def cast(engine: Engine, vote: Vote) -> str:
     Raises:
         sqlalchemy.exc.IntegrityError: one of its runs is not in the ledger.
     """
+    write_first(engine, vote)
     with Session(engine) as session:
-        before = session.get(Vote, vote.id)
-        if before is not None:
-            return before.choice
-    write(engine, [vote])
-    return vote.choice
+        return session.get_one(Vote, vote.id).choice
 
 
 def vote_counts(engine: Engine) -> list[VoteCount]:

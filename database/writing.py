@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, Text, case, cast, func
+from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Table, Text, case, cast, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.stored import storable
@@ -42,13 +42,23 @@ def write(engine: Engine, rows: Iterable[Row]) -> None:
             _upsert(connection, table, of_table.get(table.name, []))
 
 
+def write_first(engine: Engine, row: Row) -> None:
+    """Store a row unless there is one with its key, whoever else writes the same one meanwhile.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: it points at a row that is not stored.
+    """
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        statement = _insert(connection, row.__table__).on_conflict_do_nothing()
+        connection.execute(statement, [_values(row)])
+
+
 def _values(row: Row) -> dict[str, Any]:
     return {column.name: storable(getattr(row, column.name)) for column in row.__table__.columns}
 
 
 def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
+    statement = _insert(connection, table)
     statement = statement.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={
@@ -59,6 +69,11 @@ def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
     )
     for start in range(0, len(rows), BATCH):
         connection.execute(statement, rows[start : start + BATCH])
+
+
+def _insert(connection: Connection, table: FromClause) -> sqlite.Insert | postgresql.Insert:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table)
 
 
 def _kept(table: Table, name: str, new: ColumnElement[Any]) -> ColumnElement[Any]:

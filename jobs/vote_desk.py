@@ -1,6 +1,5 @@
 """The route that takes votes of the try-it page; who may vote is for the page to know."""
 
-import threading
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter
@@ -49,7 +48,6 @@ class VoteAsked(BaseModel):
 def router(service: Service) -> APIRouter:
     """POST /votes."""
     made = APIRouter()
-    one_at_a_time = threading.Lock()
 
     @made.post("/votes", response_model=None)
     def vote(asked: VoteAsked) -> JSONResponse:
@@ -59,8 +57,7 @@ def router(service: Service) -> APIRouter:
             if run not in known:
                 refused = error(f"no run {run!r} is in the ledger", "invalid_request_error")
                 return JSONResponse(refused, 400)
-        with one_at_a_time:
-            choice = cast(service.ledger, Vote(**asked.model_dump()))
+        choice = cast(service.ledger, Vote(**asked.model_dump()))
         return JSONResponse({"id": asked.id, "choice": choice})
 
     return made

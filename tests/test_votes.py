@@ -1,5 +1,7 @@
 """Votes in the ledger, on both databases, and the route that takes them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -56,6 +58,15 @@ def test_a_vote_is_stored_once_and_the_first_choice_stays(voted):
     assert cast(voted, Vote(**vote(1, "b"))) == "a"
 
     assert [count.votes for count in vote_counts(voted)] == [1]
+
+
+def test_of_votes_that_come_at_once_one_is_the_first_for_all(voted):
+    choices = ["a", "b", "tie", "both_bad"] * 2
+    with ThreadPoolExecutor(len(choices)) as pool:
+        told = list(pool.map(lambda choice: cast(voted, Vote(**vote(1, choice))), choices))
+
+    with Session(voted) as session:
+        assert set(told) == {session.query(Vote).one().choice}
 
 
 def test_a_vote_on_a_run_that_is_not_there_is_refused(voted):
