@@ -94,6 +94,8 @@ class Stage(Row):
     done: Mapped[int] = mapped_column(Integer)
     of: Mapped[int] = mapped_column(Integer)
     """Completions."""
+    found: Mapped[int] = mapped_column(Integer, default=0)
+    """Completions that were there when it started, made by an earlier driver."""
     workers: Mapped[int] = mapped_column(Integer, default=0)
     started_at: Mapped[datetime] = mapped_column(default_factory=now)
     at: Mapped[datetime] = mapped_column(default_factory=now)

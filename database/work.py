@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Engine, Select, func, select
@@ -71,6 +71,8 @@ class StageFacts:
     name: str
     done: int
     of: int
+    found: int = 0
+    """Of `done`, what was there when it started."""
     workers: int
     started_at: datetime
     at: datetime
@@ -80,7 +82,8 @@ class StageFacts:
     def per_second(self) -> float | None:
         """Completions a second since it started; None where that cannot be told yet."""
         seconds = (self.at - self.started_at).total_seconds()
-        return self.done / seconds if self.done and seconds > 0 else None
+        made = self.done - self.found
+        return made / seconds if made > 0 and seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -158,7 +161,9 @@ def states(engine: Engine, runs: Collection[str]) -> dict[str, int]:
 
 def driver_of(engine: Engine, run_id: str, now: datetime) -> DriverFacts | None:
     """Return a driver that works on the experiment of a run; None: nobody does."""
-    working = [driver for driver in drivers(engine) if driver.works(now)]
+    heard_of = Driver.at >= now - timedelta(seconds=SILENT_SECONDS)
+    wanted = _select(Driver, DriverFacts).where(Driver.ended_at.is_(None), heard_of)
+    working = _facts(engine, wanted.order_by(Driver.started_at.desc(), Driver.id), DriverFacts)
     return next((one for one in working if run_id in grid(engine, one.experiment)), None)
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jobs.generate import KEPT
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.training.steps import Progress
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from jobs.workplace import Workplace
 
 POLL_SECONDS = 0.5
+END_SECONDS = 30.0
+"""The longest wait for the last messages: a mailbox may be gone with its cluster."""
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def listening(place: "Workplace", labels: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(END_SECONDS)
 
 
 @dataclass
@@ -59,8 +62,8 @@ class Listener:
     """Of the runs, by id."""
     log: Callable[[str, str], None] = lambda run_id, text: None
     """Takes a line on a run."""
-    counted: Callable[[str, str, int, int], None] = lambda run_id, name, done, of: None
-    """Takes how many answers of a stage are there, of how many."""
+    counted: Callable[..., None] = lambda run_id, name, done, of, *, found: None
+    """Takes how many answers of a stage are there, of how many, and how many of them were found."""
     held_out: dict[str, str] = field(default_factory=dict)
     answers: dict[str, dict[str, int]] = field(default_factory=dict)
     """By label of a generation and name of a part; a part that is asked again begins at 0."""
@@ -82,7 +85,8 @@ class Listener:
                 parts[told["part"]] = told["done"]
                 done = sum(parts.values())
                 self.board.update(label, "answers", done, told["of"])
-                self.counted(told["run_id"], name, done, told["of"])
+                found = parts.get(KEPT, 0)
+                self.counted(told["run_id"], name, done, told["of"], found=found)
 
     def _note(self, told: Progress) -> str:
         step = told.step

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0
 """Between two looks for wishes to stop; what changed of stages is recorded as often."""
+END_SECONDS = 10.0
+"""The longest that a driver waits at its end for what is told of it."""
 BEATS_EVERY = 2
 """Looks between two signs of life."""
 NODES_AT_LEAST_EVERY = 16
@@ -71,10 +73,21 @@ class Telemetry:
         try:
             yield
         finally:
-            with self._asking_ray:  # who asks Ray after its end starts another cluster
-                self._connected = False
+            # Who asks Ray after its end starts another cluster.
+            free = self._asking_ray.acquire(timeout=END_SECONDS)
+            self._connected = False
+            if free:
+                self._asking_ray.release()
 
-    def stage(self, run_id: str, name: str, done: int, of: int, workers: int = 0) -> None:
+    def stage(
+        self,
+        run_id: str,
+        name: str,
+        done: int,
+        of: int,
+        workers: int = 0,
+        found: int | None = None,
+    ) -> None:
         """Tell how far a run is with asking or judging; costs nothing.
 
         Args:
@@ -83,6 +96,7 @@ class Telemetry:
             done: completions that are there.
             of: all of them.
             workers: that are at it; 0: as told before.
+            found: of `done`, what an earlier driver made; None: as told before, at first all.
         """
         now = datetime.now(UTC)
         with self._lock:
@@ -92,6 +106,7 @@ class Telemetry:
                 name=name,
                 done=done,
                 of=of,
+                found=found if found is not None else known.found if known else done,
                 workers=workers or (known.workers if known else 0),
                 started_at=known.started_at if known else now,
                 at=now,
@@ -144,9 +159,14 @@ class Telemetry:
 
     def _tell_stages(self) -> None:
         with self._lock:
-            changed = [self._stages[key] for key in sorted(self._changed)]
-            self._changed.clear()
-        write(self._ledger, [Stage(**asdict(one)) for one in changed])
+            keys, self._changed = self._changed, set()
+            changed = [self._stages[key] for key in sorted(keys)]
+        try:
+            write(self._ledger, [Stage(**asdict(one)) for one in changed])
+        except Exception:
+            with self._lock:
+                self._changed |= keys
+            raise
 
 
 @contextmanager
@@ -159,6 +179,7 @@ def telling(ledger: Engine, experiment: str, say: Callable[[str], None]) -> Iter
     def keep_looking() -> None:
         while not ended.wait(LOOK_SECONDS):
             telemetry.look()
+        telemetry.end()
 
     thread = threading.Thread(target=keep_looking, daemon=True)
     thread.start()
@@ -166,8 +187,7 @@ def telling(ledger: Engine, experiment: str, say: Callable[[str], None]) -> Iter
         yield telemetry
     finally:
         ended.set()
-        thread.join()
-        telemetry.end()
+        thread.join(END_SECONDS)
 
 
 def _counted(machine: Machine) -> Machine:

@@ -1,5 +1,6 @@
 """What a driver tells of itself, and that nothing of it ends a run."""
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -116,6 +117,46 @@ def test_how_far_a_stage_is_is_recorded_once_it_changed(running, said):
     (stage,) = work.stages(running, [TUNED])
     assert (stage.done, stage.of, stage.workers, stage.started_at) == (16, 32, 2, began)
     assert found.count("stages") == 2
+
+
+def test_what_an_earlier_driver_made_is_no_part_of_the_speed(running, said):
+    told = Telemetry(running, "mine", said.append)
+    told.stage(TUNED, "generating starter", 0, 32, 2)
+    told.stage(TUNED, "generating starter", 20, 32, found=20)
+    told.look()
+    assert work.stages(running, [TUNED])[0].per_second is None
+    told.stage(TUNED, "generating starter", 22, 32)
+    told.stage(TUNED, "judging starter", 12, 32)
+    told.end()
+
+    asked, judged = sorted(work.stages(running, [TUNED]), key=lambda one: one.name)
+    seconds = (asked.at - asked.started_at).total_seconds()
+    assert asked.per_second == pytest.approx(2 / seconds)
+    assert (judged.found, judged.per_second) == (12, None)
+
+
+def test_what_could_not_be_recorded_of_a_stage_is_recorded_later(running, said, monkeypatch):
+    told = Telemetry(running, "mine", said.append)
+    told.stage(TUNED, "generating starter", 16, 32, 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(telemetry, "write", lambda *_: 1 / 0)
+        told.look()
+    assert work.stages(running, [TUNED]) == []
+    told.look()
+
+    assert work.stages(running, [TUNED])[0].done == 16
+
+
+def test_a_ledger_that_hangs_does_not_hold_the_end_of_a_driver(running, said, monkeypatch):
+    monkeypatch.setattr(telemetry, "END_SECONDS", 0.1)
+    answers = threading.Event()
+    began = time.monotonic()
+    try:
+        with telling(running, "mine", said.append):
+            monkeypatch.setattr(telemetry, "write", lambda *_: answers.wait(60))
+        assert time.monotonic() - began < 20
+    finally:
+        answers.set()
 
 
 def test_a_ledger_that_does_not_answer_is_said_once_and_ends_nothing(running, said):

@@ -53,6 +53,15 @@ def test_the_driver_of_a_run_is_the_one_that_works_on_its_experiment(ledger):
     assert work.grid(ledger, "unknown") == []
 
 
+def test_drivers_that_were_killed_do_not_hide_the_one_that_works(ledger):
+    write(ledger, [base_run(), tuned_run()])
+    write(ledger, [Experiment(name="mine", text="", runs=[TUNED])])
+    write(ledger, [driver(f"killed {n}", 50 + n, at=40) for n in range(25)])
+    write(ledger, [driver("works", 9000, at=2)])
+
+    assert work.driver_of(ledger, TUNED, NOW).id == "works"
+
+
 def test_machines_are_those_of_the_clusters_asked_for(ledger):
     counted = {"alive": True, "cpus": 4.0, "cpus_used": 1.0, "gpus": 0.0, "gpus_used": 0.0}
     for cluster, name in (("c:1", "b"), ("c:1", "a"), ("c:2", "c")):
@@ -80,6 +89,8 @@ def test_speed_and_time_left_of_a_stage_follow_from_what_is_done():
     assert (stage(25).per_second, stage(25).seconds_left) == (0.5, 150.0)
     assert (stage(0).per_second, stage(0).seconds_left) == (None, None)
     assert stage(100).seconds_left == 0
+    assert (stage(75, found=50).per_second, stage(75, found=50).seconds_left) == (0.5, 50.0)
+    assert stage(75, found=75).seconds_left is None
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("of", sa.Integer(), nullable=False),
+        sa.Column("found", sa.Integer(), nullable=False),
         sa.Column("workers", sa.Integer(), nullable=False),
         _moment("started_at"),
         _moment("at"),
