@@ -9,6 +9,7 @@ from functools import partial
 from cluster.ending import UnwantedError
 from jobs.asha import Contest, Trained
 from jobs.experiment import Run
+from jobs.run_logs import without_secrets
 from jobs.search import Failed
 from jobs.stages import (
     ask_stage,
@@ -125,7 +126,7 @@ class _Hand:
         self.failed(Failure(run, error))
         place.say(run, f"FAILED: {error}")
         place.logs.say(run.id, _whole(error))
-        place.recorder.failed(run, f"{type(error).__name__}: {error}")
+        place.recorder.failed(run, without_secrets(f"{type(error).__name__}: {error}"))
 
     def _ended(self, run: Run) -> None:
         """Somebody stopped it: it did not fail."""

@@ -16,12 +16,12 @@ from jobs.home import Home
 LOG = "log.txt"
 BYTES_AT_MOST = 2**20
 """Of one log; of a longer one the second half is kept."""
-_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL|COOKIE", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL|COOKIE|_PWD$|_AUTH$", re.IGNORECASE)
 """In the name of a variable of the environment whose value nobody may read."""
 _NAMES_A_FILE = ("PATH", "FILE", "DIR")
 _SHORTEST = 8
 """Characters of a value that is taken for a secret: `1` would star half the log."""
-_LOGIN = re.compile(r"(://)[^\s/@]*:[^\s/]*@")
+_LOGIN = re.compile(r"(://)[^\s/]+@")
 
 
 class RunLogs:
@@ -48,9 +48,13 @@ class RunLogs:
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
     """The text with stars for every secret of the environment, and for logins in addresses."""
     variables = os.environ if environment is None else environment
-    for name, value in variables.items():
-        if _SECRET.search(name) and not name.endswith(_NAMES_A_FILE) and len(value) >= _SHORTEST:
-            text = text.replace(value, "***")
+    found = {
+        value
+        for name, value in variables.items()
+        if _SECRET.search(name) and not name.endswith(_NAMES_A_FILE) and len(value) >= _SHORTEST
+    }
+    for value in sorted(found, key=len, reverse=True):  # one may begin with another
+        text = text.replace(value, "***")
     return _LOGIN.sub(r"\1***@", text)
 
 

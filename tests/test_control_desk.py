@@ -125,6 +125,17 @@ def test_secrets_of_any_spelling_are_hidden():
     known = {"apiToken": "abcdefgh", "DB_PASSWORD": "longenough", "HOME": "/home/abcd"}
 
     assert without_secrets("abcdefgh longenough /home/abcd", known) == "*** *** /home/abcd"
+    known = {"A_TOKEN": "sesame-1", "B_AUTH": "sesame-1234", "DB_PWD": "opensesame"}
+    known |= {"PWD": "/home/abcd", "OLDPWD": "/home/abc1"}
+    said = "sesame-1 sesame-1234 opensesame /home/abcd /home/abc1"
+    assert without_secrets(said, known) == "*** *** *** /home/abcd /home/abc1"
+
+
+def test_logins_in_addresses_are_hidden_with_and_without_a_password():
+    said = "https://hf_abc@hub.example/m, postgresql://me:s@same@db/l, https://hub.example/@me"
+    hidden = "https://***@hub.example/m, postgresql://***@db/l, https://hub.example/@me"
+
+    assert without_secrets(said, {}) == hidden
 
 
 def test_a_disk_that_takes_no_log_ends_nothing(home):

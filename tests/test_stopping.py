@@ -14,6 +14,7 @@ from cluster.slots import Slots
 from database import open_ledger, queries, write
 from database.live import Driver, Stop
 from database.schema import Experiment
+from jobs import pipeline
 from jobs.__main__ import main
 from jobs.declared import UserError
 from jobs.home import Home
@@ -153,6 +154,22 @@ def test_a_run_that_waits_for_processors_ends_and_takes_none(ledger, home):
     assert run.id in {work.run.id for work in outstanding(experiment, ledger, Home(home))}
     with place.processors.take(1, priority=0):
         pass
+
+
+def test_no_secret_of_an_error_gets_into_the_ledger(ledger, home, monkeypatch):
+    def fails(_):
+        raise OSError("https://me:sesame@hub.example refused hf_abcdefghijk")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijk")
+    monkeypatch.setattr(pipeline, "base_weights", fails)
+    experiment = load(SMOKE)
+    run = next(run for run in experiment.runs() if run.training)
+    place = place_of(ledger, home, experiment)
+    place.recorder.begin([run])
+
+    execute_all([Work(run=run, benchmarks=())], place)
+    (event,) = queries.events(ledger, run.id)
+    assert event.message == "OSError: https://***@hub.example refused ***"
 
 
 def test_a_run_is_not_begun_once_somebody_stopped_it_and_others_are(ledger, home):
