@@ -76,13 +76,17 @@ def _servable(run: Run, checkpoint: Checkpoint | None, home: Path) -> Servable |
         )
     if (weights.tuned and not weights.tuned.is_dir()) or _is_gone(weights.source[0]):
         return None
+    try:
+        form = _form(run, weights)
+    except (OSError, ValueError):  # nor could such a tokenizer be loaded
+        return None
     return Servable(
         id=run.id,
         label=run.label,
         base=run.base_run,
         created=int(run.created_at.timestamp()),
         weights=weights,
-        form=_form(run, weights),
+        form=form,
     )
 
 
@@ -96,14 +100,23 @@ def _form(run: Run, weights: Weights) -> Form:
 
 @lru_cache(maxsize=256)
 def _has_template(location: str, revision: str | None) -> bool:
-    """Whether the tokenizer of a base, in a folder or in the hub's cache, has a chat template."""
+    """Whether the tokenizer of a base, in a folder or in the hub's cache, has a chat template.
+
+    Raises:
+        OSError, ValueError: its settings cannot be read.
+    """
     folder = Path(location)
     if not folder.is_dir():
         folder = place(location, revision or "", "tokenizer_config.json").parent
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
-    settings = folder / "tokenizer_config.json"
-    return settings.is_file() and bool(json.loads(settings.read_text()).get("chat_template"))
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return False
+    settings = json.loads(path.read_text())
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} holds no settings")
+    return bool(settings.get("chat_template"))
 
 
 def _is_gone(location: str) -> bool:

@@ -138,6 +138,20 @@ def test_models_are_the_finished_runs_whose_weights_exist(client, ledger):
     assert abs(listed["data"][0]["created"] - time.time()) < 600
 
 
+@pytest.mark.parametrize("settings", [b"{", b"[]", b"\xff"])
+def test_a_model_whose_tokenizer_cannot_be_read_takes_no_other_from_the_list(
+    client, ledger, tmp_path, settings
+):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "tokenizer_config.json").write_bytes(settings)
+    where = {"model": {"location": str(tmp_path / "odd"), "revision": None}}
+    odd = Run(id="8" * 12, label="odd", kind="base", state="done", model="m", provenance=where)
+    write(ledger, [odd])
+
+    listed = client.get("/v1/models").json()["data"]
+    assert [model["id"] for model in listed] == [BASE, TUNED]
+
+
 def test_a_run_that_finishes_appears_without_a_restart(client, ledger):
     model = {"model": {"location": "somewhere"}}
     new = Run(id="f" * 12, label="new", kind="base", state="done", model="m", provenance=model)
