@@ -38,6 +38,7 @@ class Answering:
         self.beside: Path | None = None
         """The adapter that is put beside the weights for it."""
         self._growing: Growing | None = None
+        self._ends_at: float | None = None
 
     @property
     def wanted(self) -> bool:
@@ -83,13 +84,14 @@ class Answering:
         self._growing = Growing(loaded.tokenizer, loaded.ends, row, stop)
         self.sampling = Sampling.of(order.asking, order.seed)
         self._numbers = uniform_numbers(order.seed, row)
-        self.ends_at = time.monotonic() + order.seconds
 
     def take(self, token: int) -> None:
         """Have the next token, and tell what it makes certain."""
         assert self._growing is not None, "not begun"
         text = self._growing.take(token)
-        if self.row.finish is None and time.monotonic() > self.ends_at:
+        if self._ends_at is None:  # not before: it may have waited for a seat
+            self._ends_at = time.monotonic() + self.order.seconds
+        if self.row.finish is None and time.monotonic() > self._ends_at:
             text += self._growing.end()
         finish = self.row.finish
         counted = {"prompt_tokens": len(self.row.prompt.tokens), "tokens": len(self.row.tokens)}

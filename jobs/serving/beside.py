@@ -137,6 +137,8 @@ def _take_off(model: Any) -> None:
         if isinstance(layer, BaseTunerLayer):
             parent, _, own = name.rpartition(".")
             setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config  # by which peft would take the next adapter for a second one
 
 
 def _only_adds(layer: Any) -> bool:

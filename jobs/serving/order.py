@@ -24,4 +24,4 @@ class Order:
     stop: tuple[str, ...]
     seed: int
     seconds: float = SECONDS
-    """The longest that the answer is written, once it was begun; then it ends where it is."""
+    """The longest that the answer is written after its first token; then it ends where it is."""

@@ -4,6 +4,7 @@ import gc
 import logging
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -102,7 +103,8 @@ class Resident:
         let_go = time.monotonic() + self.engine.room.idle
         with self.engine.changed:
             while not self.closing and not self.waiting:
-                if not self.engine.changed.wait(let_go - time.monotonic()):
+                in_time = self.engine.changed.wait(let_go - time.monotonic())
+                if not in_time and not self.waiting:  # one may have come at the last moment
                     self.engine.dismiss(self)
             return not self.closing
 
@@ -130,13 +132,15 @@ class Resident:
 
     def _turn(self) -> None:
         """Let one more sit down, and write a token of every answer."""
-        table = self._the_table
         answering = self._first()
         if answering is not None and self._may_sit(answering):
             answering.tell(WRITING)
-            self._within_memory(lambda: table.sit(answering), answering)
-        if table.taken:
-            self._within_memory(table.step)
+            self._within_memory(lambda: self._the_table.sit(answering), answering)
+        if self._table is None:  # given up: see `_wear`
+            _free()
+            self._load()
+        if self._the_table.taken:
+            self._within_memory(self._the_table.step)
 
     def _first(self) -> Answering | None:
         """Who waits longest; those who left, or failed, are let go."""
@@ -151,6 +155,7 @@ class Resident:
             answering.begin(self._the_table.loaded)
             return self._the_table.has_room(answering) and self._fitted(answering)
         except Exception as error:  # a question or an adapter is wrong: told to its asker alone
+            traceback.clear_frames(error.__traceback__)  # of weights that `_wear` gave up
             answering.finish(error)  # and so taken out of the queue, as those who left
             return False
 
@@ -175,11 +180,12 @@ class Resident:
         return True
 
     def _wear(self, answering: Answering, adapter: Path | None) -> None:
+        """Merge an adapter into the weights, which are given up where that fails."""
         assert self._base is not None, "not loaded"
         try:
             self._put(answering, adapter, partial(self._base.wear, adapter))
         except Exception:
-            self._load()  # half of an adapter may be on the weights
+            self._base = self._table = None  # half of an adapter may be on them
             raise
 
     def _put(
@@ -213,7 +219,7 @@ class Resident:
                 self._tell_places()
             if failure is None:
                 return
-            table.halve()
+            table.halve(sitting)
             up = [*table.clear(), *([sitting] if sitting else [])]
             if len(up) == 1:
                 up.pop().finish(failure)

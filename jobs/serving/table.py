@@ -98,10 +98,17 @@ class Table:
         self.seated, self.cache = [], None
         return taken
 
-    def halve(self) -> None:
-        """Take half as many tokens at once from now on: memory did not suffice."""
-        used = len(self.taken) * max((one.row.prompt.need for one in self.taken), default=0)
-        self.budget = min(self.budget, used) // 2
+    def halve(self, sitting: Answering | None = None) -> None:
+        """Take half as many tokens at once from now on: memory did not suffice.
+
+        Nothing changes where it did not suffice for one answer alone.
+
+        Args:
+            sitting: who was about to sit down, if anybody.
+        """
+        needs = [one.row.prompt.need for one in (*self.taken, sitting) if one is not None]
+        if len(needs) > 1:
+            self.budget = min(self.budget, len(needs) * max(needs)) // 2
 
     def _scores(self) -> Tensor:
         """Logits [S, V] of the token after the last one of each seat."""
@@ -150,6 +157,8 @@ class Table:
         """Give up seats when few are taken: a copy, but every token of a free seat is work too."""
         taken = [seat for seat, one in enumerate(self.seated) if one]
         if not taken:
+            if self.seated:  # they finished, nobody had to get up: more may fit by now
+                self.budget = min(self.loaded.budget, 2 * self.budget)
             self.seated, self.cache = [], None
         elif 4 * len(taken) <= len(self.seated):
             self._resize(taken, len(self.seated) // 2)
