@@ -56,22 +56,26 @@ def _asked(offered: list[Model]) -> None:
 
 
 def _buttons(offered: list[Model], turn: Turn | None, running: bool) -> None:
-    """Offer to ask or, while there are answers on their way, to stop them."""
-    if turn is not None and running:
+    """Offer to ask and, while there are answers on their way, to stop them.
+
+    Both stand in one row, and the one to ask is always there: a button that was clicked stays on
+    the page until the next click, and its row would go between the two halves of that one.
+    """
+    with st.container(horizontal=True):
         st.button(
-            "Stop", icon=":material/stop:", key="stop", on_click=turn.streams.close, shortcut="Esc"
+            "Ask",
+            type="primary",
+            key="send",
+            on_click=try_form.ask,
+            args=(offered,),
+            shortcut="Ctrl+Enter",
+            disabled=running,
         )
-        return
-    st.button(
-        "Ask",
-        type="primary",
-        key="send",
-        on_click=try_form.ask,
-        args=(offered,),
-        shortcut="Ctrl+Enter",
-    )
-    if trouble := st.session_state.get("trouble"):
-        st.warning(plain(trouble))
+        if turn is not None and running:
+            stop = turn.streams.close
+            st.button("Stop", icon=":material/stop:", key="stop", on_click=stop, shortcut="Esc")
+    trouble = "" if running else st.session_state.get("trouble")
+    st.warning(plain(trouble)) if trouble else st.empty()
 
 
 def _without_server(reason: str) -> None:
