@@ -1,5 +1,7 @@
 """Choices of runs: the id of what was chosen lives in the URL, and its name on the page.
 
+The URL alone is believed, so that the browser's way back takes a choice back too.
+
 Streamlit's own binding would write the names, which change as runs come.
 """
 
@@ -27,10 +29,8 @@ def one(
         shown: what an id is called on the page.
         optional: what an empty box says; empty: it cannot be emptied.
     """
-    key = f"choice-{name}"
-    if st.session_state.get(key) not in options:
-        asked = st.query_params.get(name)
-        st.session_state[key] = asked if asked in options else default
+    key, asked = f"choice-{name}", st.query_params.get(name)
+    st.session_state[key] = asked if asked in options else default
     return st.selectbox(
         label,
         options,
@@ -54,7 +54,10 @@ def several(
 ) -> list[str]:
     """Return the ids chosen in a multiselect; those that are no options any more are left out."""
     key = f"choice-{name}"
-    st.session_state[key] = [one for one in chosen(name) if one in options][:at_most]
+    there = [one for one in chosen(name) if one in options][:at_most]
+    if there != chosen(name):
+        put(name, there)
+    st.session_state[key] = there
     return st.multiselect(
         label,
         options,
@@ -70,8 +73,7 @@ def several(
 
 def chosen(name: str) -> list[str]:
     """Return the ids that a multiselect holds, or will when it is drawn."""
-    held = st.session_state.get(f"choice-{name}")
-    return list(held) if held is not None else st.query_params.get_all(name)
+    return st.query_params.get_all(name)
 
 
 def edits(name: str) -> int:

@@ -23,10 +23,8 @@ from leaderboard import (
 )
 from leaderboard.board_page import opened, watch
 from leaderboard.serving import Again, ServerError
+from leaderboard.stepping import FOLLOWING, PREVIOUS, step
 from leaderboard.words import NONE, count, plain, span
-
-PREVIOUS, FOLLOWING = "Alt+Up", "Alt+Down"
-"""Keys; plain arrows scroll."""
 
 
 def show() -> None:
@@ -96,25 +94,9 @@ def _head(page: CompletionPage, verdict: VerdictFacts | None, run: RunFacts | No
 def _neighbours(facts: CompletionFacts, digest: str) -> None:
     beside = completions.neighbours(reading.ledger(), facts, digest)
     with st.container(horizontal=True):
-        _step("Previous answer", beside.previous, PREVIOUS)
-        _step("Next answer", beside.following, FOLLOWING)
-
-
-def _step(label: str, completion: str | None, keys: str) -> None:
-    st.button(
-        label,
-        on_click=_go,
-        args=(completion,),
-        disabled=completion is None,
-        shortcut=keys,
-        key=label,
-        help="Of the same run, in the order of the benchmark's file.",
-    )
-
-
-def _go(completion: str) -> None:
-    st.query_params["id"] = completion
-    st.session_state.pop("again", None)
+        told = "Of the same run, in the order of the benchmark's file."
+        step("Previous answer", beside.previous, PREVIOUS, told)
+        step("Next answer", beside.following, FOLLOWING, told)
 
 
 def _outcome(page: CompletionPage, verdict: VerdictFacts | None) -> None:
@@ -153,13 +135,17 @@ def _again(facts: CompletionFacts, verdict: VerdictFacts | None) -> None:
             help="In the sandbox of the model server, under the same contract. "
             "The ledger stays as it is.",
         )
-    key, said = st.session_state.get("again", (None, None))
-    if key != (facts.id, verdict.judging):
-        return
+    said = _said_again(facts, verdict)
     if isinstance(said, Again):
         _beside(said, verdict)
     elif said:
         st.warning(f"It was not judged again: {plain(said)}")
+
+
+def _said_again(facts: CompletionFacts, verdict: VerdictFacts | None) -> Again | str | None:
+    """What came of judging this answer again under this contract; None: nobody asked for it."""
+    key, said = st.session_state.get("again", (None, None))
+    return said if verdict is not None and key == (facts.id, verdict.judging) else None
 
 
 def _judge(completion: str, judging: str) -> None:
@@ -195,7 +181,7 @@ def _program(
     st.header("The program that was judged")
     content = verdict.content if verdict else {}
     st.markdown(verdict_words.found_by(content, verdict.extracted if verdict else None))
-    _, said = st.session_state.get("again", (None, None))
+    said = _said_again(facts, verdict)
     program = said.program if isinstance(said, Again) else _known(facts, verdict, asked)
     if program is None:
         st.caption(

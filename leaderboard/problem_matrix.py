@@ -13,7 +13,7 @@ from database.scores import ProblemResult
 from database.suspects import Suspicion, suspicions
 from leaderboard import untrusted
 from leaderboard.links import problem_link, run_link
-from leaderboard.words import NONE, count, percent
+from leaderboard.words import NONE, count, percent, plain
 
 CELLS_AT_MOST = 4_000
 """Of the heat map: it is sent to the browser as a whole."""
@@ -204,7 +204,7 @@ def table(
             "Solved by": _solvers(row, names),
             "Correlation": _correlation(row),
         }
-        | ({name: _cell(row, run) for run, name in names.items()} if numbers else {})
+        | ({plain(name): _cell(row, run) for run, name in names.items()} if numbers else {})
         for row in rows
     ]
 

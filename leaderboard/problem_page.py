@@ -11,10 +11,9 @@ from database.problems import ContractFacts, ProblemFacts, ScoredRun, Solved
 from leaderboard import choices, evidence, links, reading, untrusted, verdict_words
 from leaderboard.board_page import opened, watch
 from leaderboard.dataset_words import link as dataset_link
-from leaderboard.words import NONE, count, percent, plain
+from leaderboard.stepping import FOLLOWING, PREVIOUS, step
+from leaderboard.words import NONE, count, percent, plain, told_apart
 
-PREVIOUS, FOLLOWING = "Alt+Up", "Alt+Down"
-"""Keys; plain arrows scroll."""
 RUNS = 20
 """On a page of the table."""
 
@@ -65,18 +64,8 @@ def _head(benchmark: str, contract: ContractFacts, found: ProblemFacts) -> None:
     tried = links.try_link((), "Ask models this", problem=f"{benchmark}:{found.task_id}")
     st.markdown(f"{', '.join(said)}. Contract `{contract.id}`. {every} · {tried}")
     with st.container(horizontal=True):
-        _step("Previous problem", found.previous, PREVIOUS)
-        _step("Next problem", found.following, FOLLOWING)
-
-
-def _step(label: str, task_id: str | None, keys: str) -> None:
-    st.button(
-        label, on_click=_go, args=(task_id,), disabled=task_id is None, shortcut=keys, key=label
-    )
-
-
-def _go(task_id: str) -> None:
-    st.query_params["id"] = task_id
+        step("Previous problem", found.previous, PREVIOUS)
+        step("Next problem", found.following, FOLLOWING)
 
 
 def _question(found: ProblemFacts) -> None:
@@ -175,7 +164,7 @@ def _passing(one: Solved | None) -> str:
 def _answers(
     benchmark: str, contract: ContractFacts, found: ProblemFacts, scored: Sequence[ScoredRun]
 ) -> None:
-    labels = {run.id: run.label for run in scored}
+    labels = told_apart({run.id: run.label for run in scored})
     run = choices.one(
         "run", "Answers of", list(labels), default=scored[0].id, shown=labels.__getitem__
     )

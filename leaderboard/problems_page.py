@@ -6,12 +6,12 @@ from math import ceil
 import streamlit as st
 
 from database.facts import Pulse
-from database.problems import ContractFacts, ScoredRun
+from database.problems import ContractFacts
 from database.suspects import RUNS_AT_LEAST
 from leaderboard import choices, evidence, links, problem_matrix, reading
 from leaderboard.board_page import opened, watch
 from leaderboard.problem_matrix import CELLS_AT_MOST, ORDERS, RUNS_AT_MOST, SHOWN, Row
-from leaderboard.words import count, plain
+from leaderboard.words import count, plain, told_apart
 
 ROWS = 25
 """Problems on a page of the table."""
@@ -54,7 +54,7 @@ def show() -> None:
 def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts) -> dict[str, str]:
     """Return the names of the runs chosen, by id, the best first."""
     scored = evidence.scored_runs(pulse, benchmark, contract.asking, contract.judging)
-    labels = _labels(scored)
+    labels = told_apart({run.id: run.label for run in scored})
     usual = problem_matrix.usual_runs(scored)
     every = len(usual) == len(scored)
     chosen = choices.several(
@@ -71,15 +71,6 @@ def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts) -> dict[str, st
     return {run.id: labels[run.id] for run in scored if run.id in shown}
 
 
-def _labels(runs: Sequence[ScoredRun]) -> dict[str, str]:
-    """Return a name for each run, with its id where several share one."""
-    names = [run.label for run in runs]
-    return {
-        run.id: f"{run.label} ({run.id})" if names.count(run.label) > 1 else run.label
-        for run in runs
-    }
-
-
 def _rows(
     pulse: Pulse, benchmark: str, contract: ContractFacts, runs: tuple[str, ...]
 ) -> list[Row]:
@@ -91,21 +82,28 @@ def _rows(
 
 
 def _wanted(
-    pulse: Pulse, benchmark: str, contract: ContractFacts, rows: list[Row], search: str
+    pulse: Pulse, benchmark: str, contract: ContractFacts, every: list[Row], search: str
 ) -> list[Row]:
     """Return the problems that are searched for, of the list chosen."""
+    rows = every
     if search.strip():
         digest = evidence.digest(contract.judging)
         found = evidence.mentioning(pulse, benchmark, digest, search.strip())
-        rows = [row for row in rows if row.problem.task_id in found]
+        rows = [row for row in every if row.problem.task_id in found]
     counts = problem_matrix.counts(rows)
     chosen = st.pills("Show", list(SHOWN), default="All", key="show", bind="query-params") or "All"
     st.caption(", ".join(f"{counts[name]:,} {name.lower()}" for name in SHOWN))
-    _about_suspects(rows, chosen)
+    _about_suspects(every, chosen)
     return [row for row in rows if SHOWN[chosen](row)]
 
 
 def _about_suspects(rows: Sequence[Row], chosen: str) -> None:
+    """Say what is suspect, or why nothing can be.
+
+    Args:
+        rows: all problems, whatever is searched for.
+        chosen: of `SHOWN`.
+    """
     whole = problem_matrix.whole_runs(rows)
     if whole < RUNS_AT_LEAST:
         if chosen == "Suspect":

@@ -14,7 +14,7 @@ from unicodedata import category, combining
 import streamlit as st
 
 from database.stored import UNHOLDABLE
-from leaderboard.words import CODE_LIMIT, count, plain
+from leaderboard.words import CODE_LIMIT, count, plain, small
 
 GLANCE = 4_000
 """Characters of a text that stands among others."""
@@ -132,8 +132,7 @@ def show(
         last = min(first + CODE_LIMIT, len(text))
         said.insert(0, f"Characters {first + 1:,} to {last:,} of {len(text):,}.")
     if said:
-        st.caption(" ".join(said))
-    if said:
+        st.markdown(small(" ".join(said)))
         download(lambda: text, key=key, name=name)
 
 
@@ -151,7 +150,7 @@ def glance(text: str, *, language: str | None, more: str = "") -> None:
     if len(text) > GLANCE:
         said.insert(0, f"The first {GLANCE:,} characters. {more}".rstrip())
     if said:
-        st.caption(" ".join(said))
+        st.markdown(small(" ".join(said)))
 
 
 def download(text: Callable[[], str], *, key: str, name: str) -> None:

@@ -3,7 +3,7 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -71,12 +71,19 @@ def tuning(result: Result) -> str:
 
 def names_of(standings: Sequence[Standing]) -> list[str]:
     """Return a name for each, with the run's id where several share one."""
-    names = [_name(standing) for standing in standings]
-    shared = Counter(names)
-    return [
-        f"{name} ({standing.result.run})" if shared[name] > 1 else name
-        for name, standing in zip(names, standings, strict=True)
-    ]
+    names = told_apart({standing.result.run: _name(standing) for standing in standings})
+    return [names[standing.result.run] for standing in standings]
+
+
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Return names by id, with the id behind those that several share."""
+    shared = Counter(names.values())
+    return {key: f"{name} ({key})" if shared[name] > 1 else name for key, name in names.items()}
+
+
+def small(text: str) -> str:
+    """Return Markdown at the size of a caption; captions are too faint for links and code."""
+    return f":small[{text}]"
 
 
 def _name(standing: Standing) -> str:

@@ -169,6 +169,11 @@ def test_judging_again_shows_the_fresh_verdict_beside_the_recorded_one(filled, j
     assert judges.asked == f"/completions/{KEY}/judge?judging={JUDGING.id}"
     assert "Again: **passed**, 40 ms; recorded: **failed**, 30 ms: **not the same**." in said(app)
     assert "found = 1" in codes(app)
+    app.query_params["id"] = answer_id(TUNED, 5, 0)
+    app.run()
+    assert "found = 1" not in codes(app)
+    app.query_params["id"] = KEY
+    app.run()
     app.button(key="Next answer").click().run()
     assert "Again:" not in said(app)
 

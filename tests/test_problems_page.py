@@ -1,5 +1,7 @@
 """Problems by runs: the heat map, the lists, and the page of one problem."""
 
+import shutil
+
 import pytest
 import streamlit as st
 from plausible_rows import (
@@ -9,6 +11,7 @@ from plausible_rows import (
     JUDGING,
     TUNED,
     answer_id,
+    base_run,
     judged,
     small_ledger,
     tuned_run,
@@ -26,12 +29,23 @@ from leaderboard import problem_matrix, verdict_words
 CONTRACT = contract_of(ASKING.id, JUDGING.id)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The file of a ledger that tests copy."""
+    path = tmp_path_factory.mktemp("small") / "ledger.db"
+    engine = open_ledger(f"sqlite:///{path}")
+    write(engine, small_ledger())
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def filled(home):
+def filled(home, small):
     st.cache_data.clear()
     st.cache_resource.clear()
+    home.mkdir()
+    shutil.copy(small, home / "ledger.db")
     engine = open_ledger()
-    write(engine, small_ledger())
     yield engine
     engine.dispose()
     st.cache_resource.clear()
@@ -147,7 +161,7 @@ def test_the_heat_map_has_a_cell_for_each_verdict_and_its_words_count_them():
     assert "model a solves 3, model b solves 1" in words
 
 
-def test_the_page_lists_problems_with_links_and_the_run_that_alone_solves_one(filled):
+def test_the_page_lists_problems_with_links_and_draws_as_much_as_can_be_sent(filled, monkeypatch):
     app = page(problems_script, benchmark="humaneval")
     rows = app.table[0].value
 
@@ -160,6 +174,11 @@ def test_the_page_lists_problems_with_links_and_the_run_that_alone_solves_one(fi
     assert f"(run?id={TUNED}) alone" in rows["Solved by"][0]
     assert "40 problems by 2 runs" in app.get("vega_lite_chart")[0].proto.alt
 
+    monkeypatch.setattr("leaderboard.problems_page.CELLS_AT_MOST", 20)
+    app.run()
+    assert "**10 problems, the first 10 of 40**" in app.markdown[0].value
+    assert "10 problems by 2 runs" in app.get("vega_lite_chart")[0].proto.alt
+
 
 def test_numbers_of_each_run_search_and_a_list_are_in_the_url(filled):
     app = page(problems_script, benchmark="humaneval", search="AL/3", numbers="true",
@@ -169,8 +188,14 @@ def test_numbers_of_each_run_search_and_a_list_are_in_the_url(filled):
     assert list(rows["Problem"].str.extract(r"\[humaneval..(\d+)\]")[0]) == [
         "3", "30", "33", "36", "39",
     ]  # fmt: skip
-    assert list(rows["falcon-tiny, starter, lora, seed 1"]) == ["2/2", "2/2", "2/2", "1/2", "2/2"]
-    assert list(rows["falcon-tiny as it came"]) == ["1/2"] * 5
+    assert list(rows["falcon\\-tiny\\, starter\\, lora\\, seed 1"]) == [
+        "2/2",
+        "2/2",
+        "2/2",
+        "1/2",
+        "2/2",
+    ]
+    assert list(rows["falcon\\-tiny as it came"]) == ["1/2"] * 5
 
 
 def test_the_runs_chosen_are_in_the_url_by_id(filled):
@@ -181,18 +206,11 @@ def test_the_runs_chosen_are_in_the_url_by_id(filled):
 
 
 def test_too_few_runs_to_suspect_a_problem_are_said(filled):
-    app = page(problems_script, benchmark="humaneval", show="Suspect")
+    app = page(problems_script, benchmark="humaneval", show="Suspect", search="AL/3")
 
     assert "It takes 8 runs" in app.info[0].value
+    assert "2 runs here have that" in app.info[0].value
     assert "No problem is left" in app.info[1].value
-
-
-def test_only_as_much_is_drawn_as_can_be_sent_and_that_is_said(filled, monkeypatch):
-    monkeypatch.setattr("leaderboard.problems_page.CELLS_AT_MOST", 20)
-    app = page(problems_script, benchmark="humaneval")
-
-    assert "**10 problems, the first 10 of 40**" in app.markdown[0].value
-    assert "10 problems by 2 runs" in app.get("vega_lite_chart")[0].proto.alt
 
 
 def test_without_scores_the_page_says_what_to_do(home):
@@ -224,8 +242,16 @@ def test_a_problem_shows_its_texts_what_each_run_made_of_it_and_the_answers(fill
     assert answers["What happened"][1] == "assertion failed"
 
 
-def test_the_answers_of_another_run_by_the_url(filled):
+def test_the_run_that_answered_is_in_the_url_and_the_way_back_takes_it_back(filled):
+    label = "falcon-tiny, starter, lora, seed 1"
+    write(filled, [base_run(label=label), tuned_run(label=label)])
     app = page(problem_script, **on("humaneval/4", run=BASE))
+    assert answer_id(BASE, 4, 0) in app.table[1].value["Answer"][0]
+
+    app.selectbox(key="choice-run").set_value(TUNED).run()
+    assert answer_id(TUNED, 4, 0) in app.table[1].value["Answer"][0]
+    app.query_params["run"] = BASE
+    app.run()
 
     assert answer_id(BASE, 4, 0) in app.table[1].value["Answer"][0]
 
@@ -253,17 +279,14 @@ def test_what_training_data_touches_a_problem_is_said(filled):
     assert rows["Trained on"][0] == "**2**"
 
 
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
+def test_a_problem_that_is_not_there_is_said(filled):
+    for query, said in (
         ({}, "names no problem"),
         (on("humaneval/99"), "holds no problem humaneval\\/99"),
         (on("humaneval/1", contract="f" * 12), "no score of humaneval under this contract"),
         (on("x", benchmark="<b>"), "no score of \\<b\\> under"),
-    ],
-)
-def test_a_problem_that_is_not_there_is_said(filled, query, said):
-    assert said in page(problem_script, **query).warning[0].value
+    ):
+        assert said in page(problem_script, **query).warning[0].value
 
 
 def test_without_a_contract_it_is_the_one_that_most_runs_were_scored_under(filled):

@@ -111,11 +111,11 @@ def test_of_ten_megabytes_one_page_is_sent_and_the_rest_can_be_seen():
 
     assert len(app.code[0].value) == 20_000
     assert app.code[0].language == "plaintext"
-    assert app.caption[0].value == "Characters 1 to 20,000 of 10,485,756."
+    assert app.markdown[0].value == ":small[Characters 1 to 20,000 of 10,485,756.]"
     assert len(app.get("download_button")) == 1
     app.pagination(key="answer").set_value(525).run()
     assert app.code[0].value.endswith("<b>x</b> ")
-    assert app.caption[0].value == "Characters 10,480,001 to 10,485,756 of 10,485,756."
+    assert "Characters 10,480,001 to 10,485,756 of 10,485,756." in app.markdown[0].value
 
 
 def odd_texts():
@@ -134,4 +134,4 @@ def test_odd_texts_are_shown_as_they_are():
     assert app.code[1].value == ""
     assert app.code[2].proto.code_text.strip() == ""
     assert len(app.code[3].value) == 4_000
-    assert app.caption[-1].value == "The first 4,000 characters. [All of it](completion)"
+    assert app.markdown[-1].value == ":small[The first 4,000 characters. [All of it](completion)]"
