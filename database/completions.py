@@ -141,6 +141,13 @@ def neighbours(engine: Engine, of: CompletionFacts, digest: str) -> Neighbours:
     )
 
 
+def answers_number(engine: Engine, of: Answers) -> int:
+    """Return how many answers there are, with a verdict or without."""
+    wanted = select(func.count()).select_from(Completion).where(*_of(of))
+    with engine.connect() as connection:
+        return connection.scalar(wanted) or 0
+
+
 def answers_page(
     engine: Engine,
     of: Answers,

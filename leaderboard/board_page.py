@@ -8,9 +8,9 @@ import streamlit as st
 from database import LedgerError, NoLedgerError
 from database.facts import BenchmarkFacts, Pulse, RunFacts
 from database.queries import ACTIVE
-from leaderboard import board_table, contract_words, links, ranking, reading
+from leaderboard import board_table, contract_words, links, ranking, reading, untrusted
 from leaderboard.entries import Board
-from leaderboard.words import ago, count, plain
+from leaderboard.words import ago, count, plain, small
 
 BUSY_REFRESH, IDLE_REFRESH = "3s", "15s"
 
@@ -26,7 +26,7 @@ def show() -> None:
         st.stop()
     board = reading.board(pulse, *_choices(known, pulse))
     st.header(ranking.headline(board.standings), anchor=False)
-    st.caption(_shown(board))
+    st.markdown(small(_shown(board)))
     st.fragment(board_table.show)(board)
 
 
@@ -45,7 +45,7 @@ def _pulse() -> Pulse | None:
     except NoLedgerError:
         st.info("No ledger yet. Run `make train-all`; this page shows its progress and scores.")
     except LedgerError as error:
-        st.error(f"The ledger cannot be read: {error}")
+        st.error(f"The ledger cannot be read: {plain(str(error))}")
     return None
 
 
@@ -74,7 +74,7 @@ def _watch(drawn: Pulse, only: str | None, progress: bool) -> None:
     try:
         now = reading.pulse()
     except LedgerError as error:
-        st.warning(f"The ledger does not answer; what is shown may be old. {error}")
+        st.warning(f"The ledger does not answer; what is shown may be old. {plain(str(error))}")
         return
     if reading.without_steps(now) != reading.without_steps(drawn):
         st.rerun(scope="app")
@@ -93,11 +93,11 @@ def _progress(active: Sequence[RunFacts]) -> None:
         if step and run.of:
             step += f" of {run.of:,}"
         stage = ACTIVE.index(run.state) / len(ACTIVE)
-        link = f"[{plain(run.label)}](run?id={run.id})"
+        link = links.run_link(run.id, untrusted.seen(run.label))
         st.progress(stage, text=f"{link}: {run.state}{step}", width=480)
     told = f"{count(waiting, 'more run')} waiting. " if waiting else ""
     if active:
-        st.caption(f"{told}{links.link('Queue and machines', 'jobs')}")
+        st.markdown(small(f"{told}{links.link('Queue and machines', 'jobs')}"))
 
 
 def _choices(known: Sequence[BenchmarkFacts], pulse: Pulse) -> tuple[BenchmarkFacts, str, str]:
@@ -106,12 +106,15 @@ def _choices(known: Sequence[BenchmarkFacts], pulse: Pulse) -> tuple[BenchmarkFa
     Scores under different contracts are never ranked together.
     """
     of_name = {benchmark.name: benchmark for benchmark in known}
+    _warn("benchmark", list(of_name))
     with st.container(horizontal=True):
         name = st.selectbox("Benchmark", list(of_name), key="benchmark", bind="query-params")
         benchmark = of_name[name]
+        _warn("metric", benchmark.metrics)
         metric = st.selectbox("Metric", benchmark.metrics, key="metric", bind="query-params")
         contracts = reading.contracts(pulse, name, metric)
         contract = contracts[0]
+        _warn("contract", contracts)
         if len(contracts) > 1:
             contract = st.selectbox(
                 "Contract",
@@ -121,6 +124,15 @@ def _choices(known: Sequence[BenchmarkFacts], pulse: Pulse) -> tuple[BenchmarkFa
                 help="How models were asked and judged. Only scores under one contract compare.",
             )
     return benchmark, metric, contract
+
+
+def _warn(name: str, options: Sequence[str]) -> None:
+    """Say that what the page was opened with is not there."""
+    asked = st.query_params.get(name)
+    if asked and asked not in options and name not in st.session_state:
+        st.warning(
+            f"There are no scores of the {name} {untrusted.word(asked)} here; others follow."
+        )
 
 
 def _shown(board: Board) -> str:

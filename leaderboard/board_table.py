@@ -10,7 +10,7 @@ from database.spread import worth_a_table
 from leaderboard import charts, choices, links, marks, ranking, reading, recipes, tradeoffs
 from leaderboard.entries import Board, Entry, Filters, in_the_way, kept, size_words, values
 from leaderboard.ranking import Column
-from leaderboard.words import count
+from leaderboard.words import count, small
 
 COMPARED_AT_MOST = 3
 ROWS, PLAIN_ROWS = 1_000, 50
@@ -247,7 +247,7 @@ def _compare(board: Board) -> None:
 def _told(board: Board, found: Sequence[Entry]) -> None:
     """Say what the numbers stand for, and what the flags mean."""
     how = links.methods_link("How each number is made")
-    st.caption(f"{gap_in_words(board.gap)} {ranking.covers(board.standings)} {how}")
+    st.markdown(small(f"{gap_in_words(board.gap)} {ranking.covers(board.standings)} {how}"))
     flags = marks.meanings([entry.odd for entry in found])
     if flags:
         with st.expander("Flags: see them before a score is believed"):

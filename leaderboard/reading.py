@@ -35,7 +35,7 @@ from database.published import Agreement, PublishedFacts, published_scores
 from database.published import agreement as agreed
 from database.session import ledger_url
 from database.spread import over_seeds
-from leaderboard import ranking
+from leaderboard import ranking, run_facts
 from leaderboard.entries import Board, entries_of
 
 
@@ -87,6 +87,14 @@ def standings(pulse: Pulse, benchmark: str, metric: str) -> list[Standing]:
 def runs(pulse: Pulse) -> list[RunFacts]:
     """Return all runs, the newest first; their steps may be old."""
     return queries.runs(ledger())
+
+
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs=BUT_STEPS)
+def seeds(pulse: Pulse, run_id: str) -> int:
+    """Return with how many seeds the recipe of a run was trained to the end."""
+    found = runs(pulse)
+    of_id = {run.id: run for run in found}
+    return run_facts.seeds(of_id[run_id], found) if run_id in of_id else 0
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -6,7 +6,7 @@ from math import ceil
 import streamlit as st
 
 from database import queries
-from database.completions import Answers, AnswerStart, answers_page
+from database.completions import Answers, AnswerStart, answers_number, answers_page
 from database.facts import Standing
 from leaderboard import links, reading, untrusted, verdict_words
 from leaderboard.words import count, plain, span
@@ -16,15 +16,16 @@ ON_A_PAGE = 10
 
 def show(run: str, standings: Sequence[Standing]) -> None:
     """Show a page of a run's answers; contract, outcome and page live in the URL."""
-    first = {(s.result.benchmark, s.result.contract): s for s in standings}
+    first = {f"{s.result.benchmark}, {s.result.contract}": s for s in standings}
     if not first:
         return
     st.header("Answers")
-    keys = list(first)
-    key = keys[0]
-    if len(keys) > 1:
-        key = st.selectbox("Benchmark and contract", keys, format_func=", ".join, key="answers")
-    standing = first[key]
+    name = next(iter(first))
+    if len(first) > 1:
+        name = st.selectbox(
+            "Benchmark and contract", list(first), key="answers", bind="query-params"
+        )
+    standing = first[name]
     of = Answers(
         run=run,
         benchmark=standing.result.benchmark,
@@ -33,8 +34,9 @@ def show(run: str, standings: Sequence[Standing]) -> None:
     )
     engine = reading.ledger()
     counts = queries.outcomes(engine, run, of.benchmark, asking=of.asking, judging=of.judging)
-    outcome = _outcome(counts)
-    wanted = counts[outcome] if outcome else sum(counts.values())
+    answers = answers_number(engine, of)
+    outcome = _outcome(counts, answers)
+    wanted = counts[outcome] if outcome else answers
     place = st.pagination(max(1, ceil(wanted / ON_A_PAGE)), key="page", bind="query-params")
     found = answers_page(
         engine,
@@ -48,11 +50,14 @@ def show(run: str, standings: Sequence[Standing]) -> None:
         _answer(answer, of, standing.result.contract)
 
 
-def _outcome(counts: Mapping[str, int]) -> str | None:
-    """Return the outcome chosen; None: all of them."""
+def _outcome(counts: Mapping[str, int], answers: int) -> str | None:
+    """Return the outcome chosen; None: all answers, with a verdict or without."""
     in_words = {name.replace("_", " "): name for name in counts}
     chosen = st.pills("Outcome", list(in_words), key="outcome", bind="query-params")
-    st.caption(", ".join(f"{counts[name]:,} {said}" for said, name in in_words.items()))
+    told = [f"{counts[name]:,} {said}" for said, name in in_words.items()]
+    if unjudged := answers - sum(counts.values()):
+        told.append(f"{unjudged:,} not judged")
+    st.caption(", ".join(told))
     return in_words[chosen] if chosen else None
 
 

@@ -1,11 +1,11 @@
 """What a run is and where it came from, as badges, as text to copy, and as a model card. Pure."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from database.comparisons import Difference
-from database.facts import CheckpointFacts, Exposure, RunFacts, RunPage
+from database.facts import CheckpointFacts, Exposure, Result, RunFacts, RunPage
 from leaderboard.words import count, difference, interval, percent
 from leaderboard.work_words import command
 
@@ -13,14 +13,15 @@ UNKNOWN = "not recorded"
 
 
 def seeds(run: RunFacts, runs: Sequence[RunFacts]) -> int:
-    """Return how many seeds its recipe was trained with, this one included.
+    """Return with how many seeds its recipe was trained to the end.
 
     Args:
         run: a tuned run.
         runs: all.
     """
     recipe = _recipe(run)
-    return len({one.seed for one in runs if one.kind == run.kind and _recipe(one) == recipe})
+    done = (one for one in runs if one.kind == run.kind and one.state == "done")
+    return len({one.seed for one in done if _recipe(one) == recipe})
 
 
 def _recipe(run: RunFacts) -> str:
@@ -28,9 +29,22 @@ def _recipe(run: RunFacts) -> str:
     return json.dumps({name: p for name, p in run.spec.items() if name != "seed"}, sort_keys=True)
 
 
+def with_words(runs: Sequence[RunFacts], words: str) -> list[RunFacts]:
+    """Return the runs that have every one of these words in label, id or state."""
+    wanted = words.casefold().split()
+    return [
+        run
+        for run in runs
+        if all(word in f"{run.label} {run.id} {run.state}".casefold() for word in wanted)
+    ]
+
+
 def contamination(found: Sequence[Exposure]) -> str:
     """Return a badge's words on what it was trained on; empty: its data touches no problem."""
-    problems = sum(one.problems for one in found)
+    of_file: Counter[tuple[str, str | None]] = Counter()
+    for one in found:  # one for each contract, and several contracts may be on one file
+        of_file |= Counter({(one.benchmark, one.benchmark_digest): one.problems})
+    problems = of_file.total()
     return f"trained on {count(problems, 'problem')} of benchmarks" if problems else ""
 
 
@@ -65,7 +79,12 @@ def _device(weights: CheckpointFacts | None) -> str:
 
 
 def card(page: RunPage, exposures: Sequence[Exposure]) -> str:
-    """Return a model card out of what the ledger knows, and what it does not know."""
+    """Return a model card out of what the ledger knows, and what it does not know.
+
+    Args:
+        page: its scores in view of each other.
+        exposures: of the run.
+    """
     run = page.run
     parts = [
         f"# {_line(run.label)}",
@@ -96,16 +115,16 @@ def _scores(page: RunPage) -> str:
     lines = [
         f"- {_line(s.result.benchmark)} {s.result.metric}: {percent(s.result.value)} "
         f"({interval(s.result.low, s.result.high)}, 95 %), {s.result.problems} of {s.asked} "
-        f"problems, contract {s.result.contract}{_against(s.result.delta)}"
+        f"problems, contract {s.result.contract}{_against(s.result)}"
         for s in page.standings
     ]
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def _against(delta: Difference | None) -> str:
-    if delta is None or delta.value is None:
+def _against(result: Result) -> str:
+    if result.delta is None or result.delta.value is None:
         return ""
-    return f"; against its base {difference(delta)}"
+    return f"; against its base {difference(result.delta, result.verdict)}"
 
 
 def _touched(run: RunFacts, exposures: Sequence[Exposure]) -> str:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from math import ceil
 
 import streamlit as st
 
@@ -39,6 +41,9 @@ from leaderboard.words import (
     span,
 )
 
+RUNS = 50
+"""On a page of the list."""
+
 
 def show() -> None:
     """Show the run that the URL names, or the list of runs."""
@@ -47,17 +52,18 @@ def show() -> None:
     if run_id is None:
         _list(pulse)
         return
-    page = reading.run_page(pulse, run_id)
-    if page is None:
+    stored = reading.run_page(pulse, run_id)
+    if stored is None:
         st.title("Run")
-        st.warning(f"The ledger holds no run `{plain(run_id)}`.")
+        st.warning(f"The ledger holds no run {untrusted.word(run_id)}.")
         st.markdown("[All runs](run)")
         return
+    page = replace(stored, standings=in_view(stored.standings))
     _head(pulse, page)
     watch(pulse, only=run_id)
     if page.run.state in (*ACTIVE, "failed", "stopped"):
         one_run.show(page.run)
-    _scores(in_view(page.standings))
+    _scores(page.standings)
     _marks(pulse, page)
     published_words.show(page.run.id, page.standings, run_answers.ON_A_PAGE)
     _overlap(pulse, page)
@@ -75,18 +81,34 @@ def _list(pulse: Pulse) -> None:
     if not found:
         st.info("No runs yet. Run `make train-all`.")
         return
+    words = st.text_input(
+        "Search",
+        type="search",
+        key="q",
+        bind="query-params",
+        placeholder="Name, id or state",
+        width=300,
+    )
+    wanted = run_facts.with_words(found, words or "")
+    if not wanted:
+        st.info("No run has these words. Clear the search to see all.")
+        return
+    pages = ceil(len(wanted) / RUNS)
+    place = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
     now = datetime.now(UTC)
     rows = [
         {
-            "Run": f"[{plain(run.label)}](run?id={run.id})",
+            "Run": links.run_link(run.id, untrusted.seen(run.label)),
             "State": badge(run.state),
             "Started": ago(run.created_at, now),
             "Took": _took(run),
             "Id": f"`{run.id}`",
         }
-        for run in found
+        for run in wanted[(place - 1) * RUNS : place * RUNS]
     ]
-    st.table(rows, hide_index=True, border="horizontal", alt="All runs, the newest first")
+    st.table(rows, hide_index=True, border="horizontal", alt="Runs, the newest first")
+    if len(wanted) > len(rows):
+        st.caption(f"{len(rows):,} of {count(len(wanted), 'run')}.")
 
 
 def _took(run: RunFacts) -> str:
@@ -102,15 +124,15 @@ def _head(pulse: Pulse, page: RunPage) -> None:
     with st.container(horizontal=True):
         st.badge(run.state, color=colour(run.state))
         st.badge(run.kind, color="gray")
-        if run.kind == "tuned":
-            st.badge(count(run_facts.seeds(run, reading.runs(pulse)), "seed"), color="gray")
+        if run.kind == "tuned" and (seeds := reading.seeds(pulse, run.id)):
+            st.badge(count(seeds, "seed"), color="gray")
         if touched:
             st.badge(touched, color="orange")
     told = f"Run `{run.id}`, started {ago(run.created_at, datetime.now(UTC))}"
     if run.finished_at is not None:
         told += f", took {_took(run)}"
     if run.base_run is not None:
-        told += f". [Its base](run?id={run.base_run})"
+        told += f". {links.run_link(run.base_run, 'Its base')}"
     if trained_on := dataset_words.trained_on(run):
         told += f". {trained_on}"
     st.markdown(told)

@@ -1,6 +1,7 @@
 """The pages, run by Streamlit's own tester on a real ledger."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from plausible_rows import (
     TUNED,
     answer_id,
     base_run,
+    completion,
     judged,
     small_ledger,
     training,
@@ -24,7 +26,8 @@ from sqlalchemy import event
 from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, write
-from database.queries import run_page
+from database.facts import Exposure
+from database.queries import run_page, runs
 from database.schema import Contract, Event
 from database.standings import contract_of
 from leaderboard import reading, run_facts
@@ -91,8 +94,9 @@ def test_an_unreadable_ledger_is_said(monkeypatch):
     monkeypatch.setenv("CODELADDER_DATABASE_URL", "postgresql://me:sesame@127.0.0.1:9/ledger")
     app = page()
 
-    assert "127.0.0.1:9/ledger" in app.error[0].value
-    assert "sesame" not in app.error[0].value
+    said = app.error[0].value.replace("\\", "")  # each mark is escaped, and shown
+    assert "127.0.0.1:9/ledger" in said
+    assert "sesame" not in said
 
 
 def test_the_ranked_table(filled):
@@ -115,7 +119,7 @@ def test_the_grid_shows_the_same_rounded_and_as_plain_text(filled):
 
 
 def test_one_line_says_what_is_shown_and_leads_to_its_contract(filled):
-    said = " ".join(caption.value for caption in page().caption)
+    said = " ".join(block.value for block in page().markdown)
 
     assert "humaneval, 40 problems, 2 answers each" in said
     assert re.search(r"\[contract \w{12}\]\(methods\?contract=\w{12}#contract\)", said)
@@ -249,7 +253,7 @@ def test_running_runs_are_shown_with_their_progress(filled):
 
     said = " ".join(element.proto.text for element in app.get("progress"))
     assert "running\\_now" in said and "training" in said
-    assert any("1 more run waiting" in caption.value for caption in app.caption)
+    assert any("1 more run waiting" in block.value for block in app.markdown)
 
 
 def test_new_scores_appear_at_the_next_look(filled):
@@ -314,10 +318,40 @@ def test_an_unknown_run_is_said(filled):
 
 def test_without_an_id_all_runs_are_listed(filled):
     write(filled, [tuned_run("f" * 12, state="failed", label="broken")])
-    rows = table(page(run_script))
+    app = page(run_script)
+    rows = table(app)
 
     assert len(rows) == 3
     assert ":red-badge[failed]" in list(rows["State"])
+    app.text_input(key="q").set_value("FAILED brok").run()
+    assert [cell.split("]")[0] for cell in table(app)["Run"]] == ["[broken"]
+
+
+def test_a_link_to_what_is_not_scored_is_said(filled):
+    said = [w.value for w in page(benchmark="no_where", contract="f" * 12, plain="true").warning]
+
+    assert ["no\\_where" in said[0], "f" * 12 in said[1]] == [True, True]
+
+
+def test_seeds_are_of_runs_that_are_done_and_problems_count_once_for_two_contracts(filled):
+    spec = run_page(filled, TUNED).run.spec
+    states = {2: "done", 3: "failed", 4: "waiting"}
+    write(filled, [tuned_run(f"{seed}" * 12, seed=seed, state=state, spec=spec | {"seed": seed})
+                   for seed, state in states.items()])  # fmt: skip
+    touched = {"run": TUNED, "benchmark": "humaneval", "asking": "a", "benchmark_digest": "d",
+               "problems": 3, "methods": {}}  # fmt: skip
+    found = [Exposure(judging=judging, **touched) for judging in "jk"]
+
+    assert run_facts.seeds(run_page(filled, TUNED).run, runs(filled)) == 2
+    assert run_facts.contamination(found) == "trained on 3 problems of benchmarks"
+
+
+def test_answers_without_a_verdict_can_be_reached(filled):
+    write(filled, [completion("f" * 20, TUNED, "humaneval", 0, 2, ASKING)])
+    app = page(run_script, id=TUNED)
+
+    assert any(c.value.endswith(", 1 not judged") for c in app.caption)
+    assert any("answer 3" in block.value and "not judged" in block.value for block in app.markdown)
 
 
 def test_a_failed_run_shows_why(filled):
@@ -352,8 +386,12 @@ def test_what_it_takes_to_make_a_run_again_can_be_copied(filled):
 
 
 def test_the_card_of_a_run_says_what_is_known_and_what_is_not(filled):
-    card = run_facts.card(run_page(filled, TUNED), [])
+    found = run_page(filled, TUNED)
+    card = run_facts.card(found, [])
+    unclear = replace(found.standings[0].result, verdict="no clear difference")
+    others = replace(found, standings=[replace(found.standings[0], result=unclear)])
 
+    assert "against its base +70.0 points, no clear difference" in run_facts.card(others, [])
     assert card.startswith("# falcon-tiny, starter, lora, seed 1\n")
     assert "humaneval pass@1: 87.5 % (" in card
     assert "against its base +70.0 points, better" in card
