@@ -12,7 +12,7 @@ from database.facts import Pulse, RunFacts, Standing
 from database.paired import Pair, Paired, Question, Written
 from leaderboard import choices, compare_words, links, marks, ranking, reading, untrusted
 from leaderboard.board_page import opened, watch
-from leaderboard.words import interval, names_of, percent, plain
+from leaderboard.words import interval, names_of, percent, plain, small
 
 PROBLEMS_ON_A_PAGE = 200
 
@@ -37,26 +37,24 @@ def show() -> None:
             bind="query-params",
             help="How models were asked and judged. Only scores under one contract compare.",
         )
-    of_run = _by_run(found, contract)
-    if len(of_run) < 2:
+    if len({standing.result.run for standing in found}) < 2:
         st.info("It takes two runs with scores on this benchmark to compare.")
         return
-    st.fragment(_compare)(pulse, of_run)
+    st.fragment(_compare)(pulse, found, contract)
 
 
-def _by_run(found: Sequence[Standing], contract: str) -> dict[str, Standing]:
-    """One score of each run: under the contract, or else under another, which is then said."""
-    of_run: dict[str, Standing] = {}
-    for standing in found:
-        run = standing.result.run
-        if run not in of_run or standing.result.contract == contract:
-            of_run[run] = standing
-    return of_run
-
-
-def _compare(pulse: Pulse, of_run: dict[str, Standing]) -> None:
+def _compare(pulse: Pulse, found: Sequence[Standing], contract: str) -> None:
+    of_run = compare_words.by_run(found, contract)
     names = dict(zip(of_run, names_of(list(of_run.values())), strict=True))
-    sides = [of_run[run] for run in _choose(of_run, names)]
+    chosen = _choose(of_run, names)
+    shared = compare_words.shared_contract(found, chosen, contract)
+    if shared not in (None, contract):
+        st.info(
+            f"Not every run chosen has a score under contract {contract}. They are compared under "
+            f"{shared}, which they share."
+        )
+        of_run = compare_words.by_run(found, shared)
+    sides = [of_run[run] for run in chosen]
     letters = "ABC"[: len(sides)]
     st.markdown(compare_words.side_names([s.result.run for s in sides], names.__getitem__))
     if len({side.result.run for side in sides}) < len(sides):
@@ -94,7 +92,8 @@ def _choose(of_run: dict[str, Standing], names: dict[str, str]) -> list[str]:
     for letter in "abc":
         asked = st.query_params.get(letter)
         if asked and asked not in of_run:
-            st.warning(f"Run `{plain(asked)}` has no score here; another is shown in its place.")
+            instead = "no third run" if letter == "c" else "another"
+            st.warning(f"Run {untrusted.word(asked)} has no score here; {instead} is shown.")
     first, second = _first_pair(of_run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         a = choices.one("a", "A", runs, default=first, shown=names.__getitem__)
@@ -130,9 +129,11 @@ def _verdicts(sides: Sequence[Standing], against: Sequence[Paired]) -> None:
         if found.pairs:
             _counts(found, letter, sides[0].result.metric)
     if any(not found.why for found in against):
-        st.caption(
-            "Pairs that are picked because they look far apart look further apart than they are. "
-            + links.methods_link("How differences are made", "the-difference-from-the-base")
+        how = links.methods_link("How differences are made", "the-difference-from-the-base")
+        st.markdown(
+            small(
+                f"Pairs picked because they look far apart look further apart than they are. {how}"
+            )
         )
 
 
@@ -221,11 +222,17 @@ def _one_problem(sides: Sequence[Standing], pairs: Sequence[Pair]) -> None:
     if question:
         _question(question)
     wanted = _wanted(of_id[task_id])
-    programs = []
+    programs: list[str | None] = []
     for letter, column, side in zip("ABC", st.columns(len(sides)), sides, strict=False):
         with column:
+            st.markdown(f"**{letter}**: {plain(side.label)}")
             answers = written.get(side.result.run, [])
-            programs.append(_answer(letter, side, answers, prompt, task_id, wanted.get(letter)))
+            if answers:
+                passed = wanted.get(letter)
+                programs.append(_answer(letter, side, answers, prompt, task_id, passed))
+            else:
+                programs.append(None)
+                st.caption(compare_words.unanswered(side, sides[0]))
     if programs[0] is not None and programs[1] is not None:
         _diff(programs[0], programs[1])
 
@@ -254,12 +261,8 @@ def _answer(
     prompt: str,
     task_id: str,
     passed: bool | None,
-) -> str | None:
-    """Show one answer of a run; return its program, None where there is none."""
-    st.markdown(f"**{letter}**: {plain(side.label)}")
-    if not answers:
-        st.caption("No answer is stored.")
-        return None
+) -> str:
+    """Show one answer of a run; return its program."""
     place = st.selectbox(
         f"Answer of {letter}",
         range(len(answers)),
@@ -274,7 +277,7 @@ def _answer(
     untrusted.glance(text, language="python", more=more)
     if answer.detail:
         untrusted.glance(answer.detail, language=None)
-    st.caption(f"{more}: limits, provenance, judge it again")
+    st.markdown(small(f"{more}: limits, provenance, judge it again"))
     return text
 
 

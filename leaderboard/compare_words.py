@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from database.facts import RunFacts
+from database.facts import RunFacts, Standing
 from database.paired import Pair, Paired, Written
+from leaderboard.ranking import contracts
 from leaderboard.words import CODE_LIMIT, NONE, difference, plain
 
 SHOWN: dict[str, Callable[[Pair], bool]] = {
@@ -19,6 +20,39 @@ DIFF_LINES = 2_000
 """Of each program; more would take long to compare."""
 Failures = Mapping[tuple[str, str], Mapping[str, int]]
 """Outcome -> answers, by run and problem."""
+
+
+def by_run(found: Sequence[Standing], contract: str | None) -> dict[str, Standing]:
+    """Return one score of each run: under this contract, or else under another of its own."""
+    of_run: dict[str, Standing] = {}
+    for standing in found:
+        run = standing.result.run
+        if run not in of_run or standing.result.contract == contract:
+            of_run[run] = standing
+    return of_run
+
+
+def shared_contract(found: Sequence[Standing], runs: Sequence[str], wanted: str) -> str | None:
+    """Return a contract that all these runs have a score under, or at least the first two.
+
+    Args:
+        found: scores of one benchmark and metric.
+        runs: ids.
+        wanted: the contract that is taken where it can be.
+    """
+    scored = {(standing.result.run, standing.result.contract) for standing in found}
+    for together in (runs, runs[:2]):
+        for contract in (wanted, *contracts(found)):
+            if all((run, contract) in scored for run in together):
+                return contract
+    return None
+
+
+def unanswered(side: Standing, first: Standing) -> str:
+    """Return why no answer of a run stands beside those of the first."""
+    return (
+        "No answer is stored." if side.asking == first.asking else "Asked under another contract."
+    )
 
 
 def sentence(found: Paired, comparisons: int = 1) -> str:

@@ -19,6 +19,7 @@ from test_leaderboard_pages import board, page, table  # noqa: F401 (fixtures ar
 from database import paired, queries, write
 from database.facts import RunFacts
 from database.schema import Completion, Contract
+from database.standings import contract_of
 from leaderboard import compare_words
 
 SECOND = "5ec05ec05ec0"
@@ -80,6 +81,20 @@ def test_runs_under_two_contracts_are_refused_with_what_differs(ledger):
 
     assert "judged with another extraction: none / fenced" in found.why
     assert (found.difference.value, found.pairs) == (None, ())
+
+
+def test_runs_are_compared_under_a_contract_that_they_share(ledger):
+    other = Contract(id="judging00002", kind="judging", content={})
+    write(ledger, [*small_ledger(), other, tuned_run(SECOND, seed=2)])
+    write(ledger, judged(SECOND, [1] * 40, judging=other))
+    write(ledger, judged(TUNED, [1] * 40, judging=other)[-1:])
+    found = queries.standings(ledger, benchmark="humaneval", metric="pass@1")
+    first, second = (contract_of(ASKING.id, part.id) for part in (JUDGING, other))
+
+    assert compare_words.shared_contract(found, [TUNED, SECOND], first) == second
+    assert compare_words.shared_contract(found, [TUNED, BASE], second) == first
+    assert compare_words.shared_contract(found, [TUNED, BASE, SECOND], second) == first
+    assert compare_words.shared_contract(found, [BASE, SECOND], first) is None
 
 
 def test_a_run_with_unjudged_problems_gets_a_reason_and_no_number(ledger):
