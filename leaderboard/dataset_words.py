@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.facts import DatasetFacts, Exposure, RunFacts, Standing, TouchFacts
+from leaderboard.links import link as to
 from leaderboard.links import problem_link
 from leaderboard.untrusted import seen
 from leaderboard.words import count, plain
@@ -15,7 +16,7 @@ Cells = list[dict[str, str]]
 
 def link(name: str, digest: str) -> str:
     """Return a link to the page of a dataset."""
-    return f"[{plain(name)}](datasets?dataset={digest})"
+    return to(name, "datasets", dataset=digest)
 
 
 def listed(found: Sequence[DatasetFacts]) -> Cells:

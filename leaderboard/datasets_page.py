@@ -30,7 +30,7 @@ def show() -> None:
     report = reading.report(pulse, digest)
     if facts is None or report is None:
         st.title("Dataset")
-        st.warning(f"The ledger holds no dataset `{plain(digest)}`.")
+        st.warning(f"The ledger holds no dataset {untrusted.word(digest)}.")
         st.markdown("[All datasets](datasets)")
         return
     _dataset(pulse, facts, report)
@@ -163,7 +163,11 @@ def _runs(pulse: Pulse, digest: str) -> None:
     if not found:
         st.markdown("No run was trained on it yet.")
         return
-    st.markdown("\n".join(f"- [{plain(run.label)}](run?id={run.id}): {run.state}" for run in found))
+    st.markdown(
+        "\n".join(
+            f"- {links.run_link(run.id, untrusted.seen(run.label))}: {run.state}" for run in found
+        )
+    )
 
 
 def _downloads(facts: DatasetFacts, report: Report, touches: Sequence[TouchFacts]) -> None:
