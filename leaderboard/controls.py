@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from leaderboard.serving import ServerError, failure_of, reason
+from leaderboard.serving import ServerError, as_known, failure_of, reason
 
 LOG_LINES = 200
 
@@ -28,8 +28,9 @@ def stop(client: httpx.Client, run_id: str, who: str) -> str:
     Raises:
         ServerError: there is no server, or it refuses; the message says why.
     """
-    answer: dict[str, Any] = _asked(client, "POST", f"/runs/{run_id}/stop", {"who": who}).json()
-    return str(answer["message"])
+    answer = _asked(client, "POST", f"/runs/{run_id}/stop", {"who": who})
+    with as_known():
+        return str(answer.json()["message"])
 
 
 def log(client: httpx.Client, run_id: str) -> str:
@@ -47,16 +48,17 @@ def state(client: httpx.Client) -> ServerState:
     Raises:
         ServerError: there is none.
     """
-    health = _asked(client, "GET", "/health").json()
-    models = _asked(client, "GET", "/v1/models").json().get("data", [])
-    return ServerState(
-        pending=int(health.get("pending", 0)),
-        most=int(health.get("most", 0)),
-        states=tuple(
-            (str(model.get("label") or model["id"]), str(model.get("state") or "not known"))
-            for model in models
-        ),
-    )
+    told, listed = _asked(client, "GET", "/health"), _asked(client, "GET", "/v1/models")
+    with as_known():
+        health, models = told.json(), listed.json().get("data") or []
+        return ServerState(
+            pending=int(health.get("pending", 0)),
+            most=int(health.get("most", 0)),
+            states=tuple(
+                (str(model.get("label") or model["id"]), str(model.get("state") or "not known"))
+                for model in models
+            ),
+        )
 
 
 def _asked(

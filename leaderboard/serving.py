@@ -4,8 +4,10 @@ Answers stream in `leaderboard.streams`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -98,14 +100,24 @@ def models(client: httpx.Client) -> list[Model]:
     Raises:
         ServerError: the server is not there or does not answer as it should.
     """
-    found = _json(client, "GET", "/v1/models").get("data", [])
-    return [_model(entry) for entry in found]
+    told = _json(client, "GET", "/v1/models")
+    with as_known():
+        return _told_apart([_model(entry) for entry in told.get("data") or []])
+
+
+def _told_apart(found: Sequence[Model]) -> list[Model]:
+    """With the id behind each label that several share: a list of choices knows labels only."""
+    shared = Counter(model.label for model in found)
+    return [
+        replace(model, label=f"{model.label} ({model.id})") if shared[model.label] > 1 else model
+        for model in found
+    ]
 
 
 def _model(entry: Mapping[str, Any]) -> Model:
     return Model(
-        entry["id"],
-        entry.get("label") or entry["id"],
+        str(entry["id"]),
+        str(entry.get("label") or entry["id"]),
         entry.get("base"),
         entry.get("prompt") == "chat",
     )
@@ -121,14 +133,15 @@ def ask_for_prompt(
     """
     asked = {"instruction": instruction, "input": "", "signature": signature}
     worded = _json(client, "POST", "/v1/prompts", asked)
-    return Question(
-        prompt=worded["prompt"],
-        stop=tuple(worded.get("stop") or ()),
-        settings=settings,
-        instruction=instruction,
-        signature=signature,
-        opening=opening_of(worded["prompt"], signature),
-    )
+    with as_known():
+        return Question(
+            prompt=worded["prompt"],
+            stop=tuple(worded.get("stop") or ()),
+            settings=settings,
+            instruction=instruction,
+            signature=signature,
+            opening=opening_of(worded["prompt"], signature),
+        )
 
 
 def judge(client: httpx.Client, opening: str, text: str, tests: OwnProblem) -> Verdict:
@@ -150,7 +163,9 @@ def judge(client: httpx.Client, opening: str, text: str, tests: OwnProblem) -> V
         "entry_point": tests.entry_point,
         "tests": list(tests.tests),
     }
-    return Verdict(**_json(client, "POST", "/judge", asked, JUDGE_SECONDS))
+    told = _json(client, "POST", "/judge", asked, JUDGE_SECONDS)
+    with as_known():
+        return _verdict(told)
 
 
 def judge_again(client: httpx.Client, completion: str, judging: str) -> Again:
@@ -161,11 +176,20 @@ def judge_again(client: httpx.Client, completion: str, judging: str) -> Again:
     """
     path = f"/completions/{quote(completion, safe='')}/judge?judging={quote(judging, safe='')}"
     told = _json(client, "POST", path, seconds=JUDGE_SECONDS)
-    names = ("outcome", "detail", "cpu_seconds", "wall_seconds")
-    return Again(
-        verdict=Verdict(**{name: told[name] for name in names}),
-        program=told["program"],
-        characters=told["characters"],
+    with as_known():
+        return Again(
+            verdict=_verdict(told),
+            program=str(told["program"]),
+            characters=int(told["characters"]),
+        )
+
+
+def _verdict(told: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        outcome=str(told["outcome"]),
+        detail=str(told["detail"]),
+        cpu_seconds=float(told["cpu_seconds"]),
+        wall_seconds=float(told["wall_seconds"]),
     )
 
 
@@ -175,7 +199,24 @@ def vote(client: httpx.Client, ballot: Mapping[str, Any]) -> str:
     Raises:
         ServerError: as `models`, or the vote is refused.
     """
-    return str(_json(client, "POST", "/votes", dict(ballot))["choice"])
+    told = _json(client, "POST", "/votes", dict(ballot))
+    with as_known():
+        return str(told["choice"])
+
+
+@contextmanager
+def as_known() -> Iterator[None]:
+    """Say that the server is another one, or of another version, where an answer of it is odd.
+
+    Raises:
+        ServerError: what is read inside lacks a part, or has another form.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ServerError(
+            f"{server_url()} answers in a form that this page does not know"
+        ) from None
 
 
 def reason(answer: Any) -> str:
@@ -212,10 +253,11 @@ def _json(
     if response.is_error:
         raise ServerError(_refused(response))
     try:
-        found: dict[str, Any] = response.json()
+        found: Any = response.json()
     except ValueError:
         raise ServerError(f"{server_url()} is no model server: it answers no JSON") from None
-    return found
+    with as_known():
+        return {**found}
 
 
 def _refused(response: httpx.Response) -> str:

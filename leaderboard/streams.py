@@ -23,6 +23,7 @@ from leaderboard.serving import (
     CONNECT_SECONDS,
     Model,
     ServerError,
+    as_known,
     credentials,
     failure_of,
     reason,
@@ -140,12 +141,13 @@ def part_of(line: str) -> Part:
         return _told(line[1:].strip())
     if not line.startswith("data:") or line == "data: [DONE]":
         return Part()
-    event = json.loads(line.removeprefix("data:"))
-    if "error" in event:
-        raise ServerError(reason(event))
-    choice = (event.get("choices") or [{}])[0]
-    text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-    return Part(text, (event.get("usage") or {}).get("completion_tokens"))
+    with as_known():
+        event = json.loads(line.removeprefix("data:"))
+        if "error" in event:
+            raise ServerError(reason(event))
+        choice = (event.get("choices") or [{}])[0]
+        text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
+        return Part(text, (event.get("usage") or {}).get("completion_tokens"))
 
 
 def _told(comment: str) -> Part:
@@ -213,7 +215,7 @@ class Streams:
             while not await self._attempt(client, answer):
                 pass
             answer.end("Done")
-        except (ServerError, httpx.HTTPError, ValueError, KeyError) as error:
+        except (ServerError, httpx.HTTPError) as error:
             answer.end("Failed", failure_of(error))
         except asyncio.CancelledError:
             answer.end("Stopped")

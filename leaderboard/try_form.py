@@ -32,10 +32,13 @@ def models(offered: Sequence[Model]) -> tuple[list[Model], bool]:
             "Which models", [THESE, SURPRISE], default=THESE, required=True, key="pair"
         )
         if how == SURPRISE:
+            choices.put("m", None)
             return wanted(offered)
     of_id = {model.id: model for model in offered}
-    if "choice-m" not in st.session_state and not choices.chosen("m"):
-        st.session_state["choice-m"] = [model.id for model in serving.first_pair(offered)]
+    if lost := [name for name in st.query_params.get_all("m") if name not in of_id]:
+        st.warning(plain(f"Not on offer, though the link names it: {', '.join(lost)}."))
+    if st.session_state.get("choice-m") is None and not set(choices.chosen("m")) & set(of_id):
+        choices.put("m", [model.id for model in serving.first_pair(offered)])
     choices.several(
         "m",
         "Models",
@@ -53,7 +56,9 @@ def wanted(offered: Sequence[Model]) -> tuple[list[Model], bool]:
     if blind and st.session_state.get("pair") == SURPRISE:
         return list(offered), True
     of_id = {model.id: model for model in offered}
-    return [of_id[name] for name in choices.chosen("m") if name in of_id], blind
+    held = st.session_state.get("choice-m")
+    names = choices.chosen("m") if held is None else held
+    return [of_id[name] for name in names if name in of_id], blind
 
 
 def question(chosen: Sequence[Model], blind: bool) -> None:
@@ -115,11 +120,14 @@ def ask(offered: Sequence[Model]) -> None:
 
 
 def ask_again(turn: try_turns.Turn) -> None:
-    """Ask the same models the same; a seed that was drawn is drawn again. A callback."""
+    """Ask the same models the same; a seed that was drawn is drawn again. A callback.
+
+    Once their names were shown, they are known: no vote on them would be blind.
+    """
     asked = [answer.model for answer in turn.answers]
-    if turn.blind:
+    if turn.hidden:
         asked = secrets.SystemRandom().sample(asked, len(asked))
-    try_turns.begin(asked, questions.again(turn.question), blind=turn.blind)
+    try_turns.begin(asked, questions.again(turn.question), blind=turn.hidden)
 
 
 def fill(problem: OwnProblem, cases: str | None = None) -> None:

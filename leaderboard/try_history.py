@@ -28,13 +28,14 @@ def _as_code(turn: Turn) -> None:
             range(len(turn.answers)),
             default=0,
             required=True,
-            format_func=turn.names.__getitem__,
+            format_func=lambda n: f"{n + 1}: {plain(turn.names[n])}",
             key=f"code-{turn.id}",
         )
     model, server = turn.answers[place].model.id, serving.server_url()
-    st.caption("In a shell; `CODELADDER_SERVE_TOKEN` holds the server's token, where it has one")
+    token = "`CODELADDER_SERVE_TOKEN` holds the server's token, where it has one"
+    st.markdown(f":small[In a shell; {token}]")
     st.code(questions.as_curl(turn.question, model, server), language="bash", wrap_lines=True)
-    st.caption("In Python, with the package `openai`")
+    st.markdown(":small[In Python, with the package `openai`]")
     st.code(questions.as_python(turn.question, model, server), language="python", wrap_lines=True)
 
 

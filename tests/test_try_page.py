@@ -5,6 +5,7 @@ import re
 import threading
 import time
 
+import httpx
 import pytest
 import streamlit as st
 from plausible_rows import BASE, TUNED, small_ledger
@@ -12,7 +13,8 @@ from streaming_server import MODELS, WORDS, Server
 from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, write
-from leaderboard import serving, streams, try_turns
+from leaderboard import controls, serving, streams, try_turns
+from leaderboard.own_cases import OwnProblem
 from leaderboard.questions import Question, Settings
 from leaderboard.serving import Model
 from leaderboard.streams import Answer, Part, Streams, part_of
@@ -213,6 +215,53 @@ def test_without_a_server_the_page_says_how_to_start_one(monkeypatch):
     assert said == "No model server answers at http://127.0.0.1:9."
     assert any("python -m jobs serve" in block.value for block in app.markdown)
     st.cache_resource.clear()
+
+
+def test_two_models_of_one_name_are_told_apart_and_can_both_be_chosen(server, monkeypatch):
+    monkeypatch.setitem(MODELS, "70ned", MODELS["ba5e"])
+    app = page(m=["ba5e", "70ned"])
+    press(app, "Ask")
+
+    options = app.multiselect(key="choice-m").options
+    assert options == ["falcon as it came (ba5e)", "falcon as it came (70ned)"]
+    assert sorted(body["model"] for body in server.asked) == ["70ned", "ba5e"]
+
+
+ODD = [[], "x", {"data": [{}]}, {"data": "x"}, {"data": [[]]}, {"outcome": "passed"}]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_an_answer_in_another_form_is_said_without_a_traceback(body):
+    def odd(request):
+        return httpx.Response(200, json=body)
+
+    with httpx.Client(base_url="http://x", transport=httpx.MockTransport(odd)) as client:
+        for ask_server in (
+            lambda: serving.judge(client, "", "x", OwnProblem(tests=("f()",))),
+            lambda: serving.judge_again(client, "x", "y"),
+            lambda: serving.ask_for_prompt(client, "x", "", asking().settings),
+            lambda: serving.vote(client, {}),
+            lambda: controls.stop(client, "x", ""),
+        ):
+            with pytest.raises(serving.ServerError, match="in a form"):
+                ask_server()
+        if body != {"outcome": "passed"}:
+            for ask_server in (serving.models, controls.state):
+                with pytest.raises(serving.ServerError, match="in a form"):
+                    ask_server(client)
+
+
+def test_a_stream_in_another_form_is_a_failure_told_in_words():
+    for line in ("data: 1", "data: []", 'data: {"choices": [1]}', "data: {"):
+        with pytest.raises(serving.ServerError, match="in a form"):
+            part_of(line)
+
+
+def test_a_model_of_a_link_that_is_not_on_offer_is_said_and_the_usual_two_are_chosen(server):
+    app = page(m=["g0ne"])
+
+    assert "g0ne" in app.warning[0].value
+    assert app.multiselect(key="choice-m").value == ["ba5e", "70ned"]
 
 
 def test_an_empty_question_is_not_asked(server):

@@ -29,7 +29,8 @@ def everything(app):
     """All that the page shows, but for the list that models are chosen from."""
     kinds = (app.markdown, app.caption, app.code, app.button, app.success, app.error, app.table)
     shown = [repr(getattr(one, "label", "")) + repr(one.value) for kind in kinds for one in kind]
-    return "\n".join(shown).replace("\\", "") + json.dumps(dict(app.query_params))
+    address = {name: value for name, value in app.query_params.items() if name != "m"}
+    return "\n".join(shown).replace("\\", "") + json.dumps(address)
 
 
 def order(app):
@@ -131,6 +132,16 @@ def test_names_can_be_seen_without_a_vote_and_then_none_is_taken(asked, server):
     assert MODELS["70ned"] in everything(asked)
     assert not [button for button in asked.button if button.label == "Tie"]
     assert server.voted == []
+
+
+def test_who_knows_the_names_asks_again_without_a_vote(asked):
+    press(asked, "Ask again")
+    assert asked.session_state["turns"][-1].hidden
+
+    press(asked, "Show the names without a vote")
+    press(asked, "Ask again")
+    assert not asked.session_state["turns"][-1].blind
+    assert not [button for button in asked.button if button.label == "Tie"]
 
 
 def test_only_members_vote(server, monkeypatch):
