@@ -60,6 +60,8 @@ class Rating:
     """Votes until it can be rated."""
     apart: bool = False
     """It has votes enough, but no rated model that votes connect it with."""
+    alone: bool = False
+    """It has votes enough, but no model that votes connect it with has."""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -115,8 +117,10 @@ def ratings(counts: Sequence[VoteCount], bases: Mapping[str, str | None]) -> lis
         told = Rating(run=run, votes=votes[run], both_bad=bad[run])
         if votes[run] < FEWEST:
             found.append(replace(told, missing=FEWEST - votes[run]))
-        elif fitted is None or run not in rated:
+        elif run not in rated:
             found.append(replace(told, apart=True))
+        elif fitted is None:
+            found.append(replace(told, alone=True))
         else:
             found.append(_rated(told, fitted, rated, bases.get(run)))
     return sorted(found, key=lambda one: (one.value is None, -(one.value or 0), -one.votes))

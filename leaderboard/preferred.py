@@ -29,7 +29,7 @@ def show() -> list[Row]:
     try:
         engine = reading.ledger()
     except LedgerError:
-        st.caption("There is no ledger yet, and so no vote. Run `make train-all`.")
+        st.markdown(":small[There is no ledger yet, and so no vote. Run `make train-all`.]")
         return []
     counts = vote_counts(engine)
     if not counts:
@@ -69,6 +69,8 @@ def in_words(rating: Rating) -> str:
     if rating.value is None or rating.low is None or rating.high is None:
         if rating.missing:
             return f"not rated: {count(rating.missing, 'more vote')} needed"
+        if rating.alone:
+            return "not rated: no other model that votes connect it with has votes enough"
         return "not rated: no votes connect it with the others"
     return f"{rating.value:.0f} ({rating.low:.0f} to {rating.high:.0f})"
 

@@ -146,6 +146,17 @@ def test_models_that_no_votes_connect_are_not_rated_on_one_scale():
     assert all(rating.value is not None for rating in joined)
 
 
+def test_the_only_model_with_enough_votes_is_told_that_it_is_not_apart():
+    found = ratings([*votes("a", "b", a=25), *votes("a", "c", a=10)], {})
+
+    assert [(of(found, run).alone, of(found, run).missing) for run in "abc"] == [
+        (True, 0),
+        (False, FEWEST - 25),
+        (False, FEWEST - 10),
+    ]
+    assert not any(rating.apart for rating in found)
+
+
 def test_the_chance_is_told_against_the_own_base():
     counts = [*votes("tuned", "base", a=24, b=12), *votes("other", "base", a=6, b=30)]
     found = ratings(counts, {"tuned": "base", "other": "gone"})
