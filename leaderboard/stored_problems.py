@@ -29,10 +29,17 @@ def from_link(fill: Fill) -> None:
     use(benchmark, task_id, fill)
 
 
-def use(benchmark: str, task_id: str, fill: Fill) -> None:
-    """Fill the form with a problem, or say that there is none of this name."""
+def use(benchmark: str, task_id: str, fill: Fill, judging: str | None = None) -> None:
+    """Fill the form with a problem, or say that there is none of this name.
+
+    Args:
+        benchmark: its name.
+        task_id: the problem's.
+        fill: puts a problem into the form.
+        judging: contract that names the version of the benchmark; None: any version.
+    """
     try:
-        found = problem_text(reading.ledger(), benchmark, task_id)
+        found = problem_text(reading.ledger(), benchmark, task_id, judging)
     except LedgerError:
         found = None
     if found is None:
@@ -66,7 +73,8 @@ def choose(chosen: Sequence[Model], fill: Fill, *, disabled: bool) -> None:
             "Problem", range(len(failed)), format_func=lambda n: in_words(failed[n]), key="failed"
         )
         one = failed[place or 0]
-        st.button("Use it", on_click=use, args=(one.benchmark, one.task_id, fill), key="use_failed")
+        asked = (one.benchmark, one.task_id, fill, one.judging)
+        st.button("Use it", on_click=use, args=asked, key="use_failed")
 
 
 def in_words(failed: FailedProblem) -> str:

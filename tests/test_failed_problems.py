@@ -30,11 +30,21 @@ def test_what_the_tuned_model_failed_is_listed_with_what_its_base_solved_first(l
 
     assert [(one.task_id, one.base_passed) for one in found] == [("0", 2), ("2", 1), ("1", 0)]
     assert found[0] == FailedProblem(
-        benchmark="humaneval", task_id="0", completions=2, base_passed=2, base_completions=2
+        benchmark="humaneval",
+        judging=JUDGING.id,
+        task_id="0",
+        completions=2,
+        base_passed=2,
+        base_completions=2,
     )
     assert failed_problems(ledger, BASE, TUNED) == [
         FailedProblem(
-            benchmark="humaneval", task_id="1", completions=2, base_passed=0, base_completions=2
+            benchmark="humaneval",
+            judging=JUDGING.id,
+            task_id="1",
+            completions=2,
+            base_passed=0,
+            base_completions=2,
         )
     ]
 
@@ -44,6 +54,20 @@ def test_a_problem_is_read_by_name(ledger):
 
     assert problem_text(ledger, "humaneval", "humaneval/1").prompt.startswith("def separate_paren")
     assert problem_text(ledger, "humaneval", "humaneval/2") is None
+
+
+def test_of_two_versions_the_problem_is_that_of_the_contract_it_failed_under(ledger):
+    of_digest = {digest: f"judging-{digest[0]}" for digest in ("a" * 64, "b" * 64)}
+    versions = []
+    for digest, judging in of_digest.items():
+        (problem,) = problems(1)
+        problem.digest, problem.instruction = digest, judging
+        content = {"sha256": digest}
+        versions += [problem, Contract(id=judging, kind="judging", content=content)]
+    write(ledger, versions)
+
+    for judging in of_digest.values():
+        assert problem_text(ledger, "humaneval", "humaneval/0", judging).instruction == judging
 
 
 def stored(*tests, prompt="def f(x):\n", **more):
