@@ -266,7 +266,7 @@ def test_nothing_left_says_how_to_see_all(filled):
 def test_an_unknown_run_in_the_address_is_said(filled):
     app = page(compare_script, a="nowhere", b=TUNED)
 
-    assert "`nowhere`" in app.warning[0].value
+    assert "Run nowhere has no score here; another is shown." in app.warning[0].value
 
 
 def test_the_page_says_why_two_runs_do_not_compare(filled):
