@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Table, Text, case, cast, func
+from sqlalchemy import ColumnElement, Connection, Engine, Table, Text, case, cast, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.stored import storable
@@ -49,8 +49,8 @@ def write_first(engine: Engine, row: Row) -> None:
         sqlalchemy.exc.IntegrityError: it points at a row that is not stored.
     """
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        statement = _insert(connection, row.__table__).on_conflict_do_nothing()
-        connection.execute(statement, [_values(row)])
+        statement = _insert(connection, Row.metadata.tables[row.__tablename__])
+        connection.execute(statement.on_conflict_do_nothing(), [_values(row)])
 
 
 def _values(row: Row) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
         connection.execute(statement, rows[start : start + BATCH])
 
 
-def _insert(connection: Connection, table: FromClause) -> sqlite.Insert | postgresql.Insert:
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     return insert(table)
 
