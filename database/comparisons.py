@@ -80,18 +80,6 @@ class Pairs:
         return float(self.totals.sum() / self.sizes.sum())
 
 
-def paired_difference(
-    tuned: Sequence[ProblemResult], base: Sequence[ProblemResult], k: int = 1
-) -> Difference:
-    """Compare a run with its base, problem by problem; see `difference_of`.
-
-    Returns:
-        `NOT_COMPARABLE` where the problems differ, there are none, or pass@k is undefined.
-    """
-    pairs = pairs_of(tuned, base, k)
-    return NOT_COMPARABLE if pairs is None else difference_of(pairs)
-
-
 def pairs_of(tuned: Sequence[ProblemResult], base: Sequence[ProblemResult], k: int) -> Pairs | None:
     """The two sides, problem by problem; None where they cannot be compared."""
     of_base = {result.task_id: result for result in base}

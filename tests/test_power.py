@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from test_scores import results
 
-from database.comparisons import noise_of, paired_difference, pairs_of
+from database.comparisons import difference_of, noise_of, pairs_of
 from database.power import detectable_gap, smallest_gap
 
 
@@ -62,5 +62,5 @@ def test_the_gap_of_several_answers_is_found_four_times_in_five(size):
         ]
 
     gap = smallest_gap(160, [noise_of(pairs_of(*sides(0.05), 1)) for _ in range(5)])
-    found = [paired_difference(*sides(gap)).verdict == "better" for _ in range(120)]
+    found = [difference_of(pairs_of(*sides(gap), 1)).verdict == "better" for _ in range(120)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.1)

@@ -23,7 +23,7 @@ from plausible_rows import (
 )
 
 from database import LedgerError, queries, write
-from database.comparisons import NOT_COMPARABLE, paired_difference
+from database.comparisons import NOT_COMPARABLE, difference_of, pairs_of
 from database.schema import Contract, Event, Experiment
 from database.scores import ProblemResult
 
@@ -67,7 +67,7 @@ def test_the_difference_comes_from_the_verdicts(filled):
     best, base = queries.scores(filled)
     tuned = passes([2 if place % 4 else 1 for place in range(40)])
 
-    assert best.delta == paired_difference(tuned, passes(PASSES_OF_BASE))
+    assert best.delta == difference_of(pairs_of(tuned, passes(PASSES_OF_BASE), 1))
     assert best.delta.verdict == "better"
     assert base.delta is None
 
