@@ -70,7 +70,7 @@ def _contract(contract: str) -> None:
         engine = reading.ledger()
         parts = paired.contract_parts(engine, contract)
     except LedgerError as error:
-        st.warning(f"The contract cannot be read: {error}")
+        st.warning(f"The contract cannot be read: {plain(str(error))}")
         return
     if parts is None:
         st.warning(f"No score was made under a contract `{plain(contract)}`.")
@@ -90,7 +90,7 @@ def _contract(contract: str) -> None:
             contract_words.judging_rows(said), hide_index=True, border="horizontal", alt="Judging"
         )
     with st.expander("To the letter"):
-        st.caption(f"Asking `{parts[0]}`")
+        st.markdown(f":small[Asking `{parts[0]}`]")
         untrusted.glance(json.dumps(said.asking, indent=2), language="json")
-        st.caption(f"Judging `{parts[1]}`")
+        st.markdown(f":small[Judging `{parts[1]}`]")
         untrusted.glance(json.dumps(said.judging, indent=2), language="json")

@@ -7,8 +7,8 @@ import streamlit as st
 
 from database.facts import Standing
 from database.published import Agreement, Differing, PublishedFacts
-from leaderboard import reading
-from leaderboard.words import NONE, cut, interval, percent, plain
+from leaderboard import reading, untrusted
+from leaderboard.words import NONE, interval, percent, plain
 
 SHOWN = 200
 """Differing verdicts in the table; the first ones in the order of the answers."""
@@ -82,7 +82,7 @@ def _row(run: str, one: Differing, answers_on_a_page: int) -> dict[str, str]:
     ours = one.outcome.replace("_", " ")
     return {
         "Answer": f"[{plain(one.task_id)}, {one.position + 1}](run?id={run}&page={page})",
-        "Ours": f"{ours} {plain(cut(one.detail))}".strip(),
-        "Published": f"{'passed' if one.claimed else 'failed'} {plain(cut(one.said))}".strip(),
+        "Ours": f"{ours} {untrusted.word(one.detail)}".strip(),
+        "Published": f"{'passed' if one.claimed else 'failed'} {untrusted.word(one.said)}".strip(),
         "Cause, as far as it shows": plain(one.cause),
     }
