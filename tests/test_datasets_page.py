@@ -277,7 +277,7 @@ def test_a_run_whose_dataset_is_not_known_names_it_without_a_link(board):
 
 
 def test_the_board_flags_a_score_whose_problems_were_trained_on(filled):
-    rows = table(page(), "Flags")
+    rows = table(page(plain="true"), "Flags")
 
     assert list(rows["Flags"]) == [":orange-badge[overlap: 2 problems]", "\u2013"]
 
@@ -285,4 +285,4 @@ def test_the_board_flags_a_score_whose_problems_were_trained_on(filled):
 def test_a_board_without_overlap_has_no_flags(board):
     write(board, small_ledger())
 
-    assert "Flags" not in page().table[0].value
+    assert "Flags" not in page(plain="true").table[0].value
