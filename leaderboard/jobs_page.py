@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from database import LedgerError
 from database.queries import ACTIVE
 from database.work import DriverFacts, NodeFacts
 from leaderboard import controls, reading, serving, untrusted, work_reading
@@ -46,13 +45,14 @@ def show() -> None:
     st.fragment(_judged, run_every=SERVER_REFRESH if busy else None)()
     st.header("Model server")
     st.fragment(_server, run_every=SERVER_REFRESH)()
-    page_tools("jobs", [_exported(driver) for driver in work_reading.drivers()])
+    with work_reading.calmly():
+        page_tools("jobs", [_exported(driver) for driver in work_reading.drivers()])
 
 
 def _work() -> None:
     """Drivers, their queues and machines, from the ledger as it is now."""
-    now = datetime.now(UTC)
-    try:
+    with work_reading.calmly():
+        now = datetime.now(UTC)
         known = work_reading.drivers()
         working = [driver for driver in known if driver.works(now)]
         _now(known, now)
@@ -66,8 +66,6 @@ def _work() -> None:
         if working:
             st.header("Machines")
             _machines(working)
-    except LedgerError as error:
-        st.warning(f"The ledger does not answer; what is shown may be old. {error}")
 
 
 def _now(known: Sequence[DriverFacts], now: datetime) -> None:
@@ -98,9 +96,8 @@ def _dashboard(driver: DriverFacts) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.link_button("Ray's dashboard", driver.dashboard, icon=":material/open_in_new:")
-        st.caption(
-            f"It asks for a token: `make dashboard` on {untrusted.word(driver.host)} prints it."
-        )
+        host = untrusted.word(driver.host)
+        st.markdown(f":small[It asks for a token: `make dashboard` on {host} prints it.]")
 
 
 def _queue(driver: DriverFacts, now: datetime) -> None:
@@ -153,10 +150,9 @@ def _left_behind(now: datetime) -> None:
     active = [run for run in reading.runs(reading.pulse()) if run.state in ACTIVE]
     if not active:
         return
-    st.caption(
-        f"{count(len(active), 'run')} did not come to an end, and no driver is working on them: "
-        + ", ".join(run_link(run.id, run.label) for run in active[:WAITING_AT_MOST])
-    )
+    links = ", ".join(run_link(run.id, run.label) for run in active[:WAITING_AT_MOST])
+    said = f"{count(len(active), 'run')} did not come to an end, and no driver is working on them"
+    st.markdown(f":small[{said}: {links}]")
 
 
 def _drivers(known: Sequence[DriverFacts], now: datetime) -> None:
@@ -208,24 +204,24 @@ def _machine(node: NodeFacts) -> None:
 
 def _judged() -> None:
     """What models did, and apart from it what the sandbox failed on."""
-    try:
+    with work_reading.calmly():
         known = work_reading.drivers()
         if not known:
             st.caption("Nothing was judged by an experiment yet.")
             return
         now = datetime.now(UTC)
         shown = next((driver for driver in known if driver.works(now)), None)
-        shown = shown or max(known, key=lambda driver: driver.started_at)
-        name = untrusted.word(shown.experiment)
-        labels = {run.id: run.label for run in reading.runs(reading.pulse())}
-        last = work_reading.judged_last(shown.experiment, JUDGED_AT_MOST)
-    except LedgerError as error:
-        st.warning(f"The ledger does not answer. {error}")
-        return
+        _outcomes(shown or max(known, key=lambda driver: driver.started_at))
+
+
+def _outcomes(shown: DriverFacts) -> None:
+    labels = {run.id: run.label for run in reading.runs(reading.pulse())}
+    last = work_reading.judged_last(shown.experiment, JUDGED_AT_MOST)
     rows = [
         outcome_row(run_link(run, labels.get(run, run)), work_reading.outcomes(run, at))
         for run, at in last.items()
     ]
+    name = untrusted.word(shown.experiment)
     if not rows:
         st.caption(f"No run of {name} is judged yet.")
         return
@@ -241,9 +237,9 @@ def _server() -> None:
     try:
         state = controls.state(serving.client())
     except ServerError as error:
-        st.caption(
-            f"No server: {untrusted.word(str(error))}. `make leaderboard` starts one beside the "
-            "pages, `make serve` one alone; training and judging need none."
+        st.markdown(
+            f":small[No server: {untrusted.word(str(error))}. `make leaderboard` starts one "
+            "beside the pages, `make serve` one alone; training and judging need none.]"
         )
         return
     st.markdown(

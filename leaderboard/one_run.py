@@ -10,7 +10,7 @@ from database.queries import ACTIVE
 from leaderboard import controls, people, serving, untrusted, work_reading
 from leaderboard.links import run_link
 from leaderboard.serving import ServerError
-from leaderboard.words import CODE_LIMIT, ago, badge
+from leaderboard.words import CODE_LIMIT, ago, badge, plain
 from leaderboard.work_words import command, ending, log_lines, will_happen
 
 LINES_IN_SIGHT = 14
@@ -92,7 +92,7 @@ def _confirm(run: RunFacts) -> None:
         try:
             controls.stop(serving.client(), run.id, people.name())
         except ServerError as error:
-            st.session_state[TOLD] = (run.id, f"It was not stopped: {error}.")
+            st.session_state[TOLD] = (run.id, f"It was not stopped: {plain(str(error))}.")
     if no or yes:
         st.rerun()
 

@@ -11,7 +11,7 @@ from database.facts import Pulse, RunFacts, Spent, TrainingFacts
 from database.queries import ACTIVE
 from leaderboard import one_run, reading, training_charts, work_reading
 from leaderboard.board_page import BUSY_REFRESH, opened, watch
-from leaderboard.links import page_tools, run_link
+from leaderboard.links import Query, page_tools, run_link
 from leaderboard.training_charts import BESIDE, BY_STEP, CURVES, POINTS_AT_MOST, Axis, by_time
 from leaderboard.words import NONE, ago, badge, count, plain, span
 from leaderboard.work_words import lately, standing, training_words
@@ -45,6 +45,25 @@ def show() -> None:
     if known:
         st.header("All trainings")
         _table(known)
+    now = datetime.now(UTC)
+    page_tools("trainings", [_exported(one, now) for one in known], keep=_kept(known, pulse))
+
+
+def _kept(known: Sequence[TrainingFacts], pulse: Pulse) -> Query:
+    """What is shown though nobody chose it, as the URL has it: newer runs change the defaults."""
+    state, begun = st.session_state, {one.run: one.label for one in known}
+    of_id = {run.id: run.label for run in reading.runs(pulse)}
+    run = state.get("run")
+    return {
+        "runs": [_named(one, begun[one]) for one in state.get("runs") or [] if one in begun],
+        "curve": CURVES[state["curve"]].title if state.get("curve") in CURVES else None,
+        "run": _named(run, of_id[run]) if run in of_id else None,
+    }
+
+
+def _named(run_id: str, label: str) -> str:
+    """A run as lists of choices and the URL name it."""
+    return f"{label} ({run_id})"
 
 
 def draw(run_id: str) -> None:
@@ -52,7 +71,7 @@ def draw(run_id: str) -> None:
     try:
         known = reading.trainings(reading.pulse())
     except LedgerError as error:
-        st.warning(f"The ledger does not answer. {error}")
+        st.warning(f"The ledger does not answer. {plain(str(error))}")
         return
     training = next((one for one in known if one.run == run_id), None)
     if training is None or not training.last_step:
@@ -90,7 +109,7 @@ def _running() -> None:
     try:
         known = reading.trainings(reading.pulse())
     except LedgerError as error:
-        st.warning(f"The ledger does not answer; what is shown may be old. {error}")
+        st.warning(f"The ledger does not answer; what is shown may be old. {plain(str(error))}")
         return
     running = [one for one in known if one.state == "training"]
     if not running:
@@ -156,7 +175,7 @@ def _choose(known: Sequence[TrainingFacts]) -> list[str]:
         "Runs",
         list(begun),
         default=(running or list(begun)[:LATEST])[:CHOSEN_AT_MOST],
-        format_func=lambda run: f"{begun[run].label} ({run})",
+        format_func=lambda run: _named(run, begun[run].label),
         max_selections=CHOSEN_AT_MOST,
         key="runs",
         bind="query-params",
@@ -170,10 +189,10 @@ def _overlay(
     try:
         known = {one.run: one for one in reading.trainings(reading.pulse())}
     except LedgerError as error:
-        st.warning(f"The ledger does not answer. {error}")
+        st.warning(f"The ledger does not answer. {plain(str(error))}")
         return
     curve = CURVES[field]
-    shown = {f"{known[run].label} ({run})": known[run] for run in chosen if run in known}
+    shown = {_named(run, known[run].label): known[run] for run in chosen if run in known}
     of_run = {name: reading.curve(one, POINTS_AT_MOST) for name, one in shown.items()}
     drawn = {name: steps for name, steps in of_run.items() if curve.points(steps)}
     if not drawn:
@@ -208,11 +227,12 @@ def _one_run(pulse: Pulse) -> None:
     chosen = st.selectbox(
         "Run",
         ids,
-        format_func=lambda run_id: f"{runs[run_id].label} ({run_id})",
+        format_func=lambda run_id: _named(run_id, runs[run_id].label),
         key="run",
         bind="query-params",
     )
-    one_run.show(runs[chosen])
+    with work_reading.calmly():
+        one_run.show(runs[chosen])
 
 
 def _urgency(run: RunFacts) -> int:
@@ -238,7 +258,6 @@ def _table(known: Sequence[TrainingFacts]) -> None:
     st.table(rows, hide_index=True, border="horizontal", alt="Trainings, those that run first")
     if len(known) > LISTED:
         st.caption(f"{count(len(known) - LISTED, 'older training')} not listed; choose it above.")
-    page_tools("trainings", [_exported(one, now) for one in known])
 
 
 def _steps(training: TrainingFacts) -> str:

@@ -1,6 +1,7 @@
 """What the pages of work read; what changes by the second is read anew each time."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import streamlit as st
@@ -11,18 +12,26 @@ from database.facts import Happening, RunFacts, TrainingFacts
 from database.trainings import clock as clock_of
 from database.work import DriverFacts, NodeFacts, StageFacts, StopFacts
 from leaderboard.reading import ledger
+from leaderboard.words import plain
+
+
+@contextmanager
+def calmly() -> Iterator[None]:
+    """Say in one line that the ledger went away while this part of a page read it."""
+    try:
+        yield
+    except LedgerError as error:
+        said = str(error)
+    except DBAPIError as error:
+        said = str(error.orig)
+    else:
+        return
+    st.warning(f"The ledger does not answer; what is shown may be old. {plain(said)}")
 
 
 def drivers() -> list[DriverFacts]:
-    """Return the drivers: those that did not say that they ended first, then the latest first.
-
-    Raises:
-        LedgerError: the ledger cannot be read.
-    """
-    try:
-        return work.drivers(ledger())
-    except DBAPIError as error:
-        raise LedgerError(f"the ledger does not answer: {error.orig}") from None
+    """Return the drivers: those that did not say that they ended first, then the latest first."""
+    return work.drivers(ledger())
 
 
 def nodes(clusters: Collection[str]) -> list[NodeFacts]:

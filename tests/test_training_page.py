@@ -1,6 +1,7 @@
 """The pages of trainings, run by Streamlit's own tester on a real ledger; and their words."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import streamlit as st
@@ -132,6 +133,20 @@ def test_a_link_opens_the_runs_and_the_curve_it_was_made_with(board):
     assert app.multiselect(key="runs").value == ["000000000001", TUNED]
     assert charts(app)[0].startswith("Gradient norm over the steps of 2 trainings")
     assert app.slider(key="smoothing").value == 0.5
+
+
+def test_the_copied_link_shows_the_same_once_newer_runs_are_there(board):
+    write(board, runs(2))
+    app = page(training_script)
+    (said,) = [block.value for block in app.code if "runs=" in block.value]
+    write(board, [tuned_run("e" * 12, state="training"), *training("e" * 12, 9)])
+    st.cache_data.clear()
+    again = page(training_script, **parse_qs(urlsplit(said).query))
+
+    assert page(training_script).multiselect(key="runs").value != app.multiselect(key="runs").value
+    for kind, key in (("multiselect", "runs"), ("selectbox", "run"), ("selectbox", "curve")):
+        shown, kept = (getattr(one, kind)(key=key).value for one in (app, again))
+        assert shown == kept, key
 
 
 def test_a_curve_that_no_chosen_run_has_is_said(board):
