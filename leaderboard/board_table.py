@@ -238,7 +238,7 @@ def _compare(board: Board) -> None:
                 metric=board.metric,
                 contract=board.contract,
             )
-            st.link_button(f"Compare {len(picked)} selected", opened, type="primary")
+            st.link_button(f"Compare {len(picked)} selected", opened)
             st.link_button("Try them side by side", links.address("try", m=picked))
         elif picked:
             st.link_button("Open its run", links.address("run", id=picked[0]))

@@ -83,7 +83,7 @@ def _confirm(run: RunFacts) -> None:
     with st.container(border=True):
         st.markdown(f"**Stop it?** {will_happen(run.state)}")
         with st.container(horizontal=True):
-            yes = st.button("Yes, stop it", type="primary", key="stop-yes")
+            yes = st.button("Yes, stop it", key="stop-yes")
             no = st.button("Keep it running", key="stop-no")
     if no or yes:
         st.session_state.pop(ASKED, None)

@@ -36,7 +36,7 @@ def admit() -> None:
         st.button("Sign out", on_click=st.logout)
     else:
         st.markdown("Sign in to see the leaderboard.")
-        st.button("Sign in", type="primary", on_click=st.login)
+        st.button("Sign in", on_click=st.login)
     st.stop()
 
 

@@ -64,7 +64,6 @@ def _buttons(offered: list[Model], turn: Turn | None, running: bool) -> None:
     with st.container(horizontal=True):
         st.button(
             "Ask",
-            type="primary",
             key="send",
             on_click=try_form.ask,
             args=(offered,),

@@ -34,8 +34,8 @@ PAGES = (
     f"completion?id={answer_id(TUNED, 0, 0)}",
 )
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-NOT_OURS = (".token", '[data-baseweb="tag"]')
-"""Streamlit has one blue for keywords in both themes, and white words on the primary colour."""
+NOT_OURS = (".token", '[data-testid="stMultiSelect"] span[title]')
+"""Streamlit has one blue for keywords in both themes, and white words on names that are chosen."""
 
 
 @pytest.fixture
