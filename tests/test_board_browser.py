@@ -4,8 +4,8 @@ import csv
 import json
 from pathlib import Path
 
+from browsing import app, models, record, tab
 from plausible_rows import BASE, TUNED, base_run, judged, tuned_run
-from test_leaderboard_browser import app, models, record, tab
 
 __all__ = ["app", "models", "tab"]
 OTHER = "0ther0000001"

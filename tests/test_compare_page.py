@@ -1,6 +1,7 @@
 """Any two runs side by side: the words, the queries on both databases, and the page."""
 
 import pytest
+from pages import board, page, table  # noqa: F401 (fixtures are used by name)
 from plausible_rows import (
     ASKING,
     BASE,
@@ -14,7 +15,6 @@ from plausible_rows import (
     tuned_run,
 )
 from scipy import stats
-from test_leaderboard_pages import board, page, table  # noqa: F401 (fixtures are used by name)
 
 from database import paired, queries, write
 from database.facts import RunFacts

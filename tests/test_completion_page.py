@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import streamlit as st
+from pages import board, filled, page
 from plausible_rows import (
     ASKING,
     BASE,
@@ -15,42 +15,22 @@ from plausible_rows import (
     TUNED,
     answer_id,
     completion,
-    small_ledger,
     verdict,
 )
-from streamlit.testing.v1 import AppTest
 
-from database import open_ledger, write
+from database import write
 from database.schema import Contract, Problem, PublishedVerdict
 from database.standings import contract_of
 
+__all__ = ["board", "filled"]
+
 KEY = answer_id(TUNED, 4, 1)
-
-
-@pytest.fixture
-def filled(home):
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    engine = open_ledger()
-    write(engine, small_ledger())
-    yield engine
-    engine.dispose()
-    st.cache_resource.clear()
 
 
 def completion_script():
     from leaderboard import completion_page
 
     completion_page.show()
-
-
-def page(script=completion_script, **query):
-    app = AppTest.from_function(script, default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def said(app):
@@ -62,7 +42,7 @@ def codes(app):
 
 
 def test_an_answer_is_shown_with_its_verdict_its_program_and_what_was_asked(filled):
-    app = page(id=KEY)
+    app = page(completion_script, id=KEY)
 
     assert app.title[0].value == "humaneval\\/4, answer 2"
     assert "**Assertion failed**. 20 ms of CPU, 30 ms in all" in said(app)
@@ -80,14 +60,14 @@ def test_an_answer_is_shown_with_its_verdict_its_program_and_what_was_asked(fill
 
 
 def test_the_answers_before_and_after_are_a_button_away(filled):
-    app = page(id=KEY)
+    app = page(completion_script, id=KEY)
     app.button(key="Next answer").click().run()
     assert app.title[0].value == "humaneval\\/5, answer 1"
     app.button(key="Previous answer").click().run()
     app.button(key="Previous answer").click().run()
 
     assert app.title[0].value == "humaneval\\/4, answer 1"
-    assert page(id=answer_id(TUNED, 0, 0)).button(key="Previous answer").disabled
+    assert page(completion_script, id=answer_id(TUNED, 0, 0)).button(key="Previous answer").disabled
 
 
 def test_verdicts_under_other_contracts_stand_beside_it_and_can_be_opened(filled):
@@ -95,8 +75,10 @@ def test_verdicts_under_other_contracts_stand_beside_it_and_can_be_opened(filled
                      content={"sha256": DIGEST, "extract": "chat"})  # fmt: skip
     write(filled, [other, verdict(KEY, "passed", other)])
 
-    assert "Under other contracts" in [head.value for head in page(id=KEY).header]
-    app = page(id=KEY, judging=other.id)
+    assert "Under other contracts" in [
+        head.value for head in page(completion_script, id=KEY).header
+    ]
+    app = page(completion_script, id=KEY, judging=other.id)
     assert "**Passed every test**" in said(app)
     assert "extraction `chat`" in said(app)
     assert "Judge it again to see that" in said(app)
@@ -106,7 +88,7 @@ def test_verdicts_under_other_contracts_stand_beside_it_and_can_be_opened(filled
 
 def test_a_failed_sandbox_is_not_called_a_failure_of_the_model(filled):
     write(filled, [verdict(KEY, "sandbox_error")])
-    app = page(id=KEY)
+    app = page(completion_script, id=KEY)
 
     assert "**Not judged: the sandbox failed, which says nothing of the model**" in said(
         app
@@ -116,7 +98,7 @@ def test_a_failed_sandbox_is_not_called_a_failure_of_the_model(filled):
 
 def test_what_its_publisher_says_is_shown(filled):
     write(filled, [PublishedVerdict(completion=KEY, passed=True, detail="all tests <i>ok</i>")])
-    app = page(id=KEY)
+    app = page(completion_script, id=KEY)
 
     assert "Its publisher says that it **passes**" in said(app)
     assert "all tests <i>ok</i>" in codes(app)
@@ -127,7 +109,7 @@ def test_what_its_publisher_says_is_shown(filled):
     [({}, "names no answer"), ({"id": "no<b>where"}, "holds no answer no\\<b\\>where")],
 )
 def test_an_answer_that_is_not_there_is_said(filled, query, words):
-    assert words in page(**query).warning[0].value
+    assert words in page(completion_script, **query).warning[0].value
 
 
 class Judges(BaseHTTPRequestHandler):
@@ -163,7 +145,7 @@ def judges(monkeypatch):
 def test_judging_again_shows_the_fresh_verdict_beside_the_recorded_one(filled, judges):
     judges.told = {"outcome": "passed", "detail": "", "cpu_seconds": 0.01, "wall_seconds": 0.04,
                    "judging": JUDGING.id, "program": "found = 1", "characters": 9}  # fmt: skip
-    app = page(id=KEY)
+    app = page(completion_script, id=KEY)
     next(button for button in app.button if button.label == "Judge again").click().run()
 
     assert judges.asked == f"/completions/{KEY}/judge?judging={JUDGING.id}"
@@ -180,7 +162,7 @@ def test_judging_again_shows_the_fresh_verdict_beside_the_recorded_one(filled, j
 
 def test_why_it_was_not_judged_again_is_said(filled, judges):
     judges.status, judges.told = 409, {"detail": "it was judged by another file of humaneval"}
-    app = page(id=KEY)
+    app = page(completion_script, id=KEY)
     next(button for button in app.button if button.label == "Judge again").click().run()
 
     assert "another file of humaneval" in app.warning[0].value

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 import pytest
 import streamlit as st
+from pages import board, page, run_script
 from plausible_reports import STARTER_DATA, clean_report, plausible_report, source, touch
 from plausible_rows import BASE, TUNED, small_ledger, tuned_run
-from test_leaderboard_pages import board, page, run_script
 
 from database import write
 from jobs.data.report import Drop, DuplicatePair, Execution

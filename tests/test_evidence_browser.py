@@ -1,9 +1,9 @@
 """From a score down to an answer by keyboard alone, and hostile answers, in a real browser."""
 
 import pytest
+from browsing import app, models, record, tab
 from plausible_rows import TUNED, answer_id
 from test_completion_page import hostile_rows
-from test_leaderboard_browser import app, models, record, tab
 
 __all__ = ["app", "models", "tab"]
 HOSTILE_PAGES = {

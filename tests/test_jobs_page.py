@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import streamlit as st
 import uvicorn
 from fastapi import FastAPI
-from plausible_rows import BASE, TUNED, small_ledger, training, tuned_run
-from streamlit.testing.v1 import AppTest
+from pages import board, filled, page
+from plausible_rows import BASE, TUNED, training, tuned_run
 
-from database import open_ledger, queries, work, write
+from database import queries, work, write
 from database.live import Driver, Node, Stage, Stop
 from database.schema import Event, Experiment
 from database.work import DriverFacts, StageFacts
@@ -22,6 +21,8 @@ from jobs.home import Home
 from jobs.run_logs import RunLogs
 from jobs.serving.service import Service
 from leaderboard import work_words
+
+__all__ = ["board", "filled"]
 
 NOW = datetime(2026, 11, 29, 7, 41, tzinfo=UTC)
 STAGE = StageFacts(
@@ -36,21 +37,10 @@ STAGE = StageFacts(
 
 
 @pytest.fixture
-def board(home):
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    engine = open_ledger()
-    write(engine, small_ledger())
-    yield engine
-    engine.dispose()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def server(board, home, monkeypatch):
+def server(filled, home, monkeypatch):
     """The routes that act on runs, over real HTTP."""
     app = FastAPI()
-    service = Service(home=home, ledger=board, desk=None, judges=None)
+    service = Service(home=home, ledger=filled, desk=None, judges=None)
     app.include_router(control_desk.router(service))
     app.add_api_route("/health", lambda: {"status": "ok", "pending": 3, "most": 17})
     app.add_api_route(
@@ -80,15 +70,6 @@ def training_script():
     from leaderboard import training_page
 
     training_page.show()
-
-
-def page(script, **query):
-    app = AppTest.from_function(script, default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def said(app):
@@ -234,13 +215,13 @@ def test_lines_of_a_log_are_found_whatever_their_case():
     assert work_words.log_lines(log, "") == log
 
 
-def test_before_anything_ran_the_page_says_what_to_do(board):
+def test_before_anything_ran_the_page_says_what_to_do(filled):
     assert "Run `make train-all`" in said(page(jobs_script))
 
 
-def test_when_no_experiment_runs_the_last_one_is_told_and_all_else_is_there(board):
+def test_when_no_experiment_runs_the_last_one_is_told_and_all_else_is_there(filled):
     ended = datetime.now(UTC) - timedelta(minutes=3)
-    write(board, [driver(at=ended, ended_at=ended)])
+    write(filled, [driver(at=ended, ended_at=ended)])
     app = page(jobs_script)
 
     assert "No experiment runs now; the last one, starter, ended 3 min ago." in said(app)
@@ -250,17 +231,17 @@ def test_when_no_experiment_runs_the_last_one_is_told_and_all_else_is_there(boar
     assert "No server: no model server answers" in said(app).replace("\\", "")
 
 
-def test_a_driver_that_was_killed_is_said_and_so_are_the_runs_it_left(board):
+def test_a_driver_that_was_killed_is_said_and_so_are_the_runs_it_left(filled):
     heard = datetime.now(UTC) - timedelta(minutes=3)
-    write(board, [driver(at=heard), tuned_run("a" * 12, state="training", label="left")])
+    write(filled, [driver(at=heard), tuned_run("a" * 12, state="training", label="left")])
     text = said(page(jobs_script))
 
     assert f"starter was not heard of since {heard:%H:%M} UTC" in text
     assert "1 run did not come to an end, and no driver is working on them: [left]" in text
 
 
-def test_the_queue_shows_who_works_how_far_and_who_waits_behind_whom(board):
-    write(board, at_work())
+def test_the_queue_shows_who_works_how_far_and_who_waits_behind_whom(filled):
+    write(filled, at_work())
     app = page(jobs_script)
     text = said(app)
 
@@ -280,10 +261,10 @@ def test_the_queue_shows_who_works_how_far_and_who_waits_behind_whom(board):
     assert "16.0 of 64.0 GiB of memory used" in text
 
 
-def test_rays_dashboard_is_linked_and_its_token_is_not_shown(board, home):
+def test_rays_dashboard_is_linked_and_its_token_is_not_shown(filled, home):
     home.mkdir(exist_ok=True)
     (home / "cluster.token").write_text("f" * 64)
-    write(board, at_work())
+    write(filled, at_work())
     app = page(jobs_script)
 
     (link,) = app.get("link_button")
@@ -292,13 +273,13 @@ def test_rays_dashboard_is_linked_and_its_token_is_not_shown(board, home):
     assert "f" * 64 not in str(app)
 
 
-def test_a_stage_that_does_not_get_on_is_marked(board):
-    write(board, at_work())
+def test_a_stage_that_does_not_get_on_is_marked(filled):
+    write(filled, at_work())
     old = datetime.now(UTC) - timedelta(minutes=9)
     stage = Stage(
         run="b" * 12, name="generating humaneval", done=300, of=1200, started_at=old, at=old
     )
-    write(board, [stage])
+    write(filled, [stage])
 
     assert "1 run did not get on for longer than usual: [answers]" in said(page(jobs_script))
 
@@ -314,31 +295,31 @@ def test_the_model_server_is_told_with_what_it_has_loaded(server):
 CHOSEN = f"trains_now ({'a' * 12})"
 
 
-def test_a_run_is_stopped_after_a_second_look_at_what_that_does(board, server):
-    write(board, at_work())
+def test_a_run_is_stopped_after_a_second_look_at_what_that_does(filled, server):
+    write(filled, at_work())
     app = page(training_script, run=CHOSEN)
     app.button(key="stop").click().run()
     assert "goes on from its last checkpoint later" in said(app)
-    assert work.stops(board) == {}
+    assert work.stops(filled) == {}
 
     app.button(key="stop-yes").click().run()
     assert "Its end was asked for" in said(app)
-    assert set(work.stops(board)) == {"a" * 12}
+    assert set(work.stops(filled)) == {"a" * 12}
     assert not [button for button in app.button if button.key == "stop"]
 
 
-def test_who_thinks_again_stops_nothing(board, server):
-    write(board, at_work())
+def test_who_thinks_again_stops_nothing(filled, server):
+    write(filled, at_work())
     app = page(training_script, run=CHOSEN)
     app.button(key="stop").click().run()
     app.button(key="stop-no").click().run()
 
-    assert work.stops(board) == {}
+    assert work.stops(filled) == {}
     assert app.button(key="stop")
 
 
-def test_without_a_server_a_stop_is_refused_with_the_reason(board):
-    write(board, at_work())
+def test_without_a_server_a_stop_is_refused_with_the_reason(filled):
+    write(filled, at_work())
     app = page(training_script, run=CHOSEN)
     app.button(key="stop").click().run()
     app.button(key="stop-yes").click().run()
@@ -346,37 +327,37 @@ def test_without_a_server_a_stop_is_refused_with_the_reason(board):
     assert "It was not stopped: no model server answers" in said(app)
 
 
-def test_who_may_not_act_is_offered_no_stop(board, monkeypatch):
+def test_who_may_not_act_is_offered_no_stop(filled, monkeypatch):
     monkeypatch.setattr("leaderboard.people.may_act", lambda: False)
-    write(board, at_work())
+    write(filled, at_work())
     app = page(training_script, run=CHOSEN)
 
     assert "Members may stop a run" in said(app)
     assert not [button for button in app.button if button.key == "stop"]
 
 
-def test_where_no_driver_works_on_a_run_that_is_said_instead(board):
-    write(board, [tuned_run("a" * 12, state="training", label="trains_now")])
+def test_where_no_driver_works_on_a_run_that_is_said_instead(filled):
+    write(filled, [tuned_run("a" * 12, state="training", label="trains_now")])
     app = page(training_script, run=CHOSEN)
 
     assert "No driver is working on it" in said(app)
     assert not [button for button in app.button if button.key == "stop"]
 
 
-def test_a_wish_that_an_earlier_driver_had_is_no_wish_any_more(board):
-    write(board, at_work())
-    write(board, [Stop(run="a" * 12, at=datetime.now(UTC) - timedelta(hours=1))])
+def test_a_wish_that_an_earlier_driver_had_is_no_wish_any_more(filled):
+    write(filled, at_work())
+    write(filled, [Stop(run="a" * 12, at=datetime.now(UTC) - timedelta(hours=1))])
 
     assert page(training_script, run=CHOSEN).button(key="stop")
 
 
-def test_why_a_run_failed_is_shown_with_the_command_that_tries_again(board):
+def test_why_a_run_failed_is_shown_with_the_command_that_tries_again(filled):
     failed = tuned_run(
         "a" * 12, state="failed", label="broke",
         provenance={"command": "-m jobs run experiments/mine.yaml"},
     )  # fmt: skip
     reason = Event(run="a" * 12, kind="failed", message="GangError: [x](http://evil) was killed")
-    write(board, [failed, reason])
+    write(filled, [failed, reason])
     app = page(training_script, run=f"broke ({'a' * 12})")
 
     assert "**Failed.** Workers were lost" in said(app)
@@ -386,8 +367,8 @@ def test_why_a_run_failed_is_shown_with_the_command_that_tries_again(board):
     assert "evil" not in said(app)
 
 
-def test_the_log_of_a_run_is_shown_and_filtered_without_a_reload(board, server, home):
-    write(board, at_work())
+def test_the_log_of_a_run_is_shown_and_filtered_without_a_reload(filled, server, home):
+    write(filled, at_work())
     logs = RunLogs(Home(home))
     for number in range(3):
         logs.say("a" * 12, f"step {number} of 60: loss 1.0 \x1b[31mred")
@@ -400,16 +381,16 @@ def test_the_log_of_a_run_is_shown_and_filtered_without_a_reload(board, server, 
     assert kept.count("\n") == 0 and "step 2 of 60" in kept
 
 
-def test_what_runs_now_has_its_losses_drawn_small_beside_its_bar(board):
-    write(board, at_work())
+def test_what_runs_now_has_its_losses_drawn_small_beside_its_bar(filled):
+    write(filled, at_work())
     app = page(training_script)
 
     (metric,) = app.metric
     assert metric.label == "Loss"
-    assert float(metric.value) == pytest.approx(queries.steps(board, "a" * 12)[-1].loss, abs=1e-3)
+    assert float(metric.value) == pytest.approx(queries.steps(filled, "a" * 12)[-1].loss, abs=1e-3)
     assert "Last step" in said(app)
 
 
-def test_the_files_of_the_page_hold_what_it_shows(board):
-    write(board, at_work())
+def test_the_files_of_the_page_hold_what_it_shows(filled):
+    write(filled, at_work())
     assert len(page(jobs_script).get("download_button")) == 2

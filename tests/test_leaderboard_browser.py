@@ -1,97 +1,12 @@
 """The app as it is started, in a real browser."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
-from plausible_rows import TUNED, small_ledger, training, tuned_run
-from streaming_server import Server
+from browsing import app, models, record, tab
+from plausible_rows import TUNED, training, tuned_run
 
-from database import open_ledger, write
-
-ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_healthy(url, server):
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail("the app did not start")
-
-
-def record(rows):
-    engine = open_ledger()
-    write(engine, rows)
-    engine.dispose()
-
-
-@pytest.fixture
-def models(monkeypatch):
-    """A model server that holds its first token back."""
-    server = Server()
-    server.first.clear()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("CODELADDER_SERVE_URL", f"http://127.0.0.1:{server.server_port}")
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def app(home, models, tmp_path):
-    """The address of the running app, with a small ledger behind it."""
-    record(small_ledger())
-    port = free_port()
-    command = ["-m", "streamlit", "run", "leaderboard/app.py", "--server.port", str(port)]
-    with (tmp_path / "app.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_healthy(url, server)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-@pytest.fixture
-def tab(tmp_path):
-    """A browser tab; what goes wrong in it fails the test."""
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+__all__ = ["app", "models", "tab"]
 
 
 def test_from_the_ranked_table_to_the_answers_of_a_run(app, tab):

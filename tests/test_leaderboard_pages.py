@@ -3,10 +3,10 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import streamlit as st
+from pages import board, filled, page, run_script, table
 from plausible_rows import (
     ASKING,
     BASE,
@@ -17,15 +17,13 @@ from plausible_rows import (
     base_run,
     completion,
     judged,
-    small_ledger,
     training,
     tuned_run,
     verdict,
 )
 from sqlalchemy import event
-from streamlit.testing.v1 import AppTest
 
-from database import open_ledger, write
+from database import write
 from database.facts import Exposure
 from database.queries import run_page, runs
 from database.schema import Contract, Event
@@ -33,45 +31,7 @@ from database.standings import contract_of
 from leaderboard import reading, run_facts
 
 CONTRACT = contract_of(ASKING.id, JUDGING.id)
-APP = str(Path(__file__).parents[1] / "leaderboard" / "app.py")
-
-
-@pytest.fixture
-def board(home):
-    """The ledger behind the pages; what the last test left in the caches is dropped."""
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    engine = open_ledger()
-    yield engine
-    engine.dispose()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def filled(board):
-    write(board, small_ledger())
-    return board
-
-
-def page(script=None, **query):
-    """The leaderboard, or the page that `script` shows, after its first run."""
-    app = AppTest.from_function(script) if script else AppTest.from_file(APP)
-    app.default_timeout = 60
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def run_script():
-    from leaderboard import run_page
-
-    run_page.show()
-
-
-def table(app, number=0):
-    return app.table[number].value
+__all__ = ["board", "filled"]
 
 
 def spaced(cells):

@@ -1,9 +1,9 @@
 """The words for what is odd about a score and for what it cost."""
 
 import pytest
+from pages import board, page, run_script
 from plausible_rows import ASKING, BASE, NOON, TUNED, small_ledger
 from rich.console import Console
-from test_leaderboard_pages import board, page, run_script
 
 from database import write
 from database.anomalies import Anomaly

@@ -2,8 +2,8 @@
 
 import re
 
+from pages import board, page  # noqa: F401 (a fixture is used by name)
 from plausible_rows import ASKING, DIGEST, JUDGING, judged, small_ledger, tuned_run
-from test_leaderboard_pages import board, page  # noqa: F401 (a fixture is used by name)
 
 from database import queries, write
 from database.comparability import Contents

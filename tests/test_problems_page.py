@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import streamlit as st
+from pages import page
 from plausible_rows import (
     ASKING,
     BASE,
@@ -17,7 +18,6 @@ from plausible_rows import (
     tuned_run,
     verdict,
 )
-from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, write
 from database.problems import ProblemName, ScoredRun
@@ -61,15 +61,6 @@ def problem_script():
     from leaderboard import problem_page
 
     problem_page.show()
-
-
-def page(script, **query):
-    app = AppTest.from_function(script, default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def rows_of(passes, n=2):

@@ -1,14 +1,15 @@
 """What publishers say of imported answers: read back, explained, and shown beside ours."""
 
 import pytest
-import streamlit as st
+from pages import board, page, run_script
 from plausible_rows import ASKING, DIGEST, TUNED, answer_id, base_run, judged, problems, tuned_run
-from streamlit.testing.v1 import AppTest
 
-from database import open_ledger, write
+from database import write
 from database.causes import OTHER_TESTS, helpers_left_out, why_ours_fails, why_theirs_fails
 from database.published import agreement, counted, published_scores
 from database.schema import Contract, PublishedScore, PublishedVerdict
+
+__all__ = ["board"]
 
 STANDARD = Contract(
     id="judging00009", kind="judging", content={"sha256": DIGEST, "preamble": "standard"}
@@ -136,30 +137,9 @@ def test_helpers_of_a_prompt_that_a_program_leaves_out_are_named():
     assert helpers_left_out(prompt, "def poly(): ...\ndef find_zero(xs): ...") == []
 
 
-@pytest.fixture
-def board(home):
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    engine = open_ledger()
-    yield engine
-    engine.dispose()
-    st.cache_resource.clear()
-
-
-def run_page():
-    from leaderboard import run_page
-
-    run_page.show()
-
-
 def shown(board, rows):
     write(board, rows)
-    app = AppTest.from_function(run_page)
-    app.default_timeout = 60
-    app.query_params["id"] = TUNED
-    app.run()
-    assert not app.exception, app.exception
-    return app
+    return page(run_script, id=TUNED)
 
 
 def test_the_run_page_shows_what_was_published_beside_ours(board):

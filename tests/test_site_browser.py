@@ -1,21 +1,10 @@
 """The site as it is started: whoever a proxy signed in, and pages that everybody can use."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
-from plausible_rows import BASE, TUNED, answer_id
-from test_leaderboard_browser import (
-    ROOT,
-    free_port,
-    models,
-    record,
-    small_ledger,
-    tab,
-    wait_until_healthy,
-)
+from browsing import models, record, started, tab
+from plausible_rows import BASE, TUNED, answer_id, small_ledger
 
 from leaderboard.access import Access
 
@@ -43,25 +32,12 @@ NOT_OURS = (".token", '[data-testid="stMultiSelect"] span[title]')
 def site(home, models, tmp_path):
     """The address of the site behind a proxy that signs people in, with a small ledger."""
     record(small_ledger())
-    port = free_port()
     signed_in = Access(local=False, sign_in="header").as_environment()
     told = {"CODELADDER_USER_HEADER": "X-Forwarded-Email", "CODELADDER_MEMBERS": ADA}
-    command = [
-        *(sys.executable, "-m", "streamlit", "run", "leaderboard/asgi.py"),
-        *("--server.port", str(port)),
-        *("--server.trustedUserHeaders", '{"X-Forwarded-Email": "email"}'),
-    ]
-    with (tmp_path / "site.log").open("w") as log:
-        server = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **signed_in, **told}, stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_healthy(url, server)
+    named = '{"X-Forwarded-Email": "email"}'
+    options = "--server.trustedUserHeaders", named
+    with started("leaderboard/asgi.py", tmp_path, *options, **signed_in, **told) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(30)
 
 
 def wait_until_quiet(tab):

@@ -2,8 +2,8 @@
 
 import re
 
+from browsing import app, models, tab
 from streaming_server import MODELS
-from test_leaderboard_browser import app, models, tab
 
 __all__ = ["app", "models", "tab"]
 NAMES = re.compile("|".join(MODELS.values()))

@@ -7,8 +7,8 @@ import urllib.request
 
 import pytest
 import streamlit as st
+from browsing import ROOT, free_port
 from model_server import wait_until
-from test_leaderboard_browser import ROOT, free_port
 from test_try_page import page, press
 
 from database import open_ledger, write
