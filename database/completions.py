@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, exists, func, select
 
-from database.problems import digest_of
+from database.problems import digest_of, problem_of_completion
 from database.rows import columns_of, rows_of
 from database.schema import Completion, Contract, Problem, PublishedVerdict, Score, Verdict
 
@@ -173,7 +173,8 @@ def answers_page(
     texts = Completion.text, Problem.instruction, Problem.prompt, Problem.tests
     starts = [func.substr(func.coalesce(text, ""), 1, characters).label(text.key) for text in texts]
     wanted = select(*columns, *columns_of(Verdict, AnswerStart), *starts)
-    wanted = wanted.outerjoin(Verdict, _judged(of)).outerjoin(Problem, _asked(digest))
+    wanted = wanted.outerjoin(Verdict, _judged(of))
+    wanted = wanted.outerjoin(Problem, problem_of_completion(digest))
     rows = rows_of(engine, wanted.where(Completion.id.in_(shown)))
     return sorted((AnswerStart(**row._mapping) for row in rows), key=lambda a: shown.index(a.id))
 
@@ -183,20 +184,12 @@ def _shown(
 ) -> list[str]:
     """The ids on one page, found without reading a text."""
     limit, offset = part
-    wanted = select(Completion.id).outerjoin(Problem, _asked(digest)).where(*_of(of))
+    wanted = select(Completion.id).outerjoin(Problem, problem_of_completion(digest)).where(*_of(of))
     if outcome is not None:
         wanted = wanted.join(Verdict, _judged(of)).where(Verdict.outcome == outcome)
     place = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
     with engine.connect() as connection:
         return list(connection.scalars(wanted.order_by(*place).limit(limit).offset(offset)))
-
-
-def _asked(digest: str) -> ColumnElement[bool]:
-    return and_(
-        Problem.benchmark == Completion.benchmark,
-        Problem.task_id == Completion.task_id,
-        Problem.digest == digest,
-    )
 
 
 def _judged(of: Answers) -> ColumnElement[bool]:

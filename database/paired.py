@@ -17,8 +17,9 @@ from database.comparisons import (
     verdict_of,
 )
 from database.facts import Standing
+from database.problems import ProblemFacts, digest_of, problem
 from database.rows import rows_of
-from database.schema import Completion, Contract, Problem, Score, Verdict
+from database.schema import Completion, Contract, Score, Verdict
 from database.scores import ProblemResult, pass_at_k
 from database.standings import contract_of, k_of
 from database.tallies import tallies
@@ -161,15 +162,6 @@ def failures(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A problem, as it is read beside the answers to it."""
-
-    instruction: str
-    prompt: str
-    tests: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """One answer to a problem with its verdict; without one, `outcome` is None."""
 
@@ -183,16 +175,10 @@ class Written:
     detail: str | None
 
 
-def question(engine: Engine, standing: Standing, task_id: str) -> Question | None:
+def question(engine: Engine, standing: Standing, task_id: str) -> ProblemFacts | None:
     """Return a problem of the file that a score was judged on; None: it is not stored."""
-    digest = select(Contract.content["sha256"].as_string()).where(Contract.id == standing.judging)
-    wanted = select(Problem.instruction, Problem.prompt, Problem.tests).where(
-        Problem.benchmark == standing.result.benchmark,
-        Problem.digest == digest.scalar_subquery(),
-        Problem.task_id == task_id,
-    )
-    found = rows_of(engine, wanted)
-    return Question(**found[0]._mapping) if found else None
+    digest = digest_of(engine, standing.judging)
+    return problem(engine, standing.result.benchmark, digest, task_id)
 
 
 def written(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, func, or_, select
 
 from database.rows import columns_of, rows_of
 from database.schema import (
@@ -143,6 +143,15 @@ def digest_of(engine: Engine, judging: str) -> str:
     wanted = select(Contract.content["sha256"].as_string()).where(Contract.id == judging)
     with engine.connect() as connection:
         return connection.scalar(wanted) or ""
+
+
+def problem_of_completion(digest: str) -> ColumnElement[bool]:
+    """Return the condition that a problem of a benchmark's file is what a completion answers."""
+    return and_(
+        Problem.benchmark == Completion.benchmark,
+        Problem.task_id == Completion.task_id,
+        Problem.digest == digest,
+    )
 
 
 def problem_names(engine: Engine, benchmark: str, digest: str) -> list[ProblemName]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, not_, or_, select
 
 from database.causes import helpers_left_out, why_ours_fails, why_theirs_fails
+from database.problems import problem_of_completion
 from database.queries import contract
 from database.rows import columns_of, rows_of
 from database.schema import Completion, Problem, PublishedScore, PublishedVerdict, Verdict
@@ -77,7 +78,7 @@ def agreement(engine: Engine, run: str, benchmark: str, asking: str, judging: st
     if not compared:
         return Agreement(compared=0, differing=[])
     content = contract(engine, judging) or {}
-    asked = _asked(content.get("sha256", ""))
+    asked = problem_of_completion(content.get("sha256", ""))
     ranked = _ranked(key, asked).subquery()
     columns = Completion.id, Completion.task_id, Completion.position, Completion.whole
     pairs = (
@@ -145,15 +146,6 @@ def _agreeing_contracts(engine: Engine, wanted: list[Any]) -> dict[str, list[dic
             contents[row.judging] = contract(engine, row.judging) or {}
         found[row.completion].append(contents[row.judging])
     return found
-
-
-def _asked(digest: str) -> ColumnElement[bool]:
-    """Return the condition that a problem of a benchmark's file is what a completion answers."""
-    return and_(
-        Problem.benchmark == Completion.benchmark,
-        Problem.task_id == Completion.task_id,
-        Problem.digest == digest,
-    )
 
 
 def _ranked(of_run: Iterable[Any], asked: ColumnElement[bool]) -> Select[Any]:

@@ -19,16 +19,6 @@ HIGHEST = 640
 """Pixels of the grid; more rows scroll in it."""
 ALWAYS = ("Rank", "Model")
 """Columns that nobody can leave out."""
-NAMES = {
-    "words": "search",
-    "kinds": "kind",
-    "models": "model",
-    "methods": "method",
-    "datasets": "dataset",
-    "sizes": "size",
-    "experiments": "experiment",
-    "whole": "full coverage",
-}
 KEYS = {
     "words": "q",
     "kinds": "kind",
@@ -40,6 +30,8 @@ KEYS = {
     "whole": "whole",
 }
 """Of each filter in the URL."""
+NAMES = KEYS | {"words": "search", "whole": "full coverage"}
+"""Of each filter on the page."""
 
 
 def show(board: Board) -> None:

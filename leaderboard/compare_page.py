@@ -9,10 +9,11 @@ import streamlit as st
 from database import paired
 from database.costs import cost_key
 from database.facts import Pulse, RunFacts, Standing
-from database.paired import Pair, Paired, Question, Written
+from database.paired import Pair, Paired, Written
+from database.problems import ProblemFacts
 from leaderboard import choices, compare_words, links, marks, ranking, reading, untrusted
 from leaderboard.board_page import opened, watch
-from leaderboard.words import interval, names_of, percent, plain, small
+from leaderboard.words import interval, names_of, percent, plain, program, small
 
 PROBLEMS_ON_A_PAGE = 200
 
@@ -248,7 +249,7 @@ def _wanted(pair: Pair) -> dict[str, bool]:
     return {"A": pair.delta > 0, "B": pair.delta < 0}
 
 
-def _question(question: Question) -> None:
+def _question(question: ProblemFacts) -> None:
     untrusted.glance(question.instruction or question.prompt, language=None)
     with st.expander("Tests"):
         untrusted.glance(question.tests, language="python")
@@ -272,7 +273,7 @@ def _answer(
         label_visibility="collapsed",
     )
     answer = answers[place]
-    text = compare_words.program(answer, prompt)
+    text = program(answer.text, prompt, whole=answer.whole)
     more = links.completion_link(answer.id, "Open it", side.judging)
     untrusted.glance(text, language="python", more=more)
     if answer.detail:

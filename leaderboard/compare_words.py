@@ -152,11 +152,6 @@ def outcome_words(answer: Written) -> str:
     return f"✗ {answer.outcome.replace('_', ' ')}"
 
 
-def program(answer: Written, prompt: str) -> str:
-    """Return an answer behind the prompt that it continues."""
-    return answer.text if answer.whole else f"{prompt}{answer.text}"
-
-
 def unified(ours: str, theirs: str) -> str:
     """Return what to change in one program to get the other, as a unified diff; empty: nothing."""
     found = difflib.unified_diff(_lines(ours), _lines(theirs), "A", "B", lineterm="")

@@ -16,6 +16,7 @@ from leaderboard import (
     evidence,
     links,
     people,
+    problem_text,
     reading,
     serving,
     untrusted,
@@ -24,7 +25,7 @@ from leaderboard import (
 from leaderboard.board_page import opened, watch
 from leaderboard.serving import Again, ServerError
 from leaderboard.stepping import FOLLOWING, PREVIOUS, step
-from leaderboard.words import NONE, count, plain, span
+from leaderboard.words import NONE, count, plain, program, span
 
 
 def show() -> None:
@@ -182,17 +183,17 @@ def _program(
     content = verdict.content if verdict else {}
     st.markdown(verdict_words.found_by(content, verdict.extracted if verdict else None))
     said = _said_again(facts, verdict)
-    program = said.program if isinstance(said, Again) else _known(facts, verdict, asked)
-    if program is None:
+    judged = said.program if isinstance(said, Again) else _known(facts, verdict, asked)
+    if judged is None:
         st.caption(
             "The ledger keeps answers, not what an extraction found in them. "
             "Judge it again to see that."
         )
-    elif program == facts.text:
+    elif judged == facts.text:
         st.caption("It is the answer, to the letter.")
     else:
         untrusted.show(
-            program, language="python", key="program", name=f"{facts.id} program",
+            judged, language="python", key="program", name=f"{facts.id} program",
             line_numbers=True,
         )  # fmt: skip
 
@@ -203,9 +204,9 @@ def _known(
     """The program, where nothing was looked for in the answer; None: the ledger does not know."""
     if verdict is None or verdict.content.get("extract", "none") != "none":
         return None
-    if facts.whole:
-        return facts.text
-    return None if asked is None else asked.prompt + facts.text
+    if asked is None and not facts.whole:
+        return None
+    return program(facts.text, asked.prompt if asked else "", whole=facts.whole)
 
 
 def _problem(asked: ProblemFacts | None) -> None:
@@ -213,13 +214,7 @@ def _problem(asked: ProblemFacts | None) -> None:
     if asked is None:
         st.caption("The ledger does not have the problem it was judged on.")
         return
-    name = asked.task_id
-    untrusted.show(asked.instruction, language=None, key="instruction", name=f"{name} instruction")
-    if asked.prompt and asked.prompt != asked.instruction:
-        st.caption("The code that an answer continues")
-        untrusted.show(asked.prompt, language="python", key="prompt", name=f"{name} prompt")
-    with st.expander("Tests"):
-        untrusted.show(asked.tests, language="python", key="tests", name=f"{name} tests")
+    problem_text.show(asked)
 
 
 def _others(page: CompletionPage, verdict: VerdictFacts | None) -> None:

@@ -8,7 +8,15 @@ import streamlit as st
 from database import problems
 from database.facts import Pulse
 from database.problems import ContractFacts, ProblemFacts, ScoredRun, Solved
-from leaderboard import choices, evidence, links, reading, untrusted, verdict_words
+from leaderboard import (
+    choices,
+    evidence,
+    links,
+    problem_text,
+    reading,
+    untrusted,
+    verdict_words,
+)
 from leaderboard.board_page import opened, watch
 from leaderboard.dataset_words import link as dataset_link
 from leaderboard.stepping import FOLLOWING, PREVIOUS, step
@@ -69,19 +77,12 @@ def _head(benchmark: str, contract: ContractFacts, found: ProblemFacts) -> None:
 
 
 def _question(found: ProblemFacts) -> None:
-    name = found.task_id
     st.header("What it asks")
-    untrusted.show(found.instruction, language=None, key="instruction", name=f"{name} instruction")
-    if found.prompt and found.prompt != found.instruction:
-        st.caption("The code that an answer continues")
-        untrusted.show(found.prompt, language="python", key="prompt", name=f"{name} prompt")
-    with st.expander("Tests"):
-        untrusted.show(found.tests, language="python", key="tests", name=f"{name} tests")
+    problem_text.show(found)
     if found.reference:
         with st.expander("A program that passes"):
-            untrusted.show(
-                found.reference, language="python", key="reference", name=f"{name} reference"
-            )
+            name = f"{found.task_id} reference"
+            untrusted.show(found.reference, language="python", key="reference", name=name)
 
 
 def _touches(benchmark: str, digest: str, task_id: str) -> None:

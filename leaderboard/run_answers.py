@@ -9,7 +9,7 @@ from database import queries
 from database.completions import Answers, AnswerStart, answers_number, answers_page
 from database.facts import Standing
 from leaderboard import links, reading, untrusted, verdict_words
-from leaderboard.words import count, plain, span
+from leaderboard.words import count, plain, program, span
 
 ON_A_PAGE = 10
 
@@ -71,7 +71,8 @@ def _answer(answer: AnswerStart, of: Answers, contract: str) -> None:
         st.markdown(f"{verdict_words.sign(answer.outcome)} {problem}, {title}: {_said(answer)}")
         if answer.instruction:
             untrusted.glance(answer.instruction, language=None, more=whole)
-        untrusted.glance(program(answer), language="python", more=whole)
+        code = program(answer.text, answer.prompt, whole=answer.whole)
+        untrusted.glance(code, language="python", more=whole)
         if answer.detail:
             untrusted.glance(answer.detail, language=None)
         st.caption(_told(answer))
@@ -83,11 +84,6 @@ def _answer(answer: AnswerStart, of: Answers, contract: str) -> None:
 def _said(answer: AnswerStart) -> str:
     what = verdict_words.failure(answer.outcome, answer.detail, answer.extracted)
     return f"**{plain(verdict_words.short(answer.outcome))}** ({plain(what)})"
-
-
-def program(answer: AnswerStart) -> str:
-    """Return the answer behind the prompt it continues."""
-    return answer.text if answer.whole else f"{answer.prompt}{answer.text}"
 
 
 def _told(answer: AnswerStart) -> str:

@@ -140,6 +140,11 @@ def plain(text: str) -> str:
     return MARKS.sub(r"\\\g<0>", apart)
 
 
+def program(text: str, prompt: str, *, whole: bool) -> str:
+    """Return an answer behind the prompt that it continues, unless it is a whole program."""
+    return text if whole else f"{prompt}{text}"
+
+
 def cut(text: str) -> str:
     """Return at most `CODE_LIMIT` characters, with a last line that says what was left out."""
     if len(text) <= CODE_LIMIT:
