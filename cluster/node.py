@@ -1,0 +1,257 @@
+"""One node of a cluster: Ray on this host, started again whenever it ends, until told to stop."""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from cluster.ray_start import Node, environment, start_command
+
+UP = b"Ray runtime started."
+"""What `ray start` prints once the node is part of its cluster."""
+UP_SECONDS = 120.0
+STOP_SECONDS = 20.0
+"""For Ray's processes to end by themselves; they take about two."""
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 15.0
+"""Between two starts; doubled while they fail, because the head may be away for long."""
+STEADY_SECONDS = 60.0
+"""After so long a life, the next start is not kept waiting."""
+
+
+class NodeError(Exception):
+    """A node cannot be kept here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a supervisor tells of itself in its state folder."""
+
+    process: int
+    """Its own id."""
+    starts: int
+    """How often it has started Ray."""
+    up: bool
+    """Whether Ray runs and has joined."""
+    command: list[str]
+    """How Ray is started here."""
+
+
+class Supervisor:
+    """Keeps Ray running on this host; the process that calls it adopts all that Ray starts."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._command = start_command(node)
+        self._stop = threading.Event()
+        self._starts = 0
+
+    def stop(self, *_: Any) -> None:
+        """End Ray and return from `keep`; made for a signal handler."""
+        self._stop.set()
+
+    def keep(self) -> None:
+        """Start Ray, again and again, until `stop`; nothing of it is left then.
+
+        Raises:
+            NodeError: another supervisor works in the node's state folder.
+        """
+        with _alone(self._node.state):
+            _adopt_orphans()
+            wait = SHORTEST_WAIT
+            while not self._stop.is_set():
+                began = time.monotonic()
+                self._live_once()
+                _end_all()
+                steady = time.monotonic() - began > STEADY_SECONDS
+                wait = SHORTEST_WAIT if steady else min(2 * wait, LONGEST_WAIT)
+                self._stop.wait(wait)
+
+    def _live_once(self) -> None:
+        self._starts += 1
+        self._tell(up=False)
+        with (self._node.state / "node.log").open("ab", buffering=0) as log:
+            log.write(f"{time.strftime('%F %T')} start {self._starts}\n".encode())
+            ray = subprocess.Popen(
+                self._command,
+                env=environment(self._node),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+            assert ray.stdout is not None
+            reader = threading.Thread(target=self._copy, args=(ray.stdout, log), daemon=True)
+            reader.start()
+            self._wait(ray)
+            reader.join(1.0)
+            log.write(f"{time.strftime('%F %T')} ended with {ray.returncode}\n".encode())
+        self._tell(up=False)
+
+    def _wait(self, ray: subprocess.Popen[bytes]) -> None:
+        while ray.poll() is None and not self._stop.is_set():
+            self._stop.wait(0.2)
+        if ray.poll() is None:
+            ray.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            ray.wait(STOP_SECONDS)
+        if ray.poll() is None:
+            ray.kill()
+            ray.wait()
+
+    def _copy(self, output: IO[bytes], log: IO[bytes]) -> None:
+        for line in output:
+            with suppress(ValueError):  # the log is closed: a process of Ray's outlived it
+                log.write(line)
+            if UP in line:
+                self._tell(up=True)
+
+    def _tell(self, *, up: bool) -> None:
+        note = {"process": os.getpid(), "starts": self._starts, "up": up, "command": self._command}
+        draft = self._node.state / f".node.json.{os.getpid()}"
+        draft.write_text(json.dumps(note))
+        draft.replace(self._node.state / "node.json")
+
+
+def keep_node(node: Node) -> None:
+    """Supervise a node in this process until it is told to end (SIGTERM or SIGINT).
+
+    Raises:
+        NodeError: another supervisor works in the node's state folder.
+    """
+    supervisor = Supervisor(node)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, supervisor.stop)
+    supervisor.keep()
+
+
+def start_in_background(arguments: list[str], state: Path) -> Note:
+    """Start `python -m cluster node ARGUMENTS` as a process of its own, and wait until Ray is up.
+
+    Does nothing where a supervisor already works in `state`, but wait.
+
+    Raises:
+        NodeError: Ray did not come up; the message ends with what it said last.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if found := living(state):
+        return _until_up(state, found.process)
+    with (state / "supervisor.log").open("ab") as log:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "cluster", "node", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return _until_up(state, started.pid)
+
+
+def _until_up(state: Path, process: int) -> Note:
+    deadline = time.monotonic() + UP_SECONDS
+    while time.monotonic() < deadline and psutil.pid_exists(process):
+        found = living(state)
+        if found and found.up:
+            return found
+        with suppress(ChildProcessError):
+            os.waitpid(process, os.WNOHANG)  # a dead child exists until it is asked for
+        time.sleep(0.1)
+    said = [*_last_lines(state / "supervisor.log", 2), *_last_lines(state / "node.log", 8)]
+    raise NodeError(f"Ray did not come up here. {state}/node.log ends:\n" + "\n".join(said))
+
+
+def _last_lines(path: Path, count: int) -> list[str]:
+    if not path.exists():
+        return []
+    return [f"  {line}" for line in path.read_text(errors="replace").splitlines()[-count:]]
+
+
+def living(state: Path) -> Note | None:
+    """What the supervisor that works in this folder says of itself; None: there is none."""
+    try:
+        with (state / "node.lock").open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except FileNotFoundError:
+        return None
+    except OSError:
+        pass
+    try:
+        return Note(**json.loads((state / "node.json").read_text()))
+    except FileNotFoundError:  # it has only just begun
+        process = (state / "node.lock").read_text()
+        return Note(process=int(process or 0), starts=0, up=False, command=[])
+
+
+def stop_node(state: Path) -> bool:
+    """End the supervisor in a state folder, with all of Ray; whether there was one.
+
+    Raises:
+        NodeError: it is still there.
+    """
+    found = living(state)
+    if found is None:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(found.process, signal.SIGTERM)
+    deadline = time.monotonic() + 2 * STOP_SECONDS
+    while time.monotonic() < deadline:
+        if living(state) is None:
+            (state / "node.json").unlink(missing_ok=True)
+            return True
+        time.sleep(0.1)
+    raise NodeError(f"process {found.process} does not end; look into {state}/node.log")
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (state / "node.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise NodeError(f"{state}: process {file.read()} already keeps a node here") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        os.set_inheritable(file.fileno(), False)
+        (state / "node.json").unlink(missing_ok=True)
+        yield
+
+
+_libc = ctypes.CDLL(None)
+_SET_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
+def _adopt_orphans() -> None:
+    """Make this process the parent of whatever its children leave behind, so that it can end it."""
+    _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_all() -> None:
+    """End every descendant of this process, and collect what is dead."""
+    for _ in range(3):  # one that is just starting another may escape the first look
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        time.sleep(0.05)
