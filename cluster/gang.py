@@ -56,7 +56,16 @@ class Gang:
 
     workers: int
     gpus: bool
-    """One GPU each; else one core each."""
+    """Whether Ray reserves a GPU for each; else it reserves a core alone."""
+    cuda: bool = True
+    """Whether they compute on those GPUs; False: Ray only counts them, see `Hardware.emulated`."""
+    kind: str = ""
+    """Of GPU, as Ray names it, such as `H100`; empty: any."""
+
+    @property
+    def computes_on_gpus(self) -> bool:
+        """Else each computes on its core."""
+        return self.gpus and self.cuda
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +159,14 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
     trainer = TorchTrainer(
         partial(_work, fit.worker, fit.config),
         torch_config=TorchConfig(
-            backend="nccl" if gang.gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_SECONDS
+            backend="nccl" if gang.computes_on_gpus else "gloo",
+            timeout_s=COLLECTIVE_TIMEOUT_SECONDS,
         ),
         scaling_config=ScalingConfig(
             num_workers=gang.workers,
             use_gpu=gang.gpus,
             resources_per_worker=each | ({"GPU": 1.0} if gang.gpus else {}),
+            accelerator_type=gang.kind or None,
         ),
         run_config=RunConfig(
             name=fit.name,

@@ -11,6 +11,8 @@ import psutil
 GIB = 2**30
 PATIENCE_SECONDS = 60.0
 """For every node to answer; one that is busy starting has other worries."""
+DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""One of these is there where a driver of GPUs is, of NVIDIA, AMD or WSL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,9 @@ class Hardware:
     """All there are."""
     host_gib: float
     """Memory of the smallest node that workers run on, which they share."""
+    emulated: bool = False
+    """Ray counts GPUs that no machine has, as in tests of a cluster: they are handed out, and
+    workers compute on processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class Node:
     gpu_gib: float | None
     cpus: int
     host_gib: float
+    emulated: bool = False
+    """It has GPUs only in what Ray was told."""
 
 
 def together(nodes: list[Node]) -> Hardware:
@@ -53,6 +60,7 @@ def together(nodes: list[Node]) -> Hardware:
         gpu_gib=None if None in sizes else min(size for size in sizes if size is not None),
         cpus=sum(node.cpus for node in nodes),
         host_gib=min(node.host_gib for node in usable),
+        emulated=all(node.emulated for node in usable),
     )
 
 
@@ -110,4 +118,5 @@ def _node(gpus: int | None, cpus: int | None = None) -> Node:
         gpu_gib=min(sizes) if count and sizes else None,
         cpus=psutil.cpu_count() or 1 if cpus is None else cpus,
         host_gib=psutil.virtual_memory().total / GIB,
+        emulated=count > 0 and not sizes and not any(map(os.path.exists, DEVICES)),
     )

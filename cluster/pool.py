@@ -34,6 +34,7 @@ def scatter(
     *,
     at_most: int,
     gpus: bool = False,
+    kind: str = "",
     unwanted: Unwanted = never,
 ) -> Iterator[tuple[int, Result]]:
     """Have `items` worked on by up to `at_most` actors of one processor, or one GPU, each.
@@ -49,6 +50,7 @@ def scatter(
         items: work.
         at_most: actors at once.
         gpus: one for each.
+        kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end all actors at once, at work or not.
 
     Yields:
@@ -59,7 +61,7 @@ def scatter(
         UnwantedError: it was ended.
     """
     shared = [ray.put(value) for value in rest]
-    crew = _Crew(worker, shared, gpus, unwanted)
+    crew = _Crew(worker, shared, _takes(gpus, kind), unwanted)
     waiting = iter(enumerate(items))
     try:
         for place, item in islice(waiting, max(at_most, 1)):
@@ -74,6 +76,12 @@ def scatter(
             yield place, result
     finally:
         crew.close()
+
+
+def _takes(gpus: bool, kind: str) -> dict[str, Any]:
+    """What Ray reserves for one worker."""
+    more = {"accelerator_type": kind} if kind else {}
+    return {"num_cpus": 1, "num_gpus": 1 if gpus else 0, **more}
 
 
 @dataclass(slots=True)
@@ -96,10 +104,10 @@ class _Crew:
         self,
         worker: Callable[..., Any],
         shared: Sequence[Any],
-        gpus: bool,
+        takes: dict[str, Any],
         unwanted: Unwanted,
     ) -> None:
-        self._actor = ray.remote(worker).options(num_cpus=1, num_gpus=1 if gpus else 0)
+        self._actor = ray.remote(worker).options(**takes)
         self._closes = hasattr(worker, "close")
         self._shared = shared
         self._unwanted = unwanted

@@ -59,7 +59,14 @@ class AskOrder:
 
 
 def ask(
-    order: AskOrder, mailbox: Mailbox, *, gpus: bool, workers: int, unwanted: Unwanted = never
+    order: AskOrder,
+    mailbox: Mailbox,
+    *,
+    gpus: bool,
+    workers: int,
+    cuda: bool = True,
+    kind: str = "",
+    unwanted: Unwanted = never,
 ) -> None:
     """Answer an order on the cluster this process is connected to, and wait.
 
@@ -74,6 +81,8 @@ def ask(
             many of all parts.
         gpus: one GPU per worker; else one core.
         workers: at most so many, and never more than parts.
+        cuda: whether they compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
+        kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end it; parts that are answered stay.
 
     Raises:
@@ -93,8 +102,8 @@ def ask(
     given = [replace(order, questions=()), mailbox, of]
     actor: type[VllmActor | AskActor] = VllmActor
     if order.asking.engine == "transformers":
-        actor = AskActor if gpus else AskActorWithoutGpu
-    crew = scatter(actor, given, missing, at_most=workers, gpus=gpus, unwanted=unwanted)
+        actor = AskActor if gpus and cuda else AskActorWithoutGpu
+    crew = scatter(actor, given, missing, at_most=workers, gpus=gpus, kind=kind, unwanted=unwanted)
     for place, answered in crew:
         part = missing[place]
         kept.keep(part, answered)

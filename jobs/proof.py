@@ -64,8 +64,22 @@ class Proof:
     """Rows whose answer it ends: as it writes it, or after the response it was taught."""
 
 
-def prove(order: ProofOrder, *, gpus: bool, unwanted: Unwanted = never) -> Proof:
+def prove(
+    order: ProofOrder,
+    *,
+    gpus: bool,
+    cuda: bool = True,
+    kind: str = "",
+    unwanted: Unwanted = never,
+) -> Proof:
     """Show it on the cluster this process is connected to, unless that is done, and wait.
+
+    Args:
+        order: what is to be shown.
+        gpus: on one GPU; else on one core.
+        cuda: whether it computes on that GPU, see `cluster.gpus.Hardware.emulated`.
+        kind: of GPU, as Ray names it; empty: any.
+        unwanted: whether to end it.
 
     Raises:
         ProofError: the training did not take.
@@ -76,8 +90,10 @@ def prove(order: ProofOrder, *, gpus: bool, unwanted: Unwanted = never) -> Proof
 
     if not order.out.exists():
         options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 3}
+        if kind:
+            options["accelerator_type"] = kind
         try:
-            outcome(ray.remote(_prove).options(**options).remote(order, gpus), unwanted)
+            outcome(ray.remote(_prove).options(**options).remote(order, gpus and cuda), unwanted)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
     return read_proof(order.out)
@@ -88,9 +104,9 @@ def read_proof(path: Path) -> Proof:
     return Proof(**json.loads(path.read_text()))
 
 
-def _prove(order: ProofOrder, gpus: bool) -> None:
+def _prove(order: ProofOrder, cuda: bool) -> None:
     """What the worker does."""
-    if not gpus:
+    if not cuda:
         hide_gpus()
     prove_here(order)
 

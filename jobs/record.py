@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ class Recorder:
     def event(self, run: Run, kind: str, message: str, seconds: float = 0.0) -> None:
         """Record something that happened to a run, in words."""
         self._write([schema.Event(run=run.id, kind=kind, message=message, seconds=seconds)])
+
+    def happened(self, run: Run, stage: str, text: str) -> None:
+        """Record what came between a stage and its end, such as a worker that was lost; each time
+        under a kind of its own, so that none hides another."""
+        with self._lock:
+            kinds = {happening.kind for happening in events(self._engine, run.id)}
+            kind = next(k for n in count(1) if (k := f"{stage}, again {n}") not in kinds)
+            write(self._engine, [schema.Event(run=run.id, kind=kind, message=text)])
 
     def failed(self, run: Run, reason: str) -> None:
         """Record that a run could not be finished, in one transaction with why."""

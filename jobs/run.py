@@ -202,7 +202,8 @@ def _run(
     with connect(home.folder) as cluster, telemetry.on(cluster), Board(console) as board:
         gpus = Slots(int(cluster.gpus)) if cluster.gpus >= 1 else None
         processors = Slots(int(cluster.cpus))
-        works = _spread_out(works, experiment, of_cluster())
+        hardware = of_cluster()
+        works = _spread_out(works, experiment, hardware)
         recorder.begin([work.run for work in works])
         board.say(
             f"{experiment.name}: {len(works)} of {len(experiment.runs())} runs to do, on "
@@ -219,6 +220,7 @@ def _run(
             gpus=gpus,
             telemetry=telemetry,
             logs=RunLogs(home),
+            cuda=not hardware.emulated,
         )
         waited = time.monotonic() - began
         place.spent.append(Spent(stage="starting Ray", label="", waited=0.0, worked=waited))

@@ -62,6 +62,8 @@ def train_swept(
     *,
     gpus: bool,
     at_once: int,
+    cuda: bool = True,
+    kind: str = "",
     told: Callable[[Stopped], None] = lambda decision: None,
     unwanted: Callable[[str], bool] = lambda run_id: False,
     training: Training | None = None,
@@ -76,6 +78,8 @@ def train_swept(
         rule: of their sweep.
         mailbox: hears the progress of all of them.
         gpus: whether workers take GPUs.
+        cuda: whether they compute on those, see `cluster.gpus.Hardware.emulated`.
+        kind: of GPU, as Ray names it; empty: any.
         at_once: trainings side by side; the caller holds the slots for so many.
         told: hears of each training that was stopped, soon after, once; also of those that were
             stopped before this call.
@@ -95,7 +99,7 @@ def train_swept(
     left = [order for order in orders if outcomes[order.run_id] is None]
     if left:
         task = ray.remote(num_cpus=0)(_search)
-        how = training or partial(_train, gpus=gpus)
+        how = training or partial(_train, gpus=gpus, cuda=cuda, kind=kind)
         watch = _Watch(left, rule, told, unwanted)
         watch.begin()
         search = task.remote(orders, left, rule, mailbox, at_once, how)
@@ -107,9 +111,10 @@ def train_swept(
     return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
 
 
-def _train(order: TrainOrder, mailbox: Mailbox, *, gpus: bool) -> None:
+def _train(order: TrainOrder, mailbox: Mailbox, *, gpus: bool, cuda: bool, kind: str) -> None:
     """One training of a contest, until it is done or its run is to end."""
-    train(order, mailbox, gpus=gpus, unwanted=(order.folder / HALT).exists)
+    halted = (order.folder / HALT).exists
+    train(order, mailbox, gpus=gpus, cuda=cuda, kind=kind, unwanted=halted)
 
 
 class _Watch:

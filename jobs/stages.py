@@ -71,6 +71,7 @@ def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
                 order,
                 place.mailbox,
                 gpus=place.gpus is not None,
+                cuda=place.cuda,
                 unwanted=place.unwanted(run),
             )
     place.recorder.trained(run, order.checkpoint)
@@ -112,6 +113,7 @@ def contest_stage(
             rule,
             place.mailbox,
             gpus=place.gpus is not None,
+            cuda=place.cuda,
             at_once=at_once,
             told=told,
             unwanted=lambda run_id: stops.of(run_id) is not None,
@@ -161,7 +163,8 @@ def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> 
         place.recorder.found(run, "proving")
     else:
         with place.stage(run, "proving", place.accelerators, 1, priority):
-            prove(order, gpus=place.gpus is not None, unwanted=place.unwanted(run))
+            gpus = place.gpus is not None
+            prove(order, gpus=gpus, cuda=place.cuda, unwanted=place.unwanted(run))
 
 
 def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
@@ -197,6 +200,7 @@ def ask_stage(
                 own,
                 place.mailbox,
                 gpus=place.gpus is not None,
+                cuda=place.cuda,
                 workers=workers,
                 unwanted=place.unwanted(run),
             )

@@ -24,11 +24,17 @@ class _Work:
 
     order: TrainOrder
     mailbox: "Mailbox"
-    gpus: bool
+    gang: Gang
 
 
 def train(
-    order: TrainOrder, mailbox: "Mailbox", *, gpus: bool, unwanted: Unwanted = never
+    order: TrainOrder,
+    mailbox: "Mailbox",
+    *,
+    gpus: bool,
+    cuda: bool = True,
+    kind: str = "",
+    unwanted: Unwanted = never,
 ) -> Facts:
     """Train on the cluster this process is connected to, unless it is done already, and wait.
 
@@ -38,6 +44,8 @@ def train(
         order: the training.
         mailbox: receives `jobs.training.steps.Progress`, some steps at a time.
         gpus: one GPU per worker; else one core.
+        cuda: whether workers compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
+        kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end it; another call goes on from its last checkpoint.
 
     Raises:
@@ -50,10 +58,11 @@ def train(
         order.folder.mkdir(parents=True, exist_ok=True)
         _write(order)
         forget(order)
+        gang = Gang(workers=order.spread.ranks, gpus=gpus, cuda=cuda, kind=kind)
         run_gang(
             _work,
-            _Work(order=order, mailbox=mailbox, gpus=gpus),
-            Gang(workers=order.spread.ranks, gpus=gpus),
+            _Work(order=order, mailbox=mailbox, gang=gang),
+            gang,
             storage=order.attempts / "ray",
             name=order.run_id,
             progress=partial(newest, order.attempts),
@@ -70,7 +79,7 @@ def _work(work: _Work) -> None:
 
     from jobs.training.worker import train_worker
 
-    if work.gpus:
+    if work.gang.computes_on_gpus:
         torch.cuda.set_device(ray.train.torch.get_device())
     else:
         hide_gpus()

@@ -13,7 +13,7 @@ from jobs.experiment import Benchmark, Run
 from jobs.home import Home
 from jobs.progress import Board
 from jobs.record import Recorder
-from jobs.run_logs import RunLogs
+from jobs.run_logs import RunLogs, without_secrets
 from jobs.telemetry import Telemetry
 from jobs.training.settings import ALONE, Spread
 
@@ -62,6 +62,8 @@ class Workplace:
     """None where there is no GPU; then trainings and generations take processors."""
     telemetry: Telemetry
     logs: RunLogs
+    cuda: bool = True
+    """Whether workers compute on the GPUs that they take, see `cluster.gpus.Hardware.emulated`."""
     ended: list[Run] = field(default_factory=list)
     """Those that somebody stopped by hand."""
     spent: list[Spent] = field(default_factory=list)
@@ -83,6 +85,11 @@ class Workplace:
         """Tell of a run, to whoever watches and in its own log."""
         self.board.say(f"  {run.label}: {text}")
         self.logs.say(run.id, text)
+
+    def happened(self, run: Run, stage: str, text: str) -> None:
+        """Tell what came between a stage of a run and its end, and was overcome or waited for."""
+        self.say(run, f"{stage}: {text}")
+        self.recorder.happened(run, stage, without_secrets(text))
 
     @contextmanager
     def stage(
