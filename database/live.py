@@ -1,10 +1,11 @@
-"""Tables of what goes on: votes, wishes to stop, drivers, nodes, and how far stages are."""
+"""Tables of what goes on: votes, wishes, drivers and their claims, nodes, how far stages are."""
 
 from datetime import datetime
 
 from sqlalchemy import BigInteger, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from database.clock import BY_CLOCK
 from database.table import Row, now
 
 
@@ -36,8 +37,34 @@ class Stop(Row):
 
     run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     asked_by: Mapped[str] = mapped_column(String(200), default="")
-    at: Mapped[datetime] = mapped_column(default_factory=now)
+    at: Mapped[datetime] = mapped_column(default=None, info=BY_CLOCK)
     """A driver that started later does not heed it."""
+
+
+class Retry(Row):
+    """Somebody wants a run that failed or was stopped tried again, without a restart."""
+
+    __tablename__ = "retries"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    asked_by: Mapped[str] = mapped_column(String(200), default="")
+    at: Mapped[datetime] = mapped_column(default=None, info=BY_CLOCK)
+    """A driver that started later takes the run again anyway."""
+
+
+class Claimed(Row):
+    """The right of a driver to work on a run; read and written by `database.claims` alone."""
+
+    __tablename__ = "claims"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    driver: Mapped[str] = mapped_column(String(32), index=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    """Rises whenever the run changes hands."""
+    since: Mapped[datetime] = mapped_column(default=None, info=BY_CLOCK)
+    at: Mapped[datetime] = mapped_column(default=None, info=BY_CLOCK)
+    """When it was renewed last."""
+    released_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class Driver(Row):
@@ -55,10 +82,14 @@ class Driver(Row):
     dashboard: Mapped[str] = mapped_column(Text, default="")
     """Address of Ray's dashboard, without the token."""
     started_at: Mapped[datetime] = mapped_column(default_factory=now)
-    at: Mapped[datetime] = mapped_column(default_factory=now)
+    at: Mapped[datetime] = mapped_column(default=None, info=BY_CLOCK)
     """When it was last heard of."""
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
     """Null: it runs, or was killed."""
+    submission: Mapped[str] = mapped_column(String(200), default="")
+    """Id of the Ray job that it is; empty: it was started otherwise."""
+    attempt: Mapped[int] = mapped_column(Integer, default=1)
+    """Which start of its supervisor it is, from 1."""
 
 
 class Node(Row):

@@ -33,6 +33,10 @@ class DriverFacts:
     at: datetime
     """When it was last heard of."""
     ended_at: datetime | None
+    submission: str = ""
+    """Id of the Ray job that it is."""
+    attempt: int = 1
+    """Which start of its supervisor it is."""
 
     def silent(self, now: datetime) -> bool:
         """Whether it never said that it ended, and nothing was heard of it for too long."""

@@ -4,9 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, Text, case, cast, func
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
+from database.claims import Claim, require
+from database.clock import BY_CLOCK, clock
+from database.patience import PATIENCE, patiently
 from database.stored import storable
 from database.table import Row
 
@@ -21,25 +35,39 @@ NEVER_BLANKED = frozenset(
 """Columns that a later row without a value leaves as they are."""
 
 
-def write(engine: Engine, rows: Iterable[Row]) -> None:
+def write(
+    engine: Engine, rows: Iterable[Row], claim: Claim | None = None, patience: float = PATIENCE
+) -> None:
     """Store rows of any tables in one transaction: all of them, or none.
 
     A row whose key is already there replaces the other columns, but for the moments in
     `FIRST_STAYS` and what `NEVER_BLANKED` protects; the last of several rows with one key
-    counts. Order does not matter: parents are written before the rows that point at them.
+    counts. Order does not matter: parents are written before the rows that point at them. So it is
+    safe to write the same again, and that is done where a connection breaks.
+
+    Args:
+        engine: open for writing.
+        rows: to store.
+        claim: on the run that they are of; None: they need none.
+        patience: seconds to wait for a database that is restarted or unreachable.
 
     Raises:
+        LostClaimError: the run is another driver's by now; nothing is stored.
         sqlalchemy.exc.IntegrityError: a row points at one that is neither stored nor given.
-        sqlalchemy.exc.OperationalError: the database is gone, or SQLite was locked for 60 s.
+        sqlalchemy.exc.OperationalError: the database is gone for longer, or SQLite was locked for
+            60 s.
     """
-    of_table: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        of_table[row.__tablename__].append(_values(row))
+    of_table = _by_table(rows)
     if not of_table:
         return
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+
+    def act(connection: Connection) -> None:
+        if claim is not None:
+            require(connection, claim)
         for table in Row.metadata.sorted_tables:
             _upsert(connection, table, of_table.get(table.name, []))
+
+    patiently(engine, act, patience)
 
 
 def write_first(engine: Engine, row: Row) -> None:
@@ -48,17 +76,42 @@ def write_first(engine: Engine, row: Row) -> None:
     Raises:
         sqlalchemy.exc.IntegrityError: it points at a row that is not stored.
     """
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        statement = _insert(connection, Row.metadata.tables[row.__tablename__])
+    table = Row.metadata.tables[row.__tablename__]
+
+    def act(connection: Connection) -> None:
+        statement = _insert(connection, table).values(_by_clock(table))
         connection.execute(statement.on_conflict_do_nothing(), [_values(row)])
+
+    patiently(engine, act)
+
+
+def _by_table(rows: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table, by key: two writers that meet then lock them in the same order."""
+    found: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        key = tuple(storable(getattr(row, column.name)) for column in row.__table__.primary_key)
+        found[row.__tablename__][key] = _values(row)
+    return {name: [values for _, values in sorted(of.items())] for name, of in found.items()}
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return {column.name: storable(getattr(row, column.name)) for column in row.__table__.columns}
+    columns = row.__table__.columns
+    return {_given(column): storable(getattr(row, column.name)) for column in columns}
+
+
+def _given(column: Column[Any]) -> str:
+    """The name of a column's value among the parameters of a statement."""
+    return f"given_{column.name}" if column.info == BY_CLOCK else column.name
+
+
+def _by_clock(table: Table) -> dict[str, ColumnElement[Any]]:
+    """What is stored in the columns that have the database's own moment unless one is given."""
+    columns = [column for column in table.columns if column.info == BY_CLOCK]
+    return {c.name: func.coalesce(bindparam(_given(c), type_=c.type), clock()) for c in columns}
 
 
 def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    statement = _insert(connection, table)
+    statement = _insert(connection, table).values(_by_clock(table))
     statement = statement.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={

@@ -1,0 +1,82 @@
+"""One transaction, tried again while the database is away: restarted, failed over, unreachable.
+
+What is tried again has to be safe to repeat: where a connection breaks at its COMMIT, nobody can
+say whether the database heard it.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+PATIENCE = float(os.environ.get("CODELADDER_DATABASE_PATIENCE") or 120)
+"""Seconds for which a writer waits for a database that is away."""
+PAUSES = (0.1, 0.2, 0.5, 1.0)
+"""Seconds between two tries; the last one goes on."""
+PASSING = frozenset(
+    (
+        "40001",  # serialization failure
+        "40P01",  # deadlock: another transaction was let through
+        "53300",  # too many connections
+        "57P01",  # the server is shut down by its administrator
+        "57P02",  # it crashed, or another of its processes did
+        "57P03",  # it is starting
+        "25P03",  # the transaction was idle for too long: this process was frozen
+        "25006",  # read-only: a standby that is not promoted yet
+    )
+)
+"""States of SQL that pass by themselves."""
+T = TypeVar("T")
+
+
+def patiently(engine: Engine, act: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+    """Do something in one writing transaction, again and again while the database is away.
+
+    Args:
+        engine: open for writing.
+        act: what is done; safe to repeat as a whole.
+        patience: seconds from the first failure on; 0: one try.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: what it failed with last; at once, if that does not pass.
+    """
+    given_up, tries = float("inf"), 0
+    while True:
+        try:
+            with engine.connect().execution_options(writes=True) as connection, connection.begin():
+                return act(connection)
+        except DBAPIError as error:
+            given_up = min(given_up, time.monotonic() + patience)
+            if not is_passing(error) or time.monotonic() >= given_up:
+                raise
+        time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+        tries += 1
+
+
+def read(engine: Engine, act: Callable[[Connection], T]) -> T:
+    """Read in one transaction, once more where the connection broke: the next one is a new one."""
+    try:
+        with engine.connect() as connection:
+            return act(connection)
+    except DBAPIError as error:
+        if not is_passing(error):
+            raise
+    with engine.connect() as connection:
+        return act(connection)
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the database is only away, as opposed to refusing what was asked of it."""
+    cause: object = error.orig
+    if not type(cause).__module__.startswith("psycopg"):
+        return False  # SQLite waits for its locks by itself, and nothing else of it passes
+    state = getattr(cause, "sqlstate", None)
+    if state is None:  # not of the server: nobody is there, or the connection broke
+        return error.connection_invalidated or type(cause).__name__ in _OF_CONNECTIONS
+    return state in PASSING or state.startswith("08")
+
+
+_OF_CONNECTIONS = frozenset(("OperationalError", "ConnectionTimeout"))
