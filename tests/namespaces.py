@@ -71,7 +71,10 @@ class Machine:
         lines = [
             f"hostname {self.name}",
             "mount -t tmpfs -o size=2g tmpfs /dev/shm",
-            f"mkdir -p /tmp/ray && mount --bind {folder}/ray /tmp/ray",
+            *(
+                f"mkdir -p {path} && mount --bind {folder}/ray {path}"
+                for path in ("/tmp/ray", f"/tmp/codeladder-{os.getuid()}")
+            ),
             f"mount --bind {self.network.folder}/hosts /etc/hosts",
             "ip link set lo up",
             "until ip link show eth0 >/dev/null 2>&1; do sleep 0.05; done",
