@@ -25,7 +25,6 @@ PASSING = frozenset(
         "57P02",  # it crashed, or another of its processes did
         "57P03",  # it is starting
         "25P03",  # the transaction was idle for too long: this process was frozen
-        "25006",  # read-only: a standby that is not promoted yet
     )
 )
 """States of SQL that pass by themselves."""
