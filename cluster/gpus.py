@@ -102,11 +102,12 @@ def gpu_sizes() -> list[float]:
 
 
 def hide_gpus() -> None:
-    """Keep this process from GPUs that Ray gave it none of: they may be another's.
+    """Keep this process from GPUs that Ray gave it none of, or only counts: they may be another's.
 
     Serves until torch looks for GPUs for the first time.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # Ray Train names there the GPU that it counts
 
 
 def _node(gpus: int | None, cpus: int | None = None) -> Node:

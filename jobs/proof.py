@@ -89,7 +89,11 @@ def prove(
     import ray
 
     if not order.out.exists():
-        options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 3}
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": 1 if gpus else 0,
+            "max_retries": 3,
+        }
         if kind:
             options["accelerator_type"] = kind
         try:
