@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from cluster.acting import Hands
 from cluster.node import NodeError
 from cluster.session import ROOT, ClusterError, running
 
@@ -30,6 +31,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def home() -> Path:
     """The folder of work, where a cluster leaves its token and its record."""
     return Path(os.environ.get("CODELADDER_HOME") or ROOT / "runs").resolve()
+
+
+def _at(asked: argparse.Namespace) -> Any:
+    """The place of the cluster that the user names."""
+    from cluster.places.known import at
+
+    return at(asked.cluster, home(), Hands(dry=getattr(asked, "dry_run", False)))
+
+
+def _up(asked: argparse.Namespace) -> int:
+    _at(asked).up()
+    return 0
+
+
+def _down(asked: argparse.Namespace) -> int:
+    _at(asked).down()
+    return 0
+
+
+def _status(asked: argparse.Namespace) -> int:
+    if asked.cluster is not None:
+        return int(_at(asked).status())
+    return _dashboard(asked)
+
+
+def _submit(asked: argparse.Namespace) -> int:
+    from cluster.places.place import Submission
+    from cluster.submitting import name_of, submit_to_recorded
+
+    submission = Submission(
+        experiment=asked.experiment,
+        name=name_of(asked.experiment, asked.name),
+        wait=asked.wait,
+        restarts=asked.restarts,
+    )
+    if asked.cluster is None:
+        return submit_to_recorded(home(), submission, Hands(dry=asked.dry_run))
+    return int(_at(asked).submit(submission))
+
+
+def _keep(asked: argparse.Namespace) -> int:
+    from cluster.keeping import keep
+
+    command = asked.rest[1:] if asked.rest[:1] == ["--"] else asked.rest
+    if not command:
+        raise ClusterError("keep what? python -m cluster keep -- COMMAND ...")
+    return keep(command, asked.restarts)
 
 
 def _dashboard(asked: argparse.Namespace) -> int:
@@ -64,6 +112,39 @@ def _node_arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
 
 
+def _file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cluster", type=Path, metavar="FILE", help="cluster/NAME.yaml")
+
+
+def _file_and_dry(parser: argparse.ArgumentParser) -> None:
+    _file(parser)
+    _dry(parser)
+
+
+def _dry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def _file_or_current(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "cluster", type=Path, nargs="?", metavar="FILE", help="default: the one that is up"
+    )
+
+
+def _submit_arguments(parser: argparse.ArgumentParser) -> None:
+    _file_or_current(parser)
+    parser.add_argument("experiment", type=Path, help="experiments/NAME.yaml")
+    parser.add_argument("--name", default="", help="of the Ray job; default: experiment and time")
+    parser.add_argument("--wait", action="store_true", help="show its output; end as it ends")
+    parser.add_argument("--restarts", type=int, default=10, help="of a driver that crashes")
+    _dry(parser)
+
+
+def _keep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--restarts", type=int, default=10, help="of a command that crashes")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+
+
 def _none(_: argparse.ArgumentParser) -> None:
     pass
 
@@ -75,8 +156,12 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
-    "status": _Command(_dashboard, _none, "where the cluster is, and its token"),
+    "up": _Command(_up, _file_and_dry, "bring a cluster up; safe to repeat"),
+    "down": _Command(_down, _file_and_dry, "take a cluster away; safe to repeat"),
+    "status": _Command(_status, _file_or_current, "what is up, where it is, and its token"),
+    "submit": _Command(_submit, _submit_arguments, "have an experiment run on a cluster"),
     "dashboard": _Command(_dashboard, _none, "the dashboard's address, and the token it asks for"),
+    "keep": _Command(_keep, _keep_arguments, "run a driver, and again where it crashes"),
     "node": _Command(_node, _node_arguments, "keep one node of a cluster on this host"),
 }
 

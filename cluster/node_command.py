@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token", type=Path, help="file with the cluster's token, mode 600")
     parser.add_argument("--state", type=Path, required=True, help="folder for notes and log")
     parser.add_argument("--ports", type=int, default=FIRST, metavar="FIRST", help="of 1000 ports")
-    parser.add_argument("--cpus", type=int, help="default: all; on the head: none")
+    parser.add_argument(
+        "--cpus", type=_count, metavar="N|all", help="default: all; on the head: none"
+    )
     parser.add_argument("--gpus", type=int, help="default: as many as Ray finds")
     parser.add_argument("--kind", default="", help="of the GPUs, such as H200")
     parser.add_argument("--gcs-folder", type=Path, help="keep the control store here (RocksDB)")
@@ -31,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     act.add_argument("--background", action="store_true", help="return once the node is up")
     act.add_argument("--stop", action="store_true", help="end the node that works in --state")
     act.add_argument("--show", action="store_true", help="say whether one works in --state")
+
+
+def _count(text: str) -> int:
+    """A number of processors; `all` of them is -1."""
+    return -1 if text == "all" else int(text)
 
 
 def run_node(asked: argparse.Namespace) -> int:
@@ -69,7 +76,7 @@ def _node(asked: argparse.Namespace, state: Path) -> Node:
         token=asked.token.resolve(),
         state=state,
         ports=Ports(asked.ports),
-        cpus=0 if asked.head and asked.cpus is None else asked.cpus,
+        cpus=_processors(asked),
         gpus=0 if asked.head and asked.cpus is None and asked.gpus is None else asked.gpus,
         kind=asked.kind,
         gcs_folder=asked.gcs_folder,
@@ -77,6 +84,12 @@ def _node(asked: argparse.Namespace, state: Path) -> Node:
         variables=_variables(asked.variables),
         autoscaling=asked.autoscaling,
     )
+
+
+def _processors(asked: argparse.Namespace) -> int | None:
+    if asked.cpus is None:
+        return 0 if asked.head else None
+    return None if asked.cpus < 0 else int(asked.cpus)
 
 
 def _mistakes(asked: argparse.Namespace) -> list[str]:

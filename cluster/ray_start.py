@@ -58,8 +58,9 @@ class Node:
 
     @property
     def scratch(self) -> Path:
-        """Ray's own folder: short, because a socket's path may have 107 bytes."""
-        return Path("/tmp") / f"codeladder-{os.getuid()}" / f"{self.ports.first}-{self.ip}"
+        """Ray's own folder, by the same path on all nodes, because what a Ray job brings along lies
+        there; and short, because a socket's path may have 107 bytes."""
+        return Path("/tmp") / f"codeladder-{os.getuid()}" / str(self.ports.first)
 
 
 def start_command(node: Node) -> list[str]:

@@ -21,6 +21,8 @@ OBJECT_STORE_BYTES = 256 * 2**20
 STOP_SECONDS = 10.0
 """For Ray's processes to end by themselves; they take half a second."""
 RECORD = "cluster.json"
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for what runs as a Ray job."""
 NOT_UPLOADED = [".git", ".venv*", "runs", "**/__pycache__", "docs", "tests", "benchmarks"]
 
 
@@ -58,17 +60,18 @@ def connect(home: Path) -> Iterator[Cluster]:
         ClusterError: the cluster to join did not answer, or there is no token for it.
     """
     joined = os.environ.get("RAY_ADDRESS", "")
-    token_path = _given_token() if joined else _own_token(home)
+    _refuse_ray_client(joined)
+    token_path = _given_token() if joined else own_token(home)
     settings = _settings(token_path) | ({} if joined else _local_settings())
     others = set(psutil.Process().children(recursive=True))
     with _environment(settings, without=() if joined else ("RAY_AUTH_TOKEN",)):
         cluster = _start(joined, token_path)
-        record = home / RECORD
-        record.write_text(json.dumps(_record(cluster)))
+        noted = note(home, cluster)
         try:
             yield cluster
         finally:
-            record.unlink(missing_ok=True)
+            if noted:
+                forget(home)
             _stop(others)
 
 
@@ -127,14 +130,19 @@ def _starting() -> dict[str, Any]:
 
 def _joining(address: str) -> dict[str, Any]:
     shared = {name: value for name, value in _worker_settings().items() if name != "PYTHONPATH"}
-    return {
-        "address": address,
-        "runtime_env": {
-            "working_dir": str(ROOT),
-            "excludes": NOT_UPLOADED,
-            "env_vars": shared,
-        },
-    } | _quiet()
+    code = {"working_dir": str(ROOT), "excludes": NOT_UPLOADED}
+    # A Ray job has brought the code along, and workers get what the job got.
+    code = {} if JOB in os.environ else code
+    return {"address": address, "runtime_env": code | {"env_vars": shared}} | _quiet()
+
+
+def _refuse_ray_client(address: str) -> None:
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"RAY_ADDRESS={address} is an address of Ray Client, which trainings cannot go "
+            "through. Set RAY_ADDRESS to HOST:PORT of the control store, on a host that reaches "
+            "all nodes, or send the experiment to the cluster: python -m cluster submit"
+        )
 
 
 def _quiet() -> dict[str, Any]:
@@ -187,7 +195,8 @@ def _environment(settings: Mapping[str, str], without: tuple[str, ...]) -> Itera
                 os.environ[name] = before[name]
 
 
-def _own_token(home: Path) -> Path:
+def own_token(home: Path) -> Path:
+    """The file with the token of the clusters that are started from a home; made if need be."""
     home.mkdir(parents=True, exist_ok=True)
     path = home.resolve() / "cluster.token"
     if not path.exists():
@@ -243,24 +252,44 @@ def alive(process: int) -> bool:
     return True
 
 
-def _record(cluster: Cluster) -> dict[str, str | int]:
-    return {
+def note(home: Path, cluster: Cluster, process: int | None = None, host: str = "") -> bool:
+    """Record where a cluster is, unless another that lives is recorded; whether it was.
+
+    Args:
+        process: whose life is the cluster's; None: this one's; 0: no process tells.
+        host: of the process; default: this one.
+    """
+    if running(home) is not None:
+        return False
+    record = {
         "address": cluster.address,
         "dashboard_url": cluster.dashboard_url,
         "token_path": str(cluster.token_path or ""),
-        "process": os.getpid(),
+        "process": os.getpid() if process is None else process,
+        "host": host or socket.gethostname(),
     }
+    draft = home / f".{RECORD}.{os.getpid()}"
+    draft.write_text(json.dumps(record))
+    draft.replace(home / RECORD)
+    return True
+
+
+def forget(home: Path) -> None:
+    """Remove what `note` recorded."""
+    (home / RECORD).unlink(missing_ok=True)
 
 
 def running(home: Path) -> dict[str, str] | None:
-    """What `connect` recorded under `home`, while the process that called it lives; else None.
+    """The cluster that `note` recorded under `home`, while its process lives; else None.
 
+    Of a process of another host nobody here can tell, so its cluster counts as running.
     Keys: `address`, `dashboard_url`, `token_path`.
     """
     try:
         record = json.loads((home / RECORD).read_text())
     except FileNotFoundError:
         return None
-    if not alive(record.pop("process")):
+    process, host = record.pop("process"), record.pop("host", socket.gethostname())
+    if process and host == socket.gethostname() and not alive(process):
         return None
     return dict(record)

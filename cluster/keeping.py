@@ -1,0 +1,79 @@
+"""`python -m cluster keep`: a driver, started again where it crashes, not where it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+ENDED = frozenset({0, 1, 2, 3, 4, 130})
+"""Exit statuses of ours: the work is over, or only a person can help. All others are crashes."""
+ATTEMPT = "CODELADDER_ATTEMPT"
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Between two starts, doubled from crash to crash."""
+STEADY_SECONDS = 600.0
+"""A driver that worked for so long may crash as often again."""
+
+
+def keep(command: Sequence[str], restarts: int) -> int:
+    """Run a command until it ends by itself; crashes, of it or by a signal, start it again.
+
+    The command finds in `CODELADDER_ATTEMPT` which start it is, from 1. SIGTERM and SIGINT go to
+    the command and end it for good.
+
+    Returns:
+        The exit status of its last start; 128 and the signal where one ended it.
+    """
+    keeper = _Keeper()
+    left, wait, attempt = restarts, SHORTEST_WAIT, 0
+    while True:
+        attempt += 1
+        began = time.monotonic()
+        status = keeper.start(command, attempt)
+        if status in ENDED or keeper.told:
+            return status
+        if time.monotonic() - began > STEADY_SECONDS:
+            left, wait = restarts, SHORTEST_WAIT
+        if left == 0:
+            print(f"keep: gave up after {restarts} restarts", file=sys.stderr, flush=True)
+            return status
+        left -= 1
+        print(
+            f"keep: the driver ended with status {status}; start {attempt + 1} in {wait:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+        if keeper.waits(wait):
+            return status
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+class _Keeper:
+    """The process that is kept, and whether somebody told it to end."""
+
+    def __init__(self) -> None:
+        self.told = False
+        self._running: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pass_on)
+
+    def start(self, command: Sequence[str], attempt: int) -> int:
+        if self.told:
+            return 128 + signal.SIGTERM
+        self._running = subprocess.Popen(command, env=os.environ | {ATTEMPT: str(attempt)})
+        status = self._running.wait()
+        return status if status >= 0 else 128 - status
+
+    def waits(self, seconds: float) -> bool:
+        """Wait; whether somebody told it to end meanwhile."""
+        deadline = time.monotonic() + seconds
+        while not self.told and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return self.told
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.told = True
+        if self._running is not None and self._running.poll() is None:
+            self._running.send_signal(number)

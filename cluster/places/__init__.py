@@ -1,0 +1,1 @@
+"""Where a cluster can be, one module each: how it is brought up there, and down again."""

@@ -1,0 +1,169 @@
+"""An experiment sent to a standing cluster as a Ray job, under a name of its own."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.acting import Hands
+from cluster.places.place import Submission
+from cluster.ray_start import DRIVER
+from cluster.session import NOT_UPLOADED, ROOT, ClusterError, running
+from cluster.standing import resources
+
+GONE = 1
+"""Exit status of `--wait` where the Ray job ended and its driver never told one."""
+RESUBMISSIONS = 1
+"""Times that `--wait` sends an experiment again whose driver was lost with its node."""
+LOOK_SECONDS = 1.0
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def submit_to_recorded(home: Path, submission: Submission, hands: Hands) -> int:
+    """Send an experiment to the cluster that is recorded under a home.
+
+    Returns:
+        0 once it is sent; with `wait`, what its driver ended with.
+
+    Raises:
+        ClusterError: no cluster is up, it does not answer, the experiment has mistakes, or a Ray
+            job of that name is there.
+    """
+    found = running(home)
+    if found is None:
+        raise ClusterError(
+            f"no cluster is up in {home}. Bring one up first: make cluster-up CLUSTER=..."
+        )
+    runs = checked(submission.experiment)
+    url, token = found["dashboard_url"], Path(found["token_path"])
+    command = entrypoint(submission)
+    if hands.dry:
+        hands.say(f"send   {submission.name} to {url}:\n       | {command}")
+        return 0
+    metadata = _metadata(submission, runs)
+    where = {DRIVER: 1.0} if resources(url, token).get(DRIVER) else None
+    with _speaking(url, token) as client:
+        return _send(client, submission, command, metadata, where, hands)
+
+
+def checked(experiment: Path) -> int:
+    """How many runs an experiment has, which `jobs plan` checks first.
+
+    Raises:
+        ClusterError: it has mistakes; the message tells all of them.
+    """
+    plan = subprocess.run(
+        [sys.executable, "-m", "jobs", "plan", str(experiment)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if plan.returncode:
+        raise ClusterError(plan.stderr.strip() or plan.stdout.strip())
+    counted = re.search(r"([\d,]+) runs?\b", plan.stdout)
+    return int(counted[1].replace(",", "")) if counted else 0
+
+
+def entrypoint(submission: Submission) -> str:
+    """The command of the Ray job: the driver, kept alive."""
+    experiment = submission.experiment.resolve()
+    try:
+        path = experiment.relative_to(ROOT)
+    except ValueError:
+        raise ClusterError(
+            f"{experiment} is not inside {ROOT}, so the cluster would not have it; "
+            "copy it into experiments/"
+        ) from None
+    kept = ["python", "-m", "cluster", "keep", "--restarts", str(submission.restarts), "--"]
+    return shlex.join([*kept, "python", "-m", "jobs", "run", str(path)])
+
+
+def name_of(experiment: Path, given: str) -> str:
+    """What a Ray job is called: as the user says, else after the experiment and the time.
+
+    Raises:
+        ClusterError: the name has characters that an address could not carry.
+    """
+    name = given or f"{experiment.stem}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    if not NAME.fullmatch(name):
+        raise ClusterError(f"--name {name!r}: letters, digits, '-', '_' and '.', at most 100")
+    return name
+
+
+def _metadata(submission: Submission, runs: int) -> dict[str, str]:
+    """Shown on the Ray dashboard beside the job; never a secret."""
+    board = os.environ.get("CODELADDER_BOARD_URL", "")
+    told = {"experiment": submission.experiment.stem, "runs": str(runs)}
+    return told | ({"board": board} if board else {})
+
+
+@contextmanager
+def _speaking(url: str, token: Path) -> Iterator[Any]:
+    before = dict(os.environ)
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    os.environ.pop("RAY_ADDRESS", None)
+    try:
+        from ray.job_submission import JobSubmissionClient
+
+        yield JobSubmissionClient(url)
+    except (RuntimeError, ConnectionError) as error:
+        raise ClusterError(f"{url}: {error}") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _send(
+    client: Any,
+    submission: Submission,
+    command: str,
+    metadata: dict[str, str],
+    where: dict[str, float] | None,
+    hands: Hands,
+) -> int:
+    name = submission.name
+    for again in range(RESUBMISSIONS + 1):
+        name = submission.name if not again else f"{submission.name}-{again + 1}"
+        client.submit_job(
+            entrypoint=command,
+            submission_id=name,
+            metadata=metadata,
+            runtime_env={"working_dir": str(ROOT), "excludes": NOT_UPLOADED},
+            entrypoint_resources=where,
+        )
+        hands.say(f"sent {name}: {client.get_address()}/#/jobs/{name}")
+        if not submission.wait:
+            return 0
+        status = _follow(client, name, hands)
+        if status is not None:
+            return status
+        hands.say(f"{name} was lost with its node")
+    return GONE
+
+
+def _follow(client: Any, name: str, hands: Hands) -> int | None:
+    """Show what a Ray job prints until it ends; its driver's status, None where none was told."""
+    shown = 0
+    while True:
+        over = client.get_job_status(name).is_terminal()
+        printed = client.get_job_logs(name)
+        if len(printed) > shown:
+            hands.say(printed[shown:].rstrip("\n"))
+            shown = len(printed)
+        if over:
+            break
+        time.sleep(LOOK_SECONDS)
+    told = client.get_job_info(name)
+    if told.driver_exit_code is not None:
+        return int(told.driver_exit_code)
+    if told.status == "STOPPED":
+        return 128 + 15
+    hands.say(told.message or "")
+    return None
