@@ -81,6 +81,8 @@ class Hosts(Everywhere, Kept):
     user: str = Field(default="", pattern=r"^[a-z_0-9][a-z0-9_.-]*$|^$")
     key: str = ""
     """File of the private key; default: what SSH takes by itself."""
+    ssh_options: str = ""
+    """File of ssh's own settings (`ssh -F`), for a jump host, say."""
     ssh_port: int = Field(default=22, ge=1, le=65535)
     folder: Absolute
     """On each host, for the program, its environment, token and logs; made if it is not there."""
@@ -88,6 +90,11 @@ class Hosts(Everywhere, Kept):
     """On each host."""
     head_works: bool = False
     """Whether work runs on the head too."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The head first."""
+        return self.head, *self.workers
 
     @model_validator(mode="after")
     def _once(self) -> Self:

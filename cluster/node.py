@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,9 @@ class Note:
 class Supervisor:
     """Keeps Ray running on this host; the process that calls it adopts all that Ray starts."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, when_up: Callable[[], None]) -> None:
         self._node = node
+        self._when_up = when_up
         self._command = start_command(node)
         self._stop = threading.Event()
         self._starts = 0
@@ -117,6 +118,7 @@ class Supervisor:
                 log.write(line)
             if UP in line:
                 self._tell(up=True)
+                self._when_up()
 
     def _tell(self, *, up: bool) -> None:
         note = {"process": os.getpid(), "starts": self._starts, "up": up, "command": self._command}
@@ -125,13 +127,16 @@ class Supervisor:
         draft.replace(self._node.state / "node.json")
 
 
-def keep_node(node: Node) -> None:
+def keep_node(node: Node, when_up: Callable[[], None]) -> None:
     """Supervise a node in this process until it is told to end (SIGTERM or SIGINT).
+
+    Args:
+        when_up: called whenever Ray has come up.
 
     Raises:
         NodeError: another supervisor works in the node's state folder.
     """
-    supervisor = Supervisor(node)
+    supervisor = Supervisor(node, when_up)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.stop)
     supervisor.keep()

@@ -2,21 +2,38 @@
 
 import argparse
 import json
+import os
+import socket
 import stat
 import sys
+import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from cluster.certificates import sign_node
 from cluster.node import NodeError, keep_node, living, start_in_background, stop_node
 from cluster.ports import FIRST, LAST, Ports
-from cluster.ray_start import Node, interface_of
+from cluster.ray_start import Node, address_on, interface_of
+from cluster.session import Cluster, note
+
+MEET_SECONDS = 600.0
+"""For the head to come up, where all nodes are started at once."""
+ELSEWHERE = "192.0.2.1"
+"""An address of nobody (RFC 5737): the way there begins at this host's usual address."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; `--state` alone is always needed."""
     parser.add_argument("--head", action="store_true", help="this node is the head")
     parser.add_argument("--join", default="", metavar="HOST:PORT", help="the head's control store")
+    parser.add_argument(
+        "--join-at", type=Path, metavar="FILE", help="which names it, once it is up"
+    )
+    parser.add_argument("--meet", type=Path, metavar="FILE", help="write there where the head is")
+    parser.add_argument("--record", action="store_true", help="as the cluster of CODELADDER_HOME")
     parser.add_argument("--ip", default="", help="the address of this host that the others use")
+    parser.add_argument("--interface", default="", help="whose address to take instead")
     parser.add_argument("--token", type=Path, help="file with the cluster's token, mode 600")
     parser.add_argument("--state", type=Path, required=True, help="folder for notes and log")
     parser.add_argument("--ports", type=int, default=FIRST, metavar="FIRST", help="of 1000 ports")
@@ -56,14 +73,60 @@ def run_node(asked: argparse.Namespace) -> int:
         return 0 if found and found.up else 1
     node = _node(asked, state)
     if asked.background:
-        note = start_in_background([a for a in sys.argv[2:] if a != "--background"], state)
-        print(f"up, kept by process {note.process}")
+        kept = start_in_background([a for a in sys.argv[2:] if a != "--background"], state)
+        print(f"up, kept by process {kept.process}")
         return 0
-    keep_node(node)
+    keep_node(node, when_up=partial(_tell, asked, node))
     return 0
 
 
+def _tell(asked: argparse.Namespace, node: Node) -> None:
+    """Leave word where others look for the head."""
+    cluster = Cluster(
+        address=f"{node.ip}:{node.ports.control_store}",
+        dashboard_url=f"http://{node.ip}:{node.ports.dashboard}",
+        token_path=node.token,
+        cpus=0,
+        gpus=0,
+    )
+    if asked.record:
+        home = Path(dict(node.variables).get("CODELADDER_HOME") or os.environ["CODELADDER_HOME"])
+        note(home, cluster)
+    if asked.meet:
+        draft = asked.meet.with_name(f".{asked.meet.name}.{os.getpid()}")
+        draft.write_text(cluster.address)
+        draft.replace(asked.meet)
+
+
+def _awaited(path: Path) -> str:
+    """The address in a file that the head writes once it is up."""
+    deadline = time.monotonic() + MEET_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError):
+            return path.read_text().strip()
+        time.sleep(1.0)
+    raise NodeError(f"--join-at: no head wrote {path} within {MEET_SECONDS:.0f} s")
+
+
+def _own_address(asked: argparse.Namespace) -> str:
+    """As said; else of the interface; else the one that the way to the head begins at."""
+    if asked.ip:
+        return str(asked.ip)
+    if asked.interface:
+        return address_on(asked.interface)
+    towards, _, port = (asked.join or f"{ELSEWHERE}:9").rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((towards, int(port)))  # nothing is sent
+        return str(way.getsockname()[0])
+
+
 def _node(asked: argparse.Namespace, state: Path) -> Node:
+    if asked.join_at:
+        asked.join = _awaited(asked.join_at)
+    try:
+        asked.ip = _own_address(asked)
+    except (OSError, ValueError) as error:
+        raise NodeError(f"--ip: say it; it cannot be found out: {error}") from None
     mistakes = list(_mistakes(asked))
     if mistakes:
         raise NodeError("\n".join(mistakes))
@@ -96,13 +159,10 @@ def _mistakes(asked: argparse.Namespace) -> list[str]:
     found = []
     if asked.head == bool(asked.join):
         found.append("say --head, or --join HOST:PORT of the head")
-    if not asked.ip:
-        found.append("say --ip: the address of this host that the others use")
-    else:
-        try:
-            interface_of(asked.ip)
-        except ValueError as error:
-            found.append(f"--ip: {error}")
+    try:
+        interface_of(asked.ip)
+    except ValueError as error:
+        found.append(f"--ip: {error}")
     if asked.token is None or not asked.token.is_file():
         found.append(f"--token: {asked.token or 'say it:'} is not there; a file with the token")
     else:

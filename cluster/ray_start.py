@@ -164,6 +164,19 @@ def interface_of(ip: str) -> str:
     )
 
 
+def address_on(interface: str) -> str:
+    """The address of an interface of this host.
+
+    Raises:
+        ValueError: there is no such interface, or it has none; the message names those there are.
+    """
+    all_of_them = psutil.net_if_addrs()
+    for address in all_of_them.get(interface, ()):
+        if address.family == socket.AF_INET:
+            return str(address.address)
+    raise ValueError(f"no address on {interface!r}; there are {', '.join(all_of_them)}")
+
+
 def _kept(node: Node) -> dict[str, str]:
     if node.gcs_folder is None or node.join:
         return {}

@@ -23,7 +23,10 @@ STOP_SECONDS = 10.0
 RECORD = "cluster.json"
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for what runs as a Ray job."""
-NOT_UPLOADED = [".git", ".venv*", "runs", "**/__pycache__", "docs", "tests", "benchmarks"]
+NOT_UPLOADED = [
+    *(".git", ".venv*", ".*_cache", ".hypothesis", "runs", "**/__pycache__"),
+    *("docs", "tests", "benchmarks"),
+]
 
 
 class ClusterError(Exception):

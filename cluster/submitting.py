@@ -1,5 +1,6 @@
 """An experiment sent to a standing cluster as a Ray job, under a name of its own."""
 
+import logging
 import os
 import re
 import shlex
@@ -112,6 +113,7 @@ def _speaking(url: str, token: Path) -> Iterator[Any]:
     try:
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of every file left out
         yield JobSubmissionClient(url)
     except (RuntimeError, ConnectionError) as error:
         raise ClusterError(f"{url}: {error}") from None
