@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from database.clock import clock
 from database.live import Claimed, Driver
-from database.patience import PATIENCE, patiently
+from database.patience import patiently
 from database.rows import rows_of
 
 STALE_SECONDS = 60.0
@@ -64,7 +64,9 @@ class LostClaimError(Exception):
         return f"run {self.run} is no longer ours: {now}"
 
 
-def claim(engine: Engine, run_id: str, driver_id: str, patience: float = PATIENCE) -> Claim | None:
+def claim(
+    engine: Engine, run_id: str, driver_id: str, patience: float | None = None
+) -> Claim | None:
     """Claim a run, in one statement: of any number of processes that try, one succeeds.
 
     A driver that holds the run already gets the claim that it has.
@@ -73,7 +75,7 @@ def claim(engine: Engine, run_id: str, driver_id: str, patience: float = PATIENC
         engine: open for writing.
         run_id: a run that is recorded.
         driver_id: who claims it.
-        patience: seconds to wait for a database that is gone.
+        patience: seconds to wait for a database that is away; None: as long as writers do.
 
     Returns:
         None: another driver holds it, and was heard of within `STALE_SECONDS`.
@@ -115,10 +117,10 @@ def beat(engine: Engine, driver_id: str) -> frozenset[str]:
     """
     statement = update(Claimed).where(Claimed.driver == driver_id, Claimed.released_at.is_(None))
     renewed = statement.values(at=clock()).returning(Claimed.run)
-    return patiently(engine, lambda c: frozenset(c.scalars(renewed)), patience=0)
+    return patiently(engine, lambda c: frozenset(c.scalars(renewed)), seconds=0)
 
 
-def release(engine: Engine, claim: Claim, patience: float = PATIENCE) -> None:
+def release(engine: Engine, claim: Claim, patience: float | None = None) -> None:
     """Give a run back, so that anybody may claim it at once; nothing if it was lost before."""
     statement = update(Claimed).where(*_is(claim)).values(released_at=clock())
     patiently(engine, lambda connection: connection.execute(statement), patience)

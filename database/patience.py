@@ -4,7 +4,6 @@ What is tried again has to be safe to repeat: where a connection breaks at its C
 say whether the database heard it.
 """
 
-import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,8 +11,11 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-PATIENCE = float(os.environ.get("CODELADDER_DATABASE_PATIENCE") or 120)
-"""Seconds for which a writer waits for a database that is away."""
+from database.address import seconds_from
+
+PATIENCE = 120.0
+"""Seconds for which a writer waits for a database that is away, unless
+`CODELADDER_DATABASE_PATIENCE` says otherwise."""
 PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between two tries; the last one goes on."""
 PASSING = frozenset(
@@ -31,13 +33,22 @@ PASSING = frozenset(
 T = TypeVar("T")
 
 
-def patiently(engine: Engine, act: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+def patience() -> float:
+    """Return for how many seconds a writer waits.
+
+    Raises:
+        LedgerError: `CODELADDER_DATABASE_PATIENCE` is no number.
+    """
+    return seconds_from("CODELADDER_DATABASE_PATIENCE", PATIENCE)
+
+
+def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | None = None) -> T:
     """Do something in one writing transaction, again and again while the database is away.
 
     Args:
         engine: open for writing.
         act: what is done; safe to repeat as a whole.
-        patience: seconds from the first failure on; 0: one try.
+        seconds: from the first failure on; 0: one try, None: as many as `patience` says.
 
     Raises:
         sqlalchemy.exc.DBAPIError: what it failed with last; at once, if that does not pass.
@@ -48,7 +59,8 @@ def patiently(engine: Engine, act: Callable[[Connection], T], patience: float = 
             with engine.connect().execution_options(writes=True) as connection, connection.begin():
                 return act(connection)
         except DBAPIError as error:
-            given_up = min(given_up, time.monotonic() + patience)
+            waits = patience() if seconds is None else seconds
+            given_up = min(given_up, time.monotonic() + waits)
             if not is_passing(error) or time.monotonic() >= given_up:
                 raise
         time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])

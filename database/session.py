@@ -1,58 +1,54 @@
-"""Opening the ledger: where it is, how each database is tuned, and its migrations.
+"""Opening the ledger, and how each database is tuned.
 
 SQLite serves the processes of one host. It is refused on a network filesystem, where its
 write-ahead log corrupts; use PostgreSQL there.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    String,
-    column,
-    create_engine,
-    event,
-    inspect,
-    make_url,
-    select,
-    table,
-    text,
-)
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
-from database.filesystem import network_filesystem
+from database.address import (
+    LedgerError,
+    NoLedgerError,
+    ledger_url,
+    refuse_elsewhere,
+    seconds_from,
+    shown,
+)
+from database.patience import patience
 from database.stored import as_json
+from database.upgrading import head, newer, revision_of, upgrade
 
 BUSY_SECONDS = 60
 """SQLite's wait for a lock is unfair: 5 s failed under 16 writers, the worst seen was 7.3 s."""
 CONNECT_SECONDS = 10
-MIGRATION_LOCK = 0xC0DE1ADD
-"""Key of PostgreSQL's advisory lock."""
-MIGRATIONS = Path(__file__).parent / "migrations"
-ROOT = Path(__file__).parent.parent
-
-
-class LedgerError(Exception):
-    """The ledger cannot be used; the message says which one and what to do. Holds no password.
-
-    LedgerError
-    └── NoLedgerError
-    """
-
-
-class NoLedgerError(LedgerError):
-    """There is no ledger at this address yet."""
+STATEMENT_SECONDS = 60.0
+"""The longest that one statement may take on PostgreSQL; pages and rows take far less."""
+IDLE_SECONDS = 30
+"""PostgreSQL ends a transaction whose process was frozen; what it had locked is free again."""
+RECYCLED_SECONDS = 1800
+"""A pooled connection is not used for longer: firewalls forget them."""
+BROKEN_SECONDS = 30
+"""A connection over TCP whose packets nobody answers for so long is broken."""
+UNANSWERED = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": BROKEN_SECONDS * 1000,
+}
+"""How soon it is noticed that PostgreSQL is out of reach; what the address says goes first."""
 
 
 def open_ledger(url: str | None = None) -> Engine:
     """Open the ledger for writing, created and migrated when it has to be.
+
+    An older ledger is kept as a copy before it is migrated (`database.upgrading`).
 
     Args:
         url: of SQLite or PostgreSQL; None means `CODELADDER_DATABASE_URL`, and without that
@@ -65,10 +61,16 @@ def open_ledger(url: str | None = None) -> Engine:
     address = ledger_url(url)
     if address.get_backend_name() == "sqlite":
         _prepare_folder(address)
-    engine = _engine(address)
-    with _speaking_of(address, engine):
+    patience()  # a wrong value is told now
+    engine = engine_of(address)
+    with speaking_of(address, engine):
         if _revision(engine) != head():
-            _migrate(engine, address)
+            engine.dispose()  # a connection from before knows nothing of the write-ahead log
+            unhurried = engine_of(address, statement_seconds=0)
+            try:
+                upgrade(unhurried, address)
+            finally:
+                unhurried.dispose()
     return engine
 
 
@@ -80,73 +82,27 @@ def open_for_reading(url: str | None = None) -> Engine:
         LedgerError: as `open_ledger`, and a ledger that still has to be migrated.
     """
     address = ledger_url(url)
-    if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
-        raise NoLedgerError(f"there is no ledger at {_shown(address)} yet; run `make train-all`")
-    engine = _engine(address, readonly=True)
-    with _speaking_of(address, engine):
+    if address.get_backend_name() == "sqlite":
+        if not Path(str(address.database)).is_file():
+            raise NoLedgerError(f"there is no ledger at {shown(address)} yet; run `make train-all`")
+        refuse_elsewhere(address)
+    engine = engine_of(address, readonly=True)
+    with speaking_of(address, engine):
         _require_head(_revision(engine), address)
     return engine
 
 
-def ledger_url(url: str | None = None) -> URL:
-    """Return the address in SQLAlchemy's form: an absolute SQLite path, or psycopg 3.
+def engine_of(
+    address: URL, *, readonly: bool = False, statement_seconds: float | None = None
+) -> Engine:
+    """Return an engine, tuned, that has connected to nothing yet.
 
-    Raises:
-        LedgerError: unless it names an SQLite file or a PostgreSQL database.
+    Args:
+        address: as `ledger_url` returns it.
+        readonly: whether the database refuses to write.
+        statement_seconds: the longest that a statement, or a pause within a transaction, may take
+            on PostgreSQL; 0: any time, None: `CODELADDER_DATABASE_TIMEOUT`.
     """
-    given = url or os.environ.get("CODELADDER_DATABASE_URL")
-    if not given:
-        home = Path(os.environ.get("CODELADDER_HOME") or ROOT / "runs")
-        return URL.create("sqlite", database=str((home / "ledger.db").absolute()))
-    try:
-        address = make_url(given)
-    except ArgumentError:
-        raise LedgerError(
-            "the database address is not a URL; it reads sqlite:////folder/ledger.db "
-            "or postgresql://user:password@host/name"
-        ) from None
-    return _normalised(address)
-
-
-def head() -> str:
-    """Return the newest revision: migrations are numbered files, `0001_first_tables.py`."""
-    return max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py")).split("_")[0]
-
-
-def _normalised(address: URL) -> URL:
-    kind = address.drivername.split("+")[0]
-    if kind == "sqlite" and address.database not in (None, "", ":memory:"):
-        path = str(Path(str(address.database)).absolute())
-        return address.set(drivername="sqlite", database=path)
-    if kind in ("postgresql", "postgres") and address.database:
-        return address.set(drivername="postgresql+psycopg")
-    raise LedgerError(
-        f"the ledger is an SQLite file or a PostgreSQL database, not {_shown(address)}"
-    )
-
-
-def _shown(address: URL) -> str:
-    """Return what an error may print: no user, password or query."""
-    if address.host is None:
-        return address.database or address.drivername
-    port = f":{address.port}" if address.port else ""
-    return f"{address.drivername.split('+')[0]}://{address.host}{port}/{address.database or ''}"
-
-
-def _prepare_folder(address: URL) -> None:
-    folder = Path(str(address.database)).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(f"no ledger at {_shown(address)}: {error.strerror}") from None
-    if kind := network_filesystem(folder):
-        raise LedgerError(
-            f"{folder} is on {kind}, where SQLite loses rows; set CODELADDER_HOME to a local "
-            "disk or CODELADDER_DATABASE_URL to a PostgreSQL database"
-        )
-
-
-def _engine(address: URL, *, readonly: bool = False) -> Engine:
     if address.get_backend_name() == "sqlite":
         engine = create_engine(
             address, json_serializer=as_json, connect_args={"timeout": BUSY_SECONDS}
@@ -154,12 +110,56 @@ def _engine(address: URL, *, readonly: bool = False) -> Engine:
         event.listen(engine, "connect", _tune_reader if readonly else _tune_writer)
         event.listen(engine, "begin", _begin)
         return engine
-    arguments: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
-    if readonly:
-        arguments["options"] = "-c default_transaction_read_only=on"
     return create_engine(
-        address, json_serializer=as_json, pool_pre_ping=True, connect_args=arguments
+        address,
+        json_serializer=as_json,
+        pool_pre_ping=True,
+        pool_recycle=RECYCLED_SECONDS,
+        pool_size=5,
+        max_overflow=10,
+        connect_args=_connecting(address, readonly, statement_seconds),
     )
+
+
+@contextmanager
+def speaking_of(address: URL, engine: Engine) -> Iterator[None]:
+    """Turn what the database raises into one clear message, and close the engine.
+
+    Raises:
+        LedgerError: in place of what the database raised.
+    """
+    try:
+        yield
+    except (DBAPIError, OSError) as error:
+        engine.dispose()
+        cause = str(getattr(error, "orig", error)).strip().splitlines()
+        raise LedgerError(f"no ledger at {shown(address)}: {cause[-1]}") from None
+    except LedgerError:
+        engine.dispose()
+        raise
+
+
+def _connecting(address: URL, readonly: bool, statement_seconds: float | None) -> dict[str, Any]:
+    if statement_seconds is None:
+        statement_seconds = seconds_from("CODELADDER_DATABASE_TIMEOUT", STATEMENT_SECONDS)
+    idle = IDLE_SECONDS if statement_seconds else 0
+    options = [
+        f"-c statement_timeout={round(statement_seconds * 1000)}",
+        f"-c idle_in_transaction_session_timeout={idle * 1000}",
+        *(["-c default_transaction_read_only=on"] if readonly else []),
+        str(address.query.get("options", "")),  # of several PostgreSQL takes the last
+    ]
+    given = {name: value for name, value in UNANSWERED.items() if name not in address.query}
+    return given | {"options": " ".join(options).strip()}
+
+
+def _prepare_folder(address: URL) -> None:
+    folder = Path(str(address.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"no ledger at {shown(address)}: {error.strerror}") from None
+    refuse_elsewhere(address)
 
 
 def _tune_writer(connection: Any, _record: object) -> None:
@@ -179,86 +179,18 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-@contextmanager
-def _speaking_of(address: URL, engine: Engine) -> Iterator[None]:
-    """Turn what the driver raises into one clear message, and close the engine."""
-    try:
-        yield
-    except (DBAPIError, OSError) as error:
-        engine.dispose()
-        cause = str(getattr(error, "orig", error)).strip().splitlines()
-        raise LedgerError(f"no ledger at {_shown(address)}: {cause[-1]}") from None
-    except LedgerError:
-        engine.dispose()
-        raise
-
-
 def _revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        return _revision_of(connection)
-
-
-def _revision_of(connection: Connection) -> str | None:
-    """Return the revision of the tables; None: there are none."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    version = column("version_num", String)
-    return connection.scalar(select(version).select_from(table("alembic_version")))
+        return revision_of(connection)
 
 
 def _require_head(revision: str | None, address: URL) -> None:
     if revision is None:
-        raise NoLedgerError(f"{_shown(address)} holds no ledger yet; run `make train-all`")
+        raise NoLedgerError(f"{shown(address)} holds no ledger yet; run `make train-all`")
     if revision > head():
-        raise _newer(revision, address)
+        raise newer(revision, address)
     if revision < head():
         raise LedgerError(
-            f"the ledger at {_shown(address)} is of version {revision}, this Codeladder needs "
+            f"the ledger at {shown(address)} is of version {revision}, this Codeladder needs "
             f"{head()}; the next `python -m jobs run` brings it there"
         )
-
-
-def _newer(revision: str, address: URL) -> LedgerError:
-    return LedgerError(
-        f"the ledger at {_shown(address)} was written by a newer Codeladder "
-        f"(version {revision}; this one knows {head()}); update this one"
-    )
-
-
-def _migrate(engine: Engine, address: URL) -> None:
-    with _alone(engine, address):
-        revision = _revision(engine)  # another process may have been first
-        if revision is not None and revision > head():
-            raise _newer(revision, address)
-        if revision != head():
-            _upgrade(engine)
-
-
-@contextmanager
-def _alone(engine: Engine, address: URL) -> Iterator[None]:
-    """Hold the lock that lets one process migrate while the others wait."""
-    if address.get_backend_name() == "sqlite":
-        with Path(f"{address.database}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-        return
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
-
-
-def _upgrade(engine: Engine) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            connection.connection.cursor().execute("PRAGMA journal_mode=WAL")
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from database.claims import Claim, require
 from database.clock import BY_CLOCK, clock
-from database.patience import PATIENCE, patiently
+from database.patience import patiently
 from database.stored import storable
 from database.table import Row
 
@@ -36,7 +36,7 @@ NEVER_BLANKED = frozenset(
 
 
 def write(
-    engine: Engine, rows: Iterable[Row], claim: Claim | None = None, patience: float = PATIENCE
+    engine: Engine, rows: Iterable[Row], claim: Claim | None = None, patience: float | None = None
 ) -> None:
     """Store rows of any tables in one transaction: all of them, or none.
 
@@ -49,7 +49,8 @@ def write(
         engine: open for writing.
         rows: to store.
         claim: on the run that they are of; None: they need none.
-        patience: seconds to wait for a database that is restarted or unreachable.
+        patience: seconds to wait for a database that is restarted or unreachable; None: 120, or
+            what `CODELADDER_DATABASE_PATIENCE` says.
 
     Raises:
         LostClaimError: the run is another driver's by now; nothing is stored.

@@ -3,7 +3,7 @@
 from alembic import command
 from alembic.config import Config
 
-from database.session import MIGRATIONS
+from database.upgrading import MIGRATIONS
 
 
 def alembic(engine, verb, revision):

@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from database import LedgerError, NoLedgerError, open_for_reading, open_ledger, write
 from database.filesystem import filesystem
 from database.schema import Completion, Event, Row, Run, Score, Step
-from database.session import MIGRATIONS, head, ledger_url
+from database.session import ledger_url
+from database.upgrading import MIGRATIONS, head
 
 ROOT = Path(__file__).parents[1]
 
