@@ -71,7 +71,7 @@ def read_answers(path: Path) -> list[Answer]:
 def read_cost(path: Path) -> Cost | None:
     """What the answers of a file cost; None where an older version wrote it."""
     try:
-        return Cost(**json.loads(_cost_path(path).read_text()))
+        return Cost(**json.loads(cost_path(path).read_text()))
     except FileNotFoundError:
         return None
 
@@ -81,7 +81,7 @@ def write_answers(path: Path, answers: Sequence[Answer], cost: Cost) -> None:
 
     Both are renamed into place, the answers last: a file of answers that exists is complete.
     """
-    with written(_cost_path(path)) as unfinished:
+    with written(cost_path(path)) as unfinished:
         unfinished.write_text(json.dumps(asdict(cost)))
     with written(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
@@ -97,5 +97,6 @@ def summed(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def _cost_path(path: Path) -> Path:
+def cost_path(path: Path) -> Path:
+    """Where what the answers of a file cost lies."""
     return path.with_suffix(".cost.json")

@@ -6,8 +6,10 @@ from importlib.util import find_spec
 
 from eval_sandbox.sandbox import SandboxUnavailable, check_host
 from jobs.answers import EngineError
+from jobs.declared import UserError
 from jobs.experiment import Experiment
 from jobs.home import Home
+from jobs.storage.store import Store, StoreError
 from jobs.vllm import program
 
 SPARE_GIB = 1.0
@@ -16,7 +18,7 @@ SPARE_GIB = 1.0
 
 def host_mistakes(home: Home) -> list[str]:
     """Why this machine cannot run an experiment, one sentence each; nothing is started."""
-    return [*_sandbox(), *_disk(home)]
+    return [*_sandbox(), *_disk(home), *_store()]
 
 
 def missing_libraries(experiment: Experiment) -> list[str]:
@@ -56,6 +58,15 @@ def _sandbox() -> list[str]:
         check_host()
     except SandboxUnavailable as error:
         return [f"sandbox: {error}"]
+    return []
+
+
+def _store() -> list[str]:
+    try:
+        if store := Store.from_environment():
+            store.check()
+    except (UserError, StoreError) as error:
+        return [f"store: {error}"]
     return []
 
 

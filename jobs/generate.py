@@ -13,6 +13,7 @@ from jobs.answers import Answered, Cost, write_answers
 from jobs.experiment import Asking
 from jobs.parts import KeptParts, Part, cut
 from jobs.prompts import Question
+from jobs.storage.keeping import NOWHERE, Storage
 from jobs.vllm import VllmActor
 from jobs.weights import Weights
 
@@ -45,6 +46,8 @@ class AskOrder:
     seed: int
     out: Path
     """Answers, one JSON object a line."""
+    storage: Storage = NOWHERE
+    """Where weights are fetched from by a node that does not see them."""
 
     @property
     def parts(self) -> list[Part]:
@@ -134,7 +137,8 @@ class AskActor:
 
         order = self._order
         if self._loaded is None:
-            self._loaded = load_model(order.weights, order.asking.precision)
+            weights = order.storage.weights_here(order.weights)
+            self._loaded = load_model(weights, order.asking.precision)
         began = time.monotonic()
         teller = Teller(order, self._mailbox, item.name, self._of)
         drawn = generate(

@@ -14,6 +14,7 @@ from cluster.ending import Unwanted, never, outcome
 from cluster.gpus import hide_gpus
 from jobs.home import written
 from jobs.prompts import PromptForm, TooLong
+from jobs.storage.keeping import NOWHERE, Storage
 from jobs.weights import Weights
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class ProofOrder:
     max_length: int
     out: Path
     """The proof, as JSON."""
+    storage: Storage = NOWHERE
+    """Where weights and rows are fetched from by a node that does not see them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,7 @@ def prove(
     """
     import ray
 
-    if not order.out.exists():
+    if not order.storage.there(order.out):
         options: dict[str, Any] = {
             "num_cpus": 1,
             "num_gpus": 1 if gpus else 0,
@@ -97,9 +100,13 @@ def prove(
         if kind:
             options["accelerator_type"] = kind
         try:
-            outcome(ray.remote(_prove).options(**options).remote(order, gpus and cuda), unwanted)
+            proof = outcome(
+                ray.remote(_prove).options(**options).remote(order, gpus and cuda), unwanted
+            )
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        _write(order.out, proof)
+        order.storage.keep(order.out)
     return read_proof(order.out)
 
 
@@ -108,11 +115,12 @@ def read_proof(path: Path) -> Proof:
     return Proof(**json.loads(path.read_text()))
 
 
-def _prove(order: ProofOrder, cuda: bool) -> None:
+def _prove(order: ProofOrder, cuda: bool) -> Proof:
     """What the worker does."""
     if not cuda:
         hide_gpus()
-    prove_here(order)
+    rows = order.storage.here(order.rows.parent) / order.rows.name
+    return _shown(replace(order, rows=rows, weights=order.storage.weights_here(order.weights)))
 
 
 def prove_here(order: ProofOrder) -> None:
@@ -122,6 +130,15 @@ def prove_here(order: ProofOrder) -> None:
         ProofError: the training changes no logit, or one is not finite; merging loses the adapter;
             or no answer ends.
     """
+    _write(order.out, _shown(order))
+
+
+def _write(path: Path, proof: Proof) -> None:
+    with written(path) as unfinished:
+        unfinished.write_text(json.dumps(asdict(proof), indent=2) + "\n")
+
+
+def _shown(order: ProofOrder) -> Proof:
     from jobs import loaded
 
     weights = order.weights
@@ -143,9 +160,7 @@ def prove_here(order: ProofOrder) -> None:
         lost = _lost(after, _logits(model, rows), str(model.dtype).rpartition(".")[2])
     changed = _changed(before, after)
     ended = _ended(loaded.ready(model, weights), rows, after)
-    proof = Proof(rows=len(rows), changed=changed, lost_in_merging=lost, ended=ended)
-    with written(order.out) as unfinished:
-        unfinished.write_text(json.dumps(asdict(proof), indent=2) + "\n")
+    return Proof(rows=len(rows), changed=changed, lost_in_merging=lost, ended=ended)
 
 
 def _rows(order: ProofOrder) -> "list[Row]":

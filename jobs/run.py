@@ -33,6 +33,8 @@ from jobs.remote.models import introduced
 from jobs.results import show_results
 from jobs.run_logs import RunLogs
 from jobs.stages import prepare_stage
+from jobs.storage.keeping import Storage
+from jobs.storage.seeing import seen
 from jobs.telemetry import Telemetry, telling
 from jobs.training.settings import Spread
 from jobs.workplace import Spent, Work, Workplace
@@ -210,6 +212,7 @@ def _run(
             f"{processors.total} processors and {gpus.total if gpus else 0} GPUs. "
             f"Ray dashboard: {cluster.dashboard_url} (its token: make dashboard)"
         )
+        storage = seen(Storage.from_environment(home.folder))
         mailbox = Mailbox.create()
         place = Workplace(
             home=home,
@@ -220,6 +223,7 @@ def _run(
             gpus=gpus,
             telemetry=telemetry,
             logs=RunLogs(home),
+            storage=storage,
             cuda=not hardware.emulated,
         )
         waited = time.monotonic() - began

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from eval_sandbox.problem import Completion
-from jobs.answers import Answer, read_answers, read_cost
+from jobs.answers import Answer, cost_path, read_answers, read_cost
 from jobs.asha import Rule, Stopped
-from jobs.data.crew import OnCluster
+from jobs.data.crew import Alone, OnCluster
 from jobs.data.report import Report, read_stored
 from jobs.experiment import Benchmark, Dataset, ModelSpec, Run, short_hash
 from jobs.exports.model_cards import model_card, tuned_of, write_model_card
@@ -33,22 +34,29 @@ def prepare_stage(works: Sequence[Work], place: Workplace) -> None:
     Raises:
         UserError: a source is missing or damaged, or no row is left of a dataset.
     """
-    crew = OnCluster(place.processors.total)
-    for dataset, models in _to_prepare(works, place.home):
+    crew = OnCluster(place.processors.total) if place.storage.shared else Alone()
+    for location in {work.run.model.location for work in works}:
+        place.storage.keep_base(location)
+    for dataset, models in _to_prepare(works, place):
         started = time.monotonic()
+        there = place.storage.there(place.home.data(dataset.digest).path)
         folder = prepare(dataset, place.home, crew, place.board.part)
         place.recorder.prepared(read_report(folder, dataset.recipe, models, crew))
+        if not there:
+            place.storage.keep(folder.path)
         worked = time.monotonic() - started
         place.spent.append(Spent(stage="preparing", label=dataset.name, waited=0.0, worked=worked))
         place.board.say(f"  {dataset.name}: prepared in {worked:.0f} s")
 
 
-def _to_prepare(works: Sequence[Work], home: Home) -> list[tuple[Dataset, dict[str, ModelSpec]]]:
+def _to_prepare(
+    works: Sequence[Work], place: Workplace
+) -> list[tuple[Dataset, dict[str, ModelSpec]]]:
     """Datasets that something is trained on, or proven by, each with the models that are."""
     found: dict[str, tuple[Dataset, dict[str, ModelSpec]]] = {}
     for run in (work.run for work in works):
-        left = [home.run(run.id) / name for name in ("checkpoint", "proof.json")]
-        if run.training and not all(path.exists() for path in left):
+        left = [place.home.run(run.id) / name for name in ("checkpoint", "proof.json")]
+        if run.training and not all(map(place.storage.there, left)):
             dataset = run.training.dataset
             found.setdefault(dataset.digest, (dataset, {}))[1][run.model_name] = run.model
     return list(found.values())
@@ -63,7 +71,7 @@ def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
     """What a tuned run is asked with, trained now or found on disk."""
     run = work.run
     order = train_order(work, place.home)
-    if order.checkpoint.exists():
+    if place.storage.there(order.checkpoint):
         place.recorder.found(run, "training")
     else:
         with place.stage(run, "training", place.accelerators, work.spread.ranks, priority):
@@ -73,6 +81,7 @@ def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
                 gpus=place.gpus is not None,
                 cuda=place.cuda,
                 unwanted=place.unwanted(run),
+                storage=place.storage,
             )
     place.recorder.trained(run, order.checkpoint)
     _write_card(run, order.checkpoint, place.home)
@@ -158,8 +167,9 @@ def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> 
         too_long=recipe.too_long,
         max_length=run.training.method.max_length,
         out=place.home.run(run.id) / "proof.json",
+        storage=place.storage,
     )
-    if order.out.exists():
+    if place.storage.there(order.out):
         place.recorder.found(run, "proving")
     else:
         with place.stage(run, "proving", place.accelerators, 1, priority):
@@ -183,14 +193,15 @@ def ask_stage(
     asking = short_hash(benchmark.asked_of(run))
     out = place.home.completions(run.id, benchmark.name, asking)
     name = f"generating {benchmark.name}"
-    if out.exists():
+    if place.storage.there(out, cost_path(out)):
         place.recorder.found(run, name)
     elif run.model.server is not None:
         order = served_order(run, benchmark, out)
         with place.stage(run, name, None, 0, priority):
             ask_server(order, partial(_show_answers, run, name, place), place.unwanted(run))
+            place.storage.keep(cost_path(out), out)
     else:
-        own = ask_order(run, weights, benchmark, out)
+        own = replace(ask_order(run, weights, benchmark, out), storage=place.storage)
         total, runs = place.accelerators.total, len(place.unfinished)
         most = fair_share(total, runs, len(own.missing))
         with place.stage(run, name, place.accelerators, most, priority, least=1) as workers:
@@ -205,6 +216,7 @@ def ask_stage(
                 unwanted=place.unwanted(run),
             )
             place.telemetry.stage(run.id, name, count, count)
+            place.storage.keep(cost_path(out), out)
     if cost := read_cost(out):
         place.recorder.generated(run, benchmark, cost)
     return read_answers(out)
@@ -264,10 +276,11 @@ def judge_stage(
     def progress(done: int) -> None:
         _show_answers(run, name, place, done, len(pairs))
 
-    if out.exists():
+    if place.storage.there(out):
         place.recorder.found(run, name)
     else:
         with place.stage(run, name, place.processors, actors, priority):
             place.telemetry.stage(run.id, name, 0, len(pairs), actors)
             judge(order, actors, progress, place.unwanted(run))
+            place.storage.keep(out)
     place.recorder.judged(run, benchmark, answers, read_verdicts(out))

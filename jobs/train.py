@@ -3,13 +3,13 @@
 import os
 import shutil
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from cluster.ending import Unwanted, never
 from cluster.gang import Gang, run_gang
 from cluster.gpus import hide_gpus
-from jobs.training.checkpoints import newest
+from jobs.storage.going_on import GoingOn
+from jobs.storage.keeping import NOWHERE, Storage
 from jobs.training.ending import forget
 from jobs.training.order import ORDER, TrainOrder, to_json
 from jobs.training.steps import Facts, read_facts
@@ -25,6 +25,7 @@ class _Work:
     order: TrainOrder
     mailbox: "Mailbox"
     gang: Gang
+    storage: Storage
 
 
 def train(
@@ -35,6 +36,7 @@ def train(
     cuda: bool = True,
     kind: str = "",
     unwanted: Unwanted = never,
+    storage: Storage = NOWHERE,
 ) -> Facts:
     """Train on the cluster this process is connected to, unless it is done already, and wait.
 
@@ -47,6 +49,7 @@ def train(
         cuda: whether workers compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end it; another call goes on from its last checkpoint.
+        storage: where its checkpoints are kept as well.
 
     Raises:
         jobs.training.order.TrainingError: what another attempt would not change, such as a loss
@@ -54,26 +57,30 @@ def train(
         cluster.gang.GangError: workers were lost too often; calling again goes on.
         cluster.ending.UnwantedError: it was ended.
     """
-    if not order.checkpoint.exists():
+    going_on = GoingOn(order, storage)
+    if not storage.there(order.checkpoint):
         order.folder.mkdir(parents=True, exist_ok=True)
         _write(order)
         forget(order)
         gang = Gang(workers=order.spread.ranks, gpus=gpus, cuda=cuda, kind=kind)
         run_gang(
             _work,
-            _Work(order=order, mailbox=mailbox, gang=gang),
+            _Work(order=order, mailbox=mailbox, gang=gang, storage=storage),
             gang,
             storage=order.attempts / "ray",
             name=order.run_id,
-            progress=partial(newest, order.attempts),
+            progress=going_on.reached,
             unwanted=unwanted,
         )
+        storage.keep(order.checkpoint)
+        going_on.forget()
     shutil.rmtree(order.attempts, ignore_errors=True)
     return read_facts(order.checkpoint)
 
 
 def _work(work: _Work) -> None:
     """What every worker of the gang does."""
+    import ray.train
     import ray.train.torch
     import torch
 
@@ -83,7 +90,11 @@ def _work(work: _Work) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     else:
         hide_gpus()
-    train_worker(work.order, work.mailbox)
+    going_on = GoingOn(work.order, work.storage)
+    order = going_on.begin()
+    train_worker(order, work.mailbox, going_on.saved)
+    if ray.train.get_context().get_world_rank() == 0:
+        going_on.end(order)
 
 
 def _write(order: TrainOrder) -> None:

@@ -235,7 +235,7 @@ class VllmActor:
         from jobs.generate import Teller
 
         server, running = self._running = self._running or self._start()
-        self._reading = self._reading or reading_of(self._order.weights)
+        self._reading = self._reading or reading_of(self._weights)
         order = served_part(self._order, item, server, self._reading, self._folder)
         teller = Teller(self._order, self._mailbox, item.name, self._of)
         ask_server(order, lambda done, of: teller.tell(done))
@@ -245,6 +245,10 @@ class VllmActor:
             answers=tuple(read_answers(order.out)),
             cost=replace(cost, device=_device_words(running.version)),
         )
+
+    @property
+    def _weights(self) -> Weights:
+        return self._order.storage.weights_here(self._order.weights)
 
     def close(self) -> None:
         """End the server, if it runs; a cluster that ends this actor ends it too."""
@@ -256,7 +260,7 @@ class VllmActor:
         vllm = program()
         self._folder.mkdir(parents=True, exist_ok=True)
         os.environ[KEY] = secrets.token_hex(16)
-        weights, precision = self._order.weights, self._order.asking.precision
+        weights, precision = self._weights, self._order.asking.precision
         if weights.adapter is not None and not takes_adapter(weights, _kind(weights)):
             weights = _merged(weights, precision, self._folder / f"merged-{os.getpid()}")
         port = _free_port()

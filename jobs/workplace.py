@@ -14,6 +14,7 @@ from jobs.home import Home
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.run_logs import RunLogs, without_secrets
+from jobs.storage.keeping import NOWHERE, Storage
 from jobs.telemetry import Telemetry
 from jobs.training.settings import ALONE, Spread
 
@@ -62,6 +63,8 @@ class Workplace:
     """None where there is no GPU; then trainings and generations take processors."""
     telemetry: Telemetry
     logs: RunLogs
+    storage: Storage = NOWHERE
+    """Where what is done is kept as well."""
     cuda: bool = True
     """Whether workers compute on the GPUs that they take, see `cluster.gpus.Hardware.emulated`."""
     ended: list[Run] = field(default_factory=list)

@@ -22,6 +22,17 @@ class Storage:
     folder: Path = Path("/")
     """Of the driver, whoever asks."""
     store: Store | None = None
+    shared: bool = True
+    """Whether all nodes see the folder."""
+
+    @classmethod
+    def from_environment(cls, folder: Path) -> "Storage":
+        """What `CODELADDER_STORE` names, beside a folder of work.
+
+        Raises:
+            UserError: it names no store.
+        """
+        return cls(folder, Store.from_environment())
 
     def there(self, path: Path, *beside: Path) -> bool:
         """Whether an outcome is there; one that only the store has is fetched, one that only the
@@ -44,14 +55,20 @@ class Storage:
         return self._fetched(self.store, path)
 
     def keep(self, *paths: Path) -> None:
-        """Put outcomes that are done; the one that says so comes last.
+        """Put outcomes that have just been done; what a node left in the store is fetched.
+
+        Args:
+            paths: the one that says that it is done comes last.
 
         Raises:
             StoreError: the store does not answer; the outcomes are in the folder all the same.
         """
         for path in paths if self.store else ():
             assert self.store is not None
-            self.store.put(self.name(path), path)
+            if path.exists():
+                self.store.put_changed(self.name(path), path)
+            else:
+                self.store.fetch(self.name(path), path)
 
     def here(self, path: Path) -> Path:
         """An outcome as this node sees it, fetched where it does not see the driver's folder.

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,8 @@ class Checkpoints:
     """What the outcome follows from, JSON types only; a checkpoint that says another is foreign."""
     spread: Spread
     peers: "Peers"
+    saved: Callable[[Path], None] | None = None
+    """Told of each that is there, on the first worker; must not raise."""
 
     def open(self) -> None:
         """Sweep what was begun only, and find out whether all workers see the folder.
@@ -275,6 +277,8 @@ class Checkpoints:
         except OSError as error:
             raise _unwritten(draft, error) from None
         self._retire(step)
+        if self.saved is not None:
+            self.saved(path)
 
     def _retire(self, step: int) -> None:
         """Sweep what no start would want: all but the newest two, and the best that they name.

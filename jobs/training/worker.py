@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,7 +50,9 @@ class Data:
     tokenizer: Any
 
 
-def train_worker(order: TrainOrder, teller: Teller) -> None:
+def train_worker(
+    order: TrainOrder, teller: Teller, saved: Callable[[Path], None] | None = None
+) -> None:
     """Train, unless it is done already; `order.checkpoint` is there when any worker returns.
 
     Workers meet in torch's process group, or in one of their own where the environment names ranks
@@ -60,6 +62,7 @@ def train_worker(order: TrainOrder, teller: Teller) -> None:
     Args:
         order: the same on all workers.
         teller: is told of steps by the first worker.
+        saved: is told of each checkpoint to go on from, by the first worker.
 
     Raises:
         TrainingError: what another attempt would not change.
@@ -73,16 +76,19 @@ def train_worker(order: TrainOrder, teller: Teller) -> None:
     if reason is not None:  # told to all
         raise TrainingError(reason)
     with ending.as_one(order, mates):
-        _train(order, teller, mates)
+        _train(order, teller, mates, saved)
 
 
-def _train(order: TrainOrder, teller: Teller, mates: Peers) -> None:
+def _train(
+    order: TrainOrder, teller: Teller, mates: Peers, saved: Callable[[Path], None] | None
+) -> None:
     data = mates.together(lambda: _read(order, mates))
     checkpoints = Checkpoints(
         folder=order.attempts,
         identity=order.identity(len(data.found.rows)),
         spread=order.spread,
         peers=mates,
+        saved=saved,
     )
     checkpoints.open()
     _expect_one_base(order, mates)
