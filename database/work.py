@@ -1,15 +1,17 @@
 """What is read of work that goes on: drivers, machines, stages, and wishes to stop."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Select, func, or_, select
 
-from database.live import Driver, Node, Stage, Stop
+from database.facts import Happening
+from database.live import Driver, Node, Retry, Stage, Stop
 from database.rows import columns_of, rows_of
-from database.schema import Completion, Experiment, Run, Score, Verdict
+from database.schema import Completion, Event, Experiment, Run, Score, Verdict
 from database.table import Row
 
 SILENT_SECONDS = 30.0
@@ -111,7 +113,16 @@ class StopFacts:
     at: datetime
 
 
-Fact = TypeVar("Fact", DriverFacts, NodeFacts, StageFacts, StopFacts)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryFacts:
+    """Somebody wants a run tried again: the columns of `database.live.Retry`."""
+
+    run: str
+    asked_by: str
+    at: datetime
+
+
+Fact = TypeVar("Fact", DriverFacts, NodeFacts, StageFacts, StopFacts, RetryFacts)
 
 
 def drivers(engine: Engine, *, limit: int = 20) -> list[DriverFacts]:
@@ -150,11 +161,30 @@ def stops(
     return {stop.run: stop for stop in _facts(engine, wanted, StopFacts)}
 
 
+def retries(engine: Engine, *, since: datetime) -> dict[str, RetryFacts]:
+    """Return who wants which run tried again, by run; wishes from before are left out."""
+    wanted = _select(Retry, RetryFacts).where(Retry.at >= since)
+    return {wish.run: wish for wish in _facts(engine, wanted, RetryFacts)}
+
+
 def grid(engine: Engine, experiment: str) -> list[str]:
     """Return the ids of an experiment's runs in the order of its grid; empty: it is not known."""
     with engine.connect() as connection:
         wanted = select(Experiment.runs).where(Experiment.name == experiment)
         return list(connection.scalar(wanted) or [])
+
+
+def remarkable(engine: Engine, runs: Collection[str]) -> dict[str, list[Happening]]:
+    """Return why these runs failed or were stopped, and what was overcome on the way, by run; the
+    first first."""
+    ended = Event.kind.in_(("failed", "stopped"))
+    wanted = select(*columns_of(Event, Happening)).where(
+        Event.run.in_(runs), or_(ended, Event.kind.contains(", again "))
+    )
+    found: dict[str, list[Happening]] = defaultdict(list)
+    for row in rows_of(engine, wanted.order_by(Event.at, Event.run, Event.kind)):
+        found[row.run].append(Happening(**row._mapping))
+    return found
 
 
 def states(engine: Engine, runs: Collection[str]) -> dict[str, int]:

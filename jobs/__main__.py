@@ -58,12 +58,47 @@ def _stop(asked: argparse.Namespace, console: Console) -> int:
     import os
 
     from database.session import open_for_reading, open_ledger
-    from jobs.stopping import ask_to_stop
+    from jobs.stopping import ask_to_stop_all
 
     open_for_reading().dispose()  # none is made for this
-    told = ask_to_stop(open_ledger(), asked.run, os.environ.get("USER", ""))
-    console.print(f"{told}.", markup=False, highlight=False)
+    told = ask_to_stop_all(open_ledger(), asked.name, os.environ.get("USER", ""))
+    for one in told:
+        console.print(f"{one}.", markup=False, highlight=False)
+    return 0 if all(one.driver for one in told) else 1
+
+
+def _retry(asked: argparse.Namespace, console: Console) -> int:
+    import os
+
+    from database.session import open_for_reading, open_ledger
+    from jobs.retry import ask_to_retry
+
+    open_for_reading().dispose()  # none is made for this
+    told = ask_to_retry(open_ledger(), asked.name, os.environ.get("USER", ""))
+    console.print(f"{told}", markup=False, highlight=False)
     return 0 if told.driver else 1
+
+
+def _status(asked: argparse.Namespace, console: Console) -> int:
+    from database.session import open_for_reading
+    from jobs.status import show_status
+
+    return show_status(open_for_reading(), asked.name, console, as_json=asked.json)
+
+
+def _logs(asked: argparse.Namespace, console: Console) -> int:
+    from database.session import open_for_reading
+    from jobs.home import Home
+    from jobs.logs import show_logs
+
+    return show_logs(
+        open_for_reading(),
+        Home.from_environment(),
+        asked.name,
+        console,
+        follow=asked.follow,
+        lines=asked.lines,
+    )
 
 
 def _results(asked: argparse.Namespace, console: Console) -> int:
@@ -214,8 +249,31 @@ def _export_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _stop_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="its id, or its label in quotes")
+def _name_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a run, by its id or its label in quotes, or an experiment")
+
+
+def _status_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="",
+        help="a run, by its id or its label in quotes, or an experiment; without, what is worked "
+        "on, or else the latest experiment",
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON list, one object for each")
+    parser.epilog = (
+        "Exit status: 0 all is done, 1 something failed, 3 stopped or unfinished and nobody works "
+        "on it, 4 work goes on; 2 a mistake in the command."
+    )
+
+
+def _logs_options(parser: argparse.ArgumentParser) -> None:
+    _name_options(parser)
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on until it is over, across its drivers"
+    )
+    parser.add_argument("--lines", type=int, default=200, help="of each log at first (%(default)s)")
 
 
 def _serve_options(parser: argparse.ArgumentParser) -> None:
@@ -251,10 +309,23 @@ _COMMANDS = {
         _run_options,
         "Run all of an experiment that is not recorded yet. Safe to repeat.",
     ),
+    "status": _Command(
+        _status,
+        _status_options,
+        "Show how far runs are, who works on them, and what failed and why.",
+    ),
     "stop": _Command(
         _stop,
-        _stop_options,
-        "End one run that goes on; others go on, and `run` goes on with it from its checkpoint.",
+        _name_options,
+        "End a run, or all of an experiment; `retry` and `run` go on from its checkpoints.",
+    ),
+    "retry": _Command(
+        _retry,
+        _name_options,
+        "Have the driver at work try again what failed or was stopped; no restart.",
+    ),
+    "logs": _Command(
+        _logs, _logs_options, "Show what happened to runs, line by line; -f follows them."
     ),
     "results": _Command(
         _results,

@@ -5,17 +5,21 @@ on from there, because a driver heeds only wishes that are younger than itself.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Engine
 
 from cluster.ending import Unwanted
+from database.clock import moment
 from database.live import Stop
 from database.queries import ACTIVE, runs
-from database.work import DriverFacts, StopFacts, driver_of, stops
+from database.work import DriverFacts, StopFacts, driver_of, retries, stops
 from database.writing import write
 from jobs.declared import UserError
-from jobs.named_runs import named_run
+from jobs.named_runs import named, named_run
+
+BY_HAND = "stopped by "
+"""How the reason of a run begins that somebody stopped; a sweep gives others."""
 
 
 class NotRunningError(UserError):
@@ -63,8 +67,8 @@ def ask_to_stop(ledger: Engine, name: str, who: str) -> Asked:
     run = named_run(name, known, [one for one in known if one.state in ACTIVE] or known)
     if run.state not in ACTIVE:
         raise NotRunningError(f"{run.label} ({run.id}) is {run.state}: there is nothing to stop")
-    now = datetime.now(UTC)
-    write(ledger, [Stop(run=run.id, asked_by=who[:200], at=now)])
+    now = moment(ledger)
+    write(ledger, [Stop(run=run.id, asked_by=who[:200])])
     return Asked(
         run=run.id,
         label=run.label,
@@ -72,6 +76,27 @@ def ask_to_stop(ledger: Engine, name: str, who: str) -> Asked:
         stop=StopFacts(run=run.id, asked_by=who[:200], at=now),
         driver=driver_of(ledger, run.id, now),
     )
+
+
+def ask_to_stop_all(ledger: Engine, name: str, who: str) -> list[Asked]:
+    """Write down that a run, or every run of an experiment that is not over, is to end.
+
+    Raises:
+        NotRunningError: all of it is over.
+        UserError: there is no run or experiment of that name.
+    """
+    asked = named(ledger, name)
+    if not asked.is_experiment:
+        return [ask_to_stop(ledger, asked.runs[0].id, who)]
+    active = [run for run in asked.runs if run.state in ACTIVE]
+    if not active:
+        raise NotRunningError(f"{asked.name}: all its runs are over, there is nothing to stop")
+    return [ask_to_stop(ledger, run.id, who) for run in active]
+
+
+def is_by_hand(reason: str) -> bool:
+    """Whether a run was stopped by somebody, going by the reason that was recorded."""
+    return reason.startswith(BY_HAND)
 
 
 class Stops:
@@ -84,8 +109,13 @@ class Stops:
         self._found: dict[str, StopFacts] = {}
 
     def look(self) -> None:
-        """Read the ledger again."""
-        self._found = stops(self._ledger, since=self._since)
+        """Read the ledger again; a younger wish to try a run again outweighs one to stop it."""
+        wanted_back = retries(self._ledger, since=self._since)
+        self._found = {
+            run: stop
+            for run, stop in stops(self._ledger, since=self._since).items()
+            if run not in wanted_back or wanted_back[run].at < stop.at
+        }
 
     def of(self, run_id: str) -> StopFacts | None:
         """Who wants this run to end, if anybody does."""
@@ -98,8 +128,8 @@ class Stops:
     def why(self, run_id: str) -> str:
         """Why a run was stopped, in words."""
         stop = self._found[run_id]
-        by = f" by {stop.asked_by}" if stop.asked_by else " by hand"
+        by = stop.asked_by or "hand"
         return (
-            f"stopped{by} at {stop.at:%H:%M:%S} UTC; what was done is kept, and the same command "
+            f"{BY_HAND}{by} at {stop.at:%H:%M:%S} UTC; what was done is kept, and the same command "
             "goes on from there"
         )

@@ -1,0 +1,117 @@
+"""Trying runs again that failed or were stopped: a wish in the ledger, heeded by a living driver.
+
+A driver that starts takes such runs again by itself, so a wish is only for one that is at work.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from database.clock import moment
+from database.facts import RunFacts
+from database.live import Retry
+from database.queries import ACTIVE
+from database.work import DriverFacts, driver_of, remarkable, retries
+from database.writing import write
+from jobs.declared import UserError
+from jobs.named_runs import Named, named
+from jobs.stopping import is_by_hand
+
+
+class NothingToRetryError(UserError):
+    """No run of that name failed, or was stopped by hand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wished:
+    """Wishes that are written down, or would be if anybody heeded them."""
+
+    runs: tuple[RunFacts, ...]
+    driver: DriverFacts | None
+    """Who heeds them; None: nobody, and nothing is written."""
+    command: str
+    """What goes on with them where nobody does."""
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{run.label} ({run.id})" for run in self.runs)
+        if self.driver is None:
+            return f"No driver is working on {names}. This goes on with it: {self.command}"
+        return f"The driver on {self.driver.host} tries again within seconds: {names}"
+
+
+def ask_to_retry(ledger: Engine, name: str, who: str) -> Wished:
+    """Have the runs of a name that failed or were stopped by hand tried again.
+
+    Args:
+        ledger: open for writing.
+        name: a run's id or label, or an experiment.
+        who: wants it; for people.
+
+    Raises:
+        NothingToRetryError: none failed or was stopped by hand.
+        UserError: there is no run or experiment of that name.
+    """
+    asked = named(ledger, name)
+    wanted = _to_retry(ledger, asked)
+    driver = driver_of(ledger, wanted[0].id, moment(ledger))
+    if driver is not None:
+        write(ledger, [Retry(run=run.id, asked_by=who[:200]) for run in wanted])
+    return Wished(runs=tuple(wanted), driver=driver, command=_command(asked, wanted[0]))
+
+
+def _to_retry(ledger: Engine, asked: Named) -> list[RunFacts]:
+    told = remarkable(ledger, [run.id for run in asked.runs])
+    wanted = [
+        run
+        for run in asked.runs
+        if run.state == "failed"
+        or (run.state == "stopped" and is_by_hand(_reason(run, told.get(run.id, []))))
+    ]
+    if wanted:
+        return wanted
+    if not asked.is_experiment and asked.runs[0].state in ACTIVE:
+        left = f"it is {asked.runs[0].state}: `python -m jobs status` says whether anybody is at it"
+    else:
+        left = "nothing of it failed or was stopped by hand"
+    raise NothingToRetryError(f"{asked.name}: {left}")
+
+
+def _reason(run: RunFacts, told: Sequence[object]) -> str:
+    messages = {getattr(one, "kind", ""): str(getattr(one, "message", "")) for one in told}
+    return messages.get(run.state, "")
+
+
+def _command(asked: Named, run: RunFacts) -> str:
+    said = str(run.provenance.get("command") or "")
+    if said.startswith("-m jobs run "):
+        return f"python {said}"
+    experiment = asked.name if asked.is_experiment else run.provenance.get("experiment")
+    return f"python -m jobs run experiments/{experiment or 'NAME'}.yaml"
+
+
+class Retries:
+    """The wishes that one driver heeds; safe to use from many threads."""
+
+    def __init__(self, ledger: Engine, since: datetime) -> None:
+        """Heed wishes that are no older than `since`, by the clock of the ledger."""
+        self._ledger = ledger
+        self._since = since
+        self._lock = threading.Lock()
+        self._found: dict[str, datetime] = {}
+        self._taken: dict[str, datetime] = {}
+
+    def look(self) -> None:
+        """Read the ledger again."""
+        found = {wish.run: wish.at for wish in retries(self._ledger, since=self._since).values()}
+        with self._lock:
+            self._found = found
+
+    def take(self) -> frozenset[str]:
+        """The runs that are wished again and were not taken since, each wish once."""
+        with self._lock:
+            new = {run: at for run, at in self._found.items() if self._taken.get(run) != at}
+            self._taken |= new
+            return frozenset(new)
