@@ -16,9 +16,32 @@ class UnwantedError(Exception):
     """The work was ended because nobody wants it any more: it did not fail."""
 
 
+Lost = Callable[[str], None]
+"""Takes what was lost and what is done about it, in words, from any thread."""
+
+
 def never() -> bool:
     """Work that is wanted to its end."""
     return False
+
+
+def unheard(text: str) -> None:
+    """Nobody wants to hear what was lost."""
+
+
+def beside_caller() -> dict[str, Any]:
+    """Options of Ray's that place a task or actor on the node that this process runs on.
+
+    What a driver cannot do without is then lost with the driver, or not at all.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    return {
+        "num_cpus": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
+    }
 
 
 def outcome(reference: Any, unwanted: Unwanted) -> Any:
@@ -36,3 +59,14 @@ def outcome(reference: Any, unwanted: Unwanted) -> Any:
             ray.wait([reference], timeout=LINGER_SECONDS)
             raise UnwantedError
     return ray.get(reference)
+
+
+def how_lost(error: Exception) -> str:
+    """What became of an actor, in words, from what Ray says; empty: it was not lost."""
+    from ray.exceptions import ActorUnavailableError, RayActorError
+
+    if isinstance(error, ActorUnavailableError):
+        return "cannot be reached"
+    if isinstance(error, RayActorError):
+        return "was lost with its node" if "node has died" in str(error) else "was killed"
+    return ""

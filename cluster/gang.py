@@ -3,27 +3,42 @@
 import hashlib
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from cluster.ending import Unwanted, UnwantedError, never, outcome
+from cluster.ending import (
+    Lost,
+    Unwanted,
+    UnwantedError,
+    beside_caller,
+    how_lost,
+    never,
+    outcome,
+    unheard,
+)
 
 RESTARTS = 3
 """Deaths of workers that one call survives without any progress between them."""
 MEETINGS = 3
 """Times in a row that workers may fail to meet: a worker or node that dies just then ends the whole
-attempt, and Ray does not try again by itself."""
+attempt."""
+WAIT_SECONDS = 2.0
+"""Before workers that could not meet are sent again; doubled each time."""
 LINGER_SECONDS = 3.0
 """For the end of a gang whose caller was ended; it takes less than one."""
 COLLECTIVE_TIMEOUT_SECONDS = 600
 """How long a worker waits for the others, loading of their models included."""
+SILENT_SECONDS = 60.0
+"""A worker that does not answer for so long is lost: its process is frozen."""
 TRAIN_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(int(SILENT_SECONDS)),
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train page is empty without it
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -42,8 +57,13 @@ class GangError(Exception):
         self.met = met
         """False: workers did not find together, or Ray itself failed."""
 
+    @property
+    def reason(self) -> str:
+        """The first cause, in one line."""
+        return str(self.args[1])
+
     def __str__(self) -> str:
-        return f"{self.args[0]}: {self.args[1]}"
+        return f"{self.args[0]}: {self.reason}"
 
 
 class HopelessError(Exception):
@@ -88,11 +108,13 @@ def run_gang(
     name: str,
     progress: Callable[[], int] = int,
     unwanted: Unwanted = never,
+    lost: Lost = unheard,
 ) -> None:
     """Run `worker(config)` on every member of a gang, and wait.
 
-    When one dies, all start again, and go on from what they left on a disk. Between starts they may
-    have to wait until there is room for them, on other nodes perhaps.
+    When one dies, alone or with its node, or does not answer for `SILENT_SECONDS`, all start again,
+    and go on from what they left on a disk. Between starts they may have to wait until there is
+    room for them, on other nodes perhaps.
 
     Args:
         worker: importable on every node; its ranks meet in a torch process group.
@@ -102,6 +124,7 @@ def run_gang(
         name: of the gang, for messages and the dashboard.
         progress: how far they are, rising; deaths before it rose are forgotten.
         unwanted: whether to end all of them; what they left on a disk stays.
+        lost: is told which worker was lost and why, before all start again.
 
     Raises:
         HopelessError: the one a worker raised.
@@ -112,16 +135,16 @@ def run_gang(
     import ray
 
     # fit() wants a main thread, and the driver calls this from several threads.
-    task = ray.remote(num_cpus=0)(_fit)
+    task = ray.remote(max_retries=0, **beside_caller())(_fit)
     fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name)
     release([name])  # of a caller that died, and its gang with it
-    reached, unmet = progress(), 0
+    reached, deaths, unmet = progress(), 0, 0
     while True:
         shutil.rmtree(storage / name, ignore_errors=True)  # a kill tears what Ray notes there
         if unwanted():
             raise UnwantedError
         try:
-            failure = outcome(task.remote(fit), unwanted)
+            failure = _ended(task.remote(fit), name, unwanted)
         except UnwantedError:
             _see_off(name)
             raise
@@ -131,9 +154,27 @@ def run_gang(
         if not isinstance(failure, GangError):
             raise failure
         before, reached = reached, progress()
-        unmet = 0 if reached > before else unmet + 1
-        if reached <= before and (failure.met or unmet >= MEETINGS):
+        if reached > before:
+            deaths = unmet = 0
+        deaths, unmet = deaths + failure.met, unmet + (not failure.met)
+        if deaths > RESTARTS or unmet >= MEETINGS:
             raise failure
+        lost(failure.reason)
+        if not failure.met:
+            time.sleep(WAIT_SECONDS * 2 ** (unmet - 1))
+
+
+def _ended(reference: Any, name: str, unwanted: Unwanted) -> Exception | None:
+    """How one start of a gang ended; None: well."""
+    import ray
+
+    try:
+        failure: Exception | None = outcome(reference, unwanted)
+    except ray.exceptions.RayTaskError:
+        raise  # an error of our own code
+    except ray.exceptions.RayError as error:  # the process that called fit() was killed
+        return GangError(name, _last_line(error), str(error), met=False)
+    return failure
 
 
 def _see_off(name: str) -> None:
@@ -150,6 +191,7 @@ def _see_off(name: str) -> None:
 
 def _fit(fit: _Fit[Config]) -> Exception | None:
     os.environ.update(TRAIN_SETTINGS)
+    from ray.exceptions import RayError
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
@@ -157,7 +199,7 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
     gang = fit.gang
     each = {"CPU": 1.0, "memory": _mark(fit.name)}
     trainer = TorchTrainer(
-        partial(_work, fit.worker, fit.config),
+        partial(_work, fit.worker, fit.config, _places(fit)),
         torch_config=TorchConfig(
             backend="nccl" if gang.computes_on_gpus else "gloo",
             timeout_s=COLLECTIVE_TIMEOUT_SECONDS,
@@ -171,14 +213,18 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
         run_config=RunConfig(
             name=fit.name,
             storage_path=str(fit.storage),
-            failure_config=FailureConfig(max_failures=RESTARTS),
+            # Who called `run_gang` is to hear of every failure, so the next start is its matter.
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
+    shutil.rmtree(_places(fit), ignore_errors=True)
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
         met = not isinstance(error, ControllerError)
-        return GangError(fit.name, _reason(error), str(error), met)
+        return GangError(fit.name, _reason(error, _places(fit)), str(error), met)
+    except RayError as error:  # the process of Ray's controller was killed
+        return GangError(fit.name, _last_line(error), str(error), met=False)
     failure: Exception | None = result.return_value
     return failure
 
@@ -205,8 +251,19 @@ def _mark(name: str) -> float:
     return 1.0 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:3])
 
 
-def _work(worker: Callable[[Config], None], config: Config) -> HopelessError | None:
+def _places(fit: _Fit[Any]) -> Path:
+    """A folder where each worker notes on which machine it is."""
+    return fit.storage / f"{fit.name}.places"
+
+
+def _work(worker: Callable[[Config], None], config: Config, places: Path) -> HopelessError | None:
     """A returned error ends the gang; a raised one starts it again."""
+    import ray.train
+
+    rank = ray.train.get_context().get_world_rank()
+    with suppress(OSError):  # a message is all that depends on it
+        places.mkdir(parents=True, exist_ok=True)
+        (places / str(rank)).write_text(socket.gethostname())
     try:
         worker(config)
     except HopelessError as error:
@@ -214,13 +271,41 @@ def _work(worker: Callable[[Config], None], config: Config) -> HopelessError | N
     return None
 
 
-def _reason(error: Exception) -> str:
-    """The first cause, in one line, from what Ray wraps around it."""
+def _reason(error: Exception, places: Path) -> str:
+    """The first cause, in one line, from what Ray wraps around it.
+
+    Where a worker was lost, those that waited for it fail too, each with a reason of its own.
+    """
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    if failures:
-        rank, cause = sorted(failures.items())[0]
-        return f"worker {rank} failed: {_last_line(cause)}"
-    return _last_line(getattr(error, "controller_failure", error))
+    if not failures:
+        return _last_line(getattr(error, "controller_failure", error))
+    gone = {rank: words for rank, one in sorted(failures.items()) if (words := _gone(one))}
+    if gone:
+        rank, words = next(iter(gone.items()))
+        return f"worker {rank}{_on(places / str(rank))} {words}"
+    rank, cause = min(failures.items())
+    return f"worker {rank}{_on(places / str(rank))} failed: {_last_line(cause)}"
+
+
+def _on(place: Path) -> str:
+    try:
+        return f" on {place.read_text()}"
+    except OSError:
+        return ""
+
+
+def _gone(error: Exception) -> str:
+    """How a worker was lost, in words; empty: it was not, it failed by itself."""
+    from ray.train.v2._internal.exceptions import (
+        WorkerHealthCheckFailedError,
+        WorkerHealthCheckTimeoutError,
+    )
+
+    if isinstance(error, WorkerHealthCheckFailedError):
+        return _gone(error.health_check_failure)
+    if isinstance(error, WorkerHealthCheckTimeoutError):
+        return f"did not answer for {SILENT_SECONDS:.0f} s"
+    return how_lost(error)
 
 
 def _last_line(error: Exception) -> str:

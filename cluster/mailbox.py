@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+from cluster.ending import beside_caller
+
 
 class _Box:
     """Lives in a process of its own, so that a sender never waits for the driver."""
@@ -30,10 +32,13 @@ class Mailbox:
 
     @classmethod
     def create(cls) -> Self:
-        """An empty box, for as long as the driver lives."""
+        """An empty box on the node of this process, for as long as the process lives.
+
+        Where the box's own process is killed, Ray makes another one; what was in it is lost.
+        """
         import ray
 
-        return cls(ray.remote(num_cpus=0)(_Box).remote())
+        return cls(ray.remote(max_restarts=-1, **beside_caller())(_Box).remote())
 
     def put(self, *messages: Any) -> None:
         """Send, and do not wait. One call costs the same whatever the number of messages."""

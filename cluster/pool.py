@@ -1,19 +1,41 @@
 """Many items through a few workers that keep what they have set up, on the cluster's processors."""
 
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import ray
 
-from cluster.ending import LOOK_SECONDS, Unwanted, UnwantedError, never
+from cluster.ending import (
+    LOOK_SECONDS,
+    Lost,
+    Unwanted,
+    UnwantedError,
+    how_lost,
+    never,
+    unheard,
+)
 
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 RESTARTS = 3
+SILENT_SECONDS = 60.0
+"""A worker that does not answer for so long is lost: its process is frozen."""
+ASK_SECONDS = 5.0
+"""Between two questions whether it is there."""
+ALIVE = "alive"
+"""The thread of a worker that answers them while another one works."""
 SECONDS_TO_CLOSE = 60.0
 """For a worker that has a `close`: it may have to end another program."""
+
+
+class PoolError(Exception):
+    """Actors were lost too often at the same item. Calling again may go better."""
 
 
 class Worker(Protocol[Item, Result]):
@@ -36,13 +58,14 @@ def scatter(
     gpus: bool = False,
     kind: str = "",
     unwanted: Unwanted = never,
+    lost: Lost = unheard,
 ) -> Iterator[tuple[int, Result]]:
     """Have `items` worked on by up to `at_most` actors of one processor, or one GPU, each.
 
     An actor gets its next item when it has given back the last, so memory is bounded by actors
     and not by items; when there is none, the actor ends and its processor is free. Where an actor
-    dies, alone or with its node, another takes its place and works on its item again, up to three
-    times an item.
+    dies, alone or with its node, or does not answer for `SILENT_SECONDS`, another takes its place
+    and works on its item again, up to three times an item.
 
     Args:
         worker: class of the actors.
@@ -52,16 +75,18 @@ def scatter(
         gpus: one for each.
         kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end all actors at once, at work or not.
+        lost: is told which actor was lost and why, before another takes its place.
 
     Yields:
         (position of the item, result), in order of completion.
 
     Raises:
-        Exception: what `work` raised, as it was; or Ray's error when an item lost four actors.
+        Exception: what `work` raised, as it was.
+        PoolError: an item lost four actors.
         UnwantedError: it was ended.
     """
     shared = [ray.put(value) for value in rest]
-    crew = _Crew(worker, shared, _takes(gpus, kind), unwanted)
+    crew = _Crew(worker, shared, _takes(gpus, kind), unwanted, lost)
     waiting = iter(enumerate(items))
     try:
         for place, item in islice(waiting, max(at_most, 1)):
@@ -93,6 +118,35 @@ class _Order:
     """Times that it may still be given to another member."""
 
 
+@dataclass(slots=True)
+class _Pulse:
+    """Whether a member answers; what it has not been set up for yet, it need not answer."""
+
+    question: Any = None
+    asked: float = 0.0
+    where: str = ""
+    """Its process and machine, once it has answered."""
+
+    def silent(self, member: Any) -> bool:
+        """Ask again where it is time; whether it is lost."""
+        now = time.monotonic()
+        if self.question is not None and ray.wait([self.question], timeout=0)[0]:
+            self._hear()
+        if self.question is None and now - self.asked > ASK_SECONDS:
+            ask = member.__ray_call__.options(concurrency_group=ALIVE)
+            self.question, self.asked = ask.remote(_where), now
+        return bool(self.where and self.question and now - self.asked > SILENT_SECONDS)
+
+    def _hear(self) -> None:
+        with suppress(ray.exceptions.RayError):  # what it works on will tell
+            self.where = ray.get(self.question)
+        self.question = None
+
+
+def _where(_: Any) -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
 class _Crew:
     """Actors and what each works on.
 
@@ -106,18 +160,21 @@ class _Crew:
         shared: Sequence[Any],
         takes: dict[str, Any],
         unwanted: Unwanted,
+        lost: Lost,
     ) -> None:
-        self._actor = ray.remote(worker).options(**takes)
+        self._actor = ray.remote(concurrency_groups={ALIVE: 1})(worker).options(**takes)
+        self._name = worker.__name__
         self._closes = hasattr(worker, "close")
         self._shared = shared
         self._unwanted = unwanted
-        self._members: list[Any] = []
+        self._lost = lost
+        self._pulses: dict[Any, _Pulse] = {}
         self.running: dict[Any, _Order] = {}
 
     def hire(self) -> Any:
         """A new member."""
         member = self._actor.remote(*self._shared)
-        self._members.append(member)
+        self._pulses[member] = _Pulse()
         return member
 
     def start(self, member: Any, place: int, item: Any, left: int = RESTARTS) -> None:
@@ -131,13 +188,10 @@ class _Crew:
             order = self.running.pop(done)
             try:
                 return order.place, order.member, ray.get(done)
-            except ray.exceptions.RayActorError:
-                if not order.left:
-                    raise
-                self._members.remove(order.member)
-                self.start(self.hire(), order.place, order.item, order.left - 1)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
+            except ray.exceptions.RayError as error:  # its process, its node, or its result
+                self._replace(order, how_lost(error) or f"lost its result ({error})")
 
     def _one_done(self) -> Any:
         while True:
@@ -146,15 +200,33 @@ class _Crew:
             done, _ = ray.wait(list(self.running), num_returns=1, timeout=LOOK_SECONDS)
             if done:
                 return done[0]
+            self._look()
+
+    def _look(self) -> None:
+        """Replace members that do not answer."""
+        for work, order in list(self.running.items()):
+            if self._pulses[order.member].silent(order.member):
+                del self.running[work]
+                self._replace(order, f"did not answer for {SILENT_SECONDS:.0f} s")
+
+    def _replace(self, order: _Order, reason: str) -> None:
+        """Have another member work on the item of one that was lost."""
+        pulse = self._pulses.pop(order.member)
+        ray.kill(order.member)  # it may only be cut off
+        who = f"{self._name}, {pulse.where}," if pulse.where else self._name
+        if not order.left:
+            raise PoolError(f"{who} {reason}: the {RESTARTS + 1}th on the same part of its work")
+        self._lost(f"{who} {reason}; another takes its place, and its part is done again")
+        self.start(self.hire(), order.place, order.item, order.left - 1)
 
     def dismiss(self, member: Any) -> None:
         """End a member, so that its processor is free."""
-        self._members.remove(member)
+        del self._pulses[member]
         self._end([member])
 
     def close(self) -> None:
         """End all members."""
-        self._end(self._members)
+        self._end(list(self._pulses))
 
     def _end(self, members: Sequence[Any]) -> None:
         busy = [order.member for order in self.running.values()]

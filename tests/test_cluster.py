@@ -170,9 +170,12 @@ def test_workers_of_a_gang_meet(cluster, tmp_path):
 
 
 def test_a_gang_starts_again_after_a_death(cluster, tmp_path):
-    run_gang(die_once, Task(tmp_path), Gang(workers=1, gpus=False), storage=tmp_path, name="die")
+    told = []
+    alone = Gang(workers=1, gpus=False)
+    run_gang(die_once, Task(tmp_path), alone, storage=tmp_path, name="die", lost=told.append)
 
     assert (tmp_path / "found").read_text() == "kept"
+    assert told == [f"worker 0 on {socket.gethostname()} was killed"]
 
 
 def work_for_long(task):

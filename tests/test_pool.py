@@ -1,6 +1,7 @@
 """Actors that keep what they set up: bounded, in any order, and an item of a dead one again."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -42,10 +43,65 @@ def test_every_item_is_worked_on_once_by_as_many_actors_as_are_allowed(scatter, 
 
 
 def test_the_item_of_an_actor_that_dies_is_worked_on_again(scatter, tmp_path):
-    results = sorted(scatter(Squares, [tmp_path, 5], range(9), at_most=2))
+    told = []
+    results = sorted(scatter(Squares, [tmp_path, 5], range(9), at_most=2, lost=told.append))
 
     assert results == [(place, place * place) for place in range(9)]
     assert (tmp_path / "died").exists()
+    (line,) = told
+    assert line.startswith("Squares")
+    assert "was killed; another takes its place" in line
+
+
+class Deadly:
+    """Dies at every item, and counts."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def work(self, item):
+        (self.folder / f"died-{os.getpid()}").touch()
+        os._exit(1)
+
+
+def test_an_item_that_kills_every_actor_is_given_up(scatter, tmp_path):
+    from cluster.pool import PoolError
+
+    with pytest.raises(PoolError, match=r"Deadly.* was killed: the 4th"):
+        list(scatter(Deadly, [tmp_path], [1], at_most=1))
+
+    assert len(list(tmp_path.glob("died-*"))) == 4
+
+
+class Freezing:
+    """Stops its own process once, as a machine does that hangs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def work(self, item):
+        note = self.folder / "frozen"
+        if not note.exists():
+            time.sleep(1.0)  # it has answered by then
+            note.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return item
+
+
+def test_the_item_of_an_actor_that_freezes_is_worked_on_again(scatter, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.pool.SILENT_SECONDS", 2.0)
+    monkeypatch.setattr("cluster.pool.ASK_SECONDS", 0.2)
+    told = []
+
+    assert list(scatter(Freezing, [tmp_path], [7], at_most=1, lost=told.append)) == [(0, 7)]
+
+    frozen = int((tmp_path / "frozen").read_text())
+    assert f"process {frozen} on" in told[0]
+    assert "did not answer for 2 s" in told[0]
+    deadline = time.monotonic() + 60
+    while Path("/proc", str(frozen)).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path("/proc", str(frozen)).exists()
 
 
 class Slow:
