@@ -76,6 +76,8 @@ def verify(file: Path) -> BackupFacts:
     Raises:
         BackupError: it is none, or damaged.
     """
+    if not file.is_file():
+        raise BackupError(f"there is no file {file}")
     head_line, last = None, None
     for line in _checked_lines(file):
         head_line = head_line or line

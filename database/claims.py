@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.clock import clock
@@ -106,7 +106,7 @@ def claim(
         return connection.scalar(statement.returning(Claimed.attempt))
 
     attempt = patiently(engine, act, patience)
-    return attempt and Claim(run=run_id, driver=driver_id, attempt=attempt)
+    return None if attempt is None else Claim(run=run_id, driver=driver_id, attempt=attempt)
 
 
 def beat(engine: Engine, driver_id: str) -> frozenset[str]:
@@ -163,7 +163,7 @@ def require(connection: Connection, claim: Claim) -> None:
         raise LostClaimError(claim.run, connection.scalar(now) or "")
 
 
-def _is(claim: Claim) -> tuple[bool, ...]:
+def _is(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     """Conditions of SQL: the row is this very claim."""
     return (
         Claimed.run == claim.run,

@@ -42,6 +42,8 @@ class CompletionFacts:
     whole: bool
     tokens: int
     finish: str
+    pruned_at: datetime | None = None
+    """When its text was taken away; it cannot be judged again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

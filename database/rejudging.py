@@ -58,12 +58,14 @@ class Moved:
 def asked(engine: Engine, benchmark: str, runs: Collection[str] | None = None) -> list[Asked]:
     """Return whose answers to a benchmark there are, by label, run and asking contract.
 
+    Answers whose text was pruned are not there: nobody can judge them again.
+
     Args:
         runs: only of these, by id; None: of all.
     """
     key = Completion.run, Run.label, Completion.benchmark, Completion.asking
     wanted = select(*key).join(Run, Run.id == Completion.run).distinct()
-    wanted = wanted.where(Completion.benchmark == benchmark)
+    wanted = wanted.where(Completion.benchmark == benchmark, Completion.pruned_at.is_(None))
     if runs is not None:
         wanted = wanted.where(Completion.run.in_(runs))
     found = [Asked(**row._mapping) for row in rows_of(engine, wanted)]

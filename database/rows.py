@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Engine, Executable
 
+from database.patience import read
 from database.table import Row
 
 
 def rows_of(engine: Engine, wanted: Executable) -> Sequence[Any]:
     """Return all rows of one SELECT."""
-    with engine.connect() as connection:
-        return connection.execute(wanted).all()
+    return read(engine, lambda connection: connection.execute(wanted).all())
 
 
 def columns_of(table: type[Row], fact: type[Any]) -> list[Any]:

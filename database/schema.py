@@ -170,6 +170,9 @@ class Completion(Row):
     tokens: Mapped[int] = mapped_column(Integer)
     finish: Mapped[str] = mapped_column(String(20))
     """Why it ended: `end`, `stop` or `length`; `imported` for answers made elsewhere."""
+    pruned_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When its text was taken away to save room; another one then stands in its place, which says
+    so."""
 
 
 class Verdict(Row):

@@ -12,14 +12,10 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from database.address import (
-    LedgerError,
-    NoLedgerError,
-    ledger_url,
-    refuse_elsewhere,
-    seconds_from,
-    shown,
-)
+from database.address import LedgerError as LedgerError
+from database.address import NoLedgerError as NoLedgerError
+from database.address import ledger_url as ledger_url
+from database.address import refuse_elsewhere, seconds_from, shown
 from database.patience import patience
 from database.stored import as_json
 from database.upgrading import head, newer, revision_of, upgrade
@@ -90,6 +86,39 @@ def open_for_reading(url: str | None = None) -> Engine:
     with speaking_of(address, engine):
         _require_head(_revision(engine), address)
     return engine
+
+
+@contextmanager
+def opened_as_it_is(url: str | None = None) -> Iterator[Engine]:
+    """Open a ledger of any version to look after it, without migrating it or any time limit.
+
+    Raises:
+        NoLedgerError: nothing has been recorded at this address.
+        LedgerError: as `open_ledger`; also in place of what the database raises meanwhile.
+    """
+    address = ledger_url(url)
+    if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
+        raise NoLedgerError(f"there is no ledger at {shown(address)} yet; run `make train-all`")
+    with opened_empty(url) as engine:
+        if _revision(engine) is None:
+            raise NoLedgerError(f"{shown(address)} holds no ledger yet; run `make train-all`")
+        yield engine
+
+
+@contextmanager
+def opened_empty(url: str | None = None) -> Iterator[Engine]:
+    """Open a database that need not hold a ledger, without any time limit.
+
+    Raises:
+        LedgerError: as `open_ledger`; also in place of what the database raises meanwhile.
+    """
+    address = ledger_url(url)
+    if address.get_backend_name() == "sqlite":
+        _prepare_folder(address)
+    engine = engine_of(address, statement_seconds=0)
+    with speaking_of(address, engine):
+        yield engine
+    engine.dispose()
 
 
 def engine_of(

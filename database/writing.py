@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -17,6 +16,7 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 from database.claims import Claim, require
 from database.clock import BY_CLOCK, clock
@@ -100,7 +100,7 @@ def _values(row: Row) -> dict[str, Any]:
     return {_given(column): storable(getattr(row, column.name)) for column in columns}
 
 
-def _given(column: Column[Any]) -> str:
+def _given(column: KeyedColumnElement[Any]) -> str:
     """The name of a column's value among the parameters of a statement."""
     return f"given_{column.name}" if column.info == BY_CLOCK else column.name
 

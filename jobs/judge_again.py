@@ -86,7 +86,8 @@ def case_of(ledger: Engine, completion: str, judging: str = "") -> Case:
 
     Raises:
         NotHereError: the ledger holds no such answer, or no verdict on it under that contract.
-        NotAgainError: this installation would judge it under another contract.
+        NotAgainError: this installation would judge it under another contract, or its text was
+            pruned.
         UserError: there is no such benchmark, or its file is not on this machine.
         InputError: the file cannot be read.
     """
@@ -98,6 +99,8 @@ def case_of(ledger: Engine, completion: str, judging: str = "") -> Case:
         under = f" under the contract {judging!r}" if judging else ""
         raise NotHereError(f"completion {completion!r} has no verdict{under}")
     facts = page.facts
+    if facts.pruned_at is not None:
+        raise NotAgainError(f"its text was pruned on {facts.pruned_at:%Y-%m-%d}")
     recipe = read_recipe(BenchmarkRecipe, BENCH, facts.benchmark)
     return Case(
         problem=_problem(facts, recipe, found.content),

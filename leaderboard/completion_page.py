@@ -125,7 +125,7 @@ def _outcome(page: CompletionPage, verdict: VerdictFacts | None) -> None:
 
 def _again(facts: CompletionFacts, verdict: VerdictFacts | None) -> None:
     """Offer to judge it once more, and show the fresh verdict beside the recorded one."""
-    if verdict is None:
+    if verdict is None or facts.pruned_at is not None:
         return
     if people.may_act():
         st.button(
@@ -176,6 +176,10 @@ def _program(
 ) -> None:
     name = f"{facts.id} answer"
     st.header("The answer as it came")
+    if facts.pruned_at is not None:
+        day = f"{facts.pruned_at:%Y-%m-%d}"
+        st.info(f"Its text was pruned on {day} to save room. What was judged of it stays.")
+        return
     if not facts.text.strip():
         st.caption("It has no word in it.")
     untrusted.show(facts.text, language="python", key="answer", name=name)
