@@ -5,12 +5,14 @@ traceback; ours keep it.
 """
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from sqlalchemy import Engine
 
 from cluster.session import ClusterError
 from database.session import LedgerError
@@ -57,11 +59,10 @@ def _run(asked: argparse.Namespace, console: Console) -> int:
 def _stop(asked: argparse.Namespace, console: Console) -> int:
     import os
 
-    from database.session import open_for_reading, open_ledger
     from jobs.stopping import ask_to_stop_all
 
-    open_for_reading().dispose()  # none is made for this
-    told = ask_to_stop_all(open_ledger(), asked.name, os.environ.get("USER", ""))
+    with _ledger(writing=True) as ledger:
+        told = ask_to_stop_all(ledger, asked.name, os.environ.get("USER", ""))
     for one in told:
         console.print(f"{one}.", markup=False, highlight=False)
     return 0 if all(one.driver for one in told) else 1
@@ -70,35 +71,43 @@ def _stop(asked: argparse.Namespace, console: Console) -> int:
 def _retry(asked: argparse.Namespace, console: Console) -> int:
     import os
 
-    from database.session import open_for_reading, open_ledger
     from jobs.retry import ask_to_retry
 
-    open_for_reading().dispose()  # none is made for this
-    told = ask_to_retry(open_ledger(), asked.name, os.environ.get("USER", ""))
+    with _ledger(writing=True) as ledger:
+        told = ask_to_retry(ledger, asked.name, os.environ.get("USER", ""))
     console.print(f"{told}", markup=False, highlight=False)
     return 0 if told.driver else 1
 
 
 def _status(asked: argparse.Namespace, console: Console) -> int:
-    from database.session import open_for_reading
     from jobs.status import show_status
 
-    return show_status(open_for_reading(), asked.name, console, as_json=asked.json)
+    with _ledger() as ledger:
+        return show_status(ledger, asked.name, console, as_json=asked.json)
 
 
 def _logs(asked: argparse.Namespace, console: Console) -> int:
-    from database.session import open_for_reading
     from jobs.home import Home
     from jobs.logs import show_logs
 
-    return show_logs(
-        open_for_reading(),
-        Home.from_environment(),
-        asked.name,
-        console,
-        follow=asked.follow,
-        lines=asked.lines,
-    )
+    home = Home.from_environment()
+    with _ledger() as ledger:
+        return show_logs(ledger, home, asked.name, console, follow=asked.follow, lines=asked.lines)
+
+
+@contextlib.contextmanager
+def _ledger(*, writing: bool = False) -> Iterator[Engine]:
+    """The ledger that is there; none is made."""
+    from database.session import open_for_reading, open_ledger
+
+    ledger = open_for_reading()
+    if writing:
+        ledger.dispose()
+        ledger = open_ledger()
+    try:
+        yield ledger
+    finally:
+        ledger.dispose()
 
 
 def _results(asked: argparse.Namespace, console: Console) -> int:

@@ -1,8 +1,9 @@
 """`python -m jobs logs`: the logs of runs, and what is added to them until they are over."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,8 @@ LOOK_SECONDS = 0.5
 """Between two looks at the logs."""
 ASK_SECONDS = 3.0
 """Between two looks at the ledger."""
+KNOWN_BY = 1000
+"""Bytes by which the place in a log is found again."""
 
 
 @dataclass
@@ -32,31 +35,38 @@ class _Followed:
     read: int = 0
     file: int = 0
     """Number of the file on its disk."""
-    rest: bytes = field(default=b"")
+    last: bytes = b""
+    """The end of what was read: where to go on in a log that was cut."""
+    rest: bytes = b""
+    """A line that has no end yet."""
 
     def skip(self, lines: int) -> str:
         """The last lines of what is there now; what follows comes later."""
         try:
             status = self.path.stat()
             self.read, self.file = status.st_size, status.st_ino
-            return self._named(tail(self.path, lines).splitlines())
+            text = tail(self.path, lines)
+            self.last = text.encode()[-KNOWN_BY:]
+            return self._named(text.splitlines())
         except FileNotFoundError:
             return ""
 
     def new(self) -> str:
         """Whole lines that were added since."""
         try:
-            status = self.path.stat()
-            if (status.st_ino, status.st_size >= self.read) != (self.file, True):
-                # Cut: the end of it is what was read already, and what came just before the cut.
-                self.read = 0 if not self.file else status.st_size
-                self.file, self.rest = status.st_ino, b""
             with self.path.open("rb") as file:
-                file.seek(self.read)
+                number = os.fstat(file.fileno()).st_ino
+                if number == self.file:
+                    file.seek(self.read)
                 added = file.read()
         except FileNotFoundError:
             return ""
+        if number != self.file:  # cut, or begun
+            before, found, after = added.rpartition(self.last) if self.last else (b"", b"", added)
+            self.file, self.read, self.rest = number, len(before) + len(found), b""
+            added = after
         self.read += len(added)
+        self.last = (self.last + added)[-KNOWN_BY:]
         *lines, self.rest = (self.rest + added).split(b"\n")
         return self._named([line.decode("utf-8", errors="replace") for line in lines])
 
@@ -91,8 +101,9 @@ def show_logs(
         print(log.skip(lines), end="", flush=True)
     if not follow:
         return 0
-    for log, _ in _rounds(ledger, name, logs, console):
-        print(log.new(), end="", flush=True)
+    for _ in _rounds(ledger, name, console):
+        for log in logs:
+            print(log.new(), end="", flush=True)
     (status,) = statuses(ledger, name)
     return LEFT if status.exit_status == GOES_ON else status.exit_status
 
@@ -111,33 +122,26 @@ def _no_log(asked: Named, home: Home) -> str:
     )
 
 
-def _rounds(
-    ledger: Engine, name: str, logs: Sequence[_Followed], console: Console
-) -> Iterator[tuple[_Followed, int]]:
-    """Each log in turn, until all runs are over and every line has been read."""
-    said, over, turn = "", False, 0
-    asked_at = 0.0
-    while True:
+def _rounds(ledger: Engine, name: str, console: Console) -> Iterator[None]:
+    """A round for each look at the logs, until all runs are over, and one more."""
+    said, asked_at, over = "", 0.0, False
+    while not over:
         if time.monotonic() - asked_at > ASK_SECONDS:
             asked_at = time.monotonic()
-            over = not _active(ledger, name)
-            note = "" if over else _unattended(ledger, name)
-            if note != said and note:
+            active = _active(ledger, name)
+            over, note = not active, _unattended(ledger, active)
+            if note and note != said:
                 console.print(note, style="yellow", markup=False, highlight=False)
             said = note
-        yield from ((log, turn) for log in logs)
-        if over:
-            return
-        turn += 1
-        time.sleep(LOOK_SECONDS)
+        yield
+        time.sleep(0 if over else LOOK_SECONDS)
 
 
 def _active(ledger: Engine, name: str) -> list[str]:
     return [run.id for run in named(ledger, name).runs if run.state in ACTIVE]
 
 
-def _unattended(ledger: Engine, name: str) -> str:
-    active = _active(ledger, name)
-    if not active or any(driver_of(ledger, run, moment(ledger)) for run in active[:1]):
+def _unattended(ledger: Engine, active: Sequence[str]) -> str:
+    if not active or driver_of(ledger, active[0], moment(ledger)):
         return ""
     return "No driver is working on it; what the next one says will follow. Ctrl-C ends this."

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from cluster.nodes import Machine, machines
+from database.clock import moment
 from database.live import Driver, Node, Stage
 from database.work import DriverFacts, StageFacts
 from database.writing import write
+from jobs.retry import Retries
 from jobs.stopping import Stops
 
 if TYPE_CHECKING:
@@ -40,8 +42,9 @@ class Telemetry:
 
     def __init__(self, ledger: Engine, experiment: str, say: Callable[[str], None]) -> None:
         """Tell a ledger; `say` takes the one line on what could not be recorded."""
-        now = datetime.now(UTC)
-        self.stops = Stops(ledger, since=now)
+        now, since = datetime.now(UTC), moment(ledger)
+        self.stops = Stops(ledger, since=since)
+        self.retries = Retries(ledger, since=since)
         self._ledger = ledger
         self._say = say
         self._said = False
@@ -116,6 +119,7 @@ class Telemetry:
     def look(self) -> None:
         """Do what is due; nothing of it raises."""
         self._try(self.stops.look)
+        self._try(self.retries.look)
         self._try(self._tell_stages)
         if self._looks % BEATS_EVERY == 0:
             self._try(self._beat)

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parent.parent
 OPTIONS = {
     "plan": set(),
     "run": {"--tensorboard", "--mlflow"},
+    "status": {"--json"},
     "stop": set(),
+    "retry": set(),
+    "logs": {"--follow", "--lines"},
     "results": {"--experiment", "--json", "--csv", "--by-recipe"},
     "prepare": {"--experiment"},
     "new": set(),

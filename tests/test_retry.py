@@ -1,0 +1,124 @@
+"""Trying again what failed: the wish, who heeds it, and what outweighs what."""
+
+from datetime import timedelta
+
+import pytest
+from plausible_rows import BASE, TUNED, base_run, tuned_run
+
+from database import write
+from database.clock import moment
+from database.live import Driver, Retry, Stop
+from database.schema import Event, Experiment
+from jobs.__main__ import main
+from jobs.retry import NothingToRetryError, Retries, ask_to_retry
+from jobs.stopping import Stops
+
+OTHER = "07her07her07"
+
+
+@pytest.fixture
+def failed(ledger):
+    """An experiment with a run that failed, one that was stopped by hand, and one that is done."""
+    write(
+        ledger,
+        [
+            base_run(),
+            tuned_run(state="failed", provenance={"command": "-m jobs run mine/mine.yaml"}),
+            tuned_run(OTHER, state="stopped", label="stopped"),
+            Event(run=TUNED, kind="failed", message="GangError: lost"),
+            Event(run=OTHER, kind="stopped", message="stopped by ada at 07:41:05 UTC; ..."),
+            Experiment(name="mine", text="", runs=[BASE, TUNED, OTHER]),
+        ],
+    )
+    return ledger
+
+
+def at_work(ledger):
+    now = moment(ledger)
+    driver = {"id": "d" * 32, "experiment": "mine", "host": "node-7", "process": 4, "cluster": "c"}
+    write(ledger, [Driver(**driver, started_at=now, at=now)])
+
+
+def test_a_living_driver_is_told_of_every_run_that_failed_or_was_stopped(failed):
+    at_work(failed)
+    since = moment(failed) - timedelta(seconds=1)
+    wished = ask_to_retry(failed, "mine", "ada")
+    heeded = Retries(failed, since=since)
+    heeded.look()
+
+    assert {run.id for run in wished.runs} == heeded.take() == {TUNED, OTHER}
+    assert "node-7" in str(wished)
+
+
+def test_each_wish_is_taken_once_and_a_new_one_again(failed):
+    at_work(failed)
+    heeded = Retries(failed, since=moment(failed) - timedelta(seconds=1))
+    ask_to_retry(failed, TUNED, "ada")
+    heeded.look()
+    assert heeded.take() == {TUNED}
+    heeded.look()
+    assert heeded.take() == frozenset()
+
+    write(failed, [Retry(run=TUNED, at=moment(failed) + timedelta(seconds=1))])
+    heeded.look()
+    assert heeded.take() == {TUNED}
+
+
+def test_a_driver_does_not_heed_a_wish_from_before_it_began(failed):
+    at_work(failed)
+    ask_to_retry(failed, TUNED, "ada")
+    heeded = Retries(failed, since=moment(failed) + timedelta(seconds=1))
+    heeded.look()
+
+    assert heeded.take() == frozenset()
+
+
+def test_the_younger_of_a_wish_to_stop_and_one_to_try_again_counts(failed):
+    now = moment(failed)
+    stops = Stops(failed, since=now - timedelta(seconds=9))
+    write(failed, [Stop(run=OTHER, at=now), Retry(run=OTHER, at=now + timedelta(seconds=1))])
+    stops.look()
+    assert stops.of(OTHER) is None
+
+    write(failed, [Stop(run=OTHER, at=now + timedelta(seconds=2))])
+    stops.look()
+    assert stops.unwanted(OTHER)()
+
+
+def test_without_a_driver_nothing_is_written_and_the_command_that_goes_on_is_named(
+    failed, ledger_url, monkeypatch, capsys
+):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", ledger_url)
+
+    assert main(["retry", TUNED]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No driver is working on" in said and "python -m jobs run mine/mine.yaml" in said
+    heeded = Retries(failed, since=moment(failed) - timedelta(minutes=1))
+    heeded.look()
+    assert heeded.take() == frozenset()
+
+
+def test_the_command_tells_a_living_driver(failed, ledger_url, monkeypatch, capsys):
+    at_work(failed)
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", ledger_url)
+
+    assert main(["retry", "mine"]) == 0
+    assert "tries again within seconds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("done", "nothing of it"), ("training", "is training")]
+)
+def test_a_run_that_did_not_fail_is_not_tried_again(ledger, state, said):
+    write(ledger, [tuned_run(state=state, base=None)])
+
+    with pytest.raises(NothingToRetryError, match=said):
+        ask_to_retry(ledger, TUNED, "ada")
+
+
+def test_what_a_sweep_gave_up_is_not_tried_again(ledger):
+    why = Event(run=TUNED, kind="stopped", message="rung 1: its loss is 2.1, the median 1.4")
+    write(ledger, [tuned_run(state="stopped", base=None), why])
+
+    with pytest.raises(NothingToRetryError):
+        ask_to_retry(ledger, TUNED, "ada")
