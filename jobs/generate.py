@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cluster.ending import Unwanted, never
+from cluster.ending import Lost, Unwanted, never, unheard
 from cluster.gpus import hide_gpus
 from jobs.answers import Answered, Cost, write_answers
 from jobs.experiment import Asking
@@ -70,6 +70,7 @@ def ask(
     cuda: bool = True,
     kind: str = "",
     unwanted: Unwanted = never,
+    lost: Lost = unheard,
 ) -> None:
     """Answer an order on the cluster this process is connected to, and wait.
 
@@ -87,9 +88,11 @@ def ask(
         cuda: whether they compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end it; parts that are answered stay.
+        lost: hears of each worker that was lost.
 
     Raises:
         EngineError: the model cannot be asked.
+        cluster.pool.PoolError: workers were lost too often at the same part.
         cluster.ending.UnwantedError: it was ended.
     """
     kept = KeptParts(order.out)
@@ -106,7 +109,9 @@ def ask(
     actor: type[VllmActor | AskActor] = VllmActor
     if order.asking.engine == "transformers":
         actor = AskActor if gpus and cuda else AskActorWithoutGpu
-    crew = scatter(actor, given, missing, at_most=workers, gpus=gpus, kind=kind, unwanted=unwanted)
+    crew = scatter(
+        actor, given, missing, at_most=workers, gpus=gpus, kind=kind, unwanted=unwanted, lost=lost
+    )
     for place, answered in crew:
         part = missing[place]
         kept.keep(part, answered)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.ending import Unwanted, never
+from cluster.ending import Lost, Unwanted, never, unheard
 from eval_sandbox.contract import Judging
 from eval_sandbox.judge import Worker
 from eval_sandbox.problem import Completion, Problem
@@ -32,15 +32,26 @@ class JudgeOrder:
 
 
 def judge(
-    order: JudgeOrder, actors: int, progress: Callable[[int], None], unwanted: Unwanted = never
+    order: JudgeOrder,
+    actors: int,
+    progress: Callable[[int], None],
+    unwanted: Unwanted = never,
+    lost: Lost = unheard,
 ) -> None:
     """Judge answers on the cluster and write one verdict per answer, in their order.
+
+    Args:
+        order: what to judge.
+        actors: at most so many at once.
+        progress: hears how many are judged.
+        unwanted: whether to end it.
+        lost: hears of each actor that was lost; its batch is judged again.
 
     Raises:
         SandboxFailedError: some answer could not be judged; nothing is written then.
         cluster.ending.UnwantedError: it was ended; nothing is written then.
     """
-    verdicts = _scatter(order, actors, progress, unwanted)
+    verdicts = _scatter(order, actors, progress, unwanted, lost)
     require_verdicts(verdicts)
     with written(order.out) as temporary:
         temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
@@ -86,7 +97,11 @@ class JudgeActor:
 
 
 def _scatter(
-    order: JudgeOrder, actors: int, progress: Callable[[int], None], unwanted: Unwanted
+    order: JudgeOrder,
+    actors: int,
+    progress: Callable[[int], None],
+    unwanted: Unwanted,
+    lost: Lost,
 ) -> list[Verdict]:
     from cluster.pool import scatter
 
@@ -97,7 +112,7 @@ def _scatter(
     judged: dict[int, list[Verdict]] = {}
     done = 0
     given = [order.judging, problems]
-    crew = scatter(JudgeActor, given, batches, at_most=actors, unwanted=unwanted)
+    crew = scatter(JudgeActor, given, batches, at_most=actors, unwanted=unwanted, lost=lost)
     for place, verdicts in crew:
         judged[place] = verdicts
         done += len(verdicts)

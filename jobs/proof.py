@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.ending import Unwanted, never, outcome
+from cluster.ending import Lost, Unwanted, never, unheard
 from cluster.gpus import hide_gpus
 from jobs.home import written
 from jobs.prompts import PromptForm, TooLong
@@ -74,6 +74,7 @@ def prove(
     cuda: bool = True,
     kind: str = "",
     unwanted: Unwanted = never,
+    lost: Lost = unheard,
 ) -> Proof:
     """Show it on the cluster this process is connected to, unless that is done, and wait.
 
@@ -83,28 +84,21 @@ def prove(
         cuda: whether it computes on that GPU, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end it.
+        lost: hears of each worker that was lost; another one begins anew.
 
     Raises:
         ProofError: the training did not take.
         jobs.loaded.EngineError: the model cannot be asked.
+        cluster.pool.PoolError: workers were lost too often.
         cluster.ending.UnwantedError: it was ended.
     """
-    import ray
-
     if not order.storage.there(order.out):
-        options: dict[str, Any] = {
-            "num_cpus": 1,
-            "num_gpus": 1 if gpus else 0,
-            "max_retries": 3,
-        }
-        if kind:
-            options["accelerator_type"] = kind
-        try:
-            proof = outcome(
-                ray.remote(_prove).options(**options).remote(order, gpus and cuda), unwanted
-            )
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+        from cluster.pool import scatter
+
+        given = [gpus and cuda]
+        ((_, proof),) = scatter(
+            Prover, given, [order], at_most=1, gpus=gpus, kind=kind, unwanted=unwanted, lost=lost
+        )
         _write(order.out, proof)
         order.storage.keep(order.out)
     return read_proof(order.out)
@@ -115,12 +109,19 @@ def read_proof(path: Path) -> Proof:
     return Proof(**json.loads(path.read_text()))
 
 
-def _prove(order: ProofOrder, cuda: bool) -> Proof:
-    """What the worker does."""
-    if not cuda:
-        hide_gpus()
-    rows = order.storage.here(order.rows.parent) / order.rows.name
-    return _shown(replace(order, rows=rows, weights=order.storage.weights_here(order.weights)))
+class Prover:
+    """What shows it, on a machine that may not see the driver's files."""
+
+    def __init__(self, cuda: bool) -> None:
+        """Compute on a GPU, or on a core."""
+        self._cuda = cuda
+
+    def work(self, item: ProofOrder) -> Proof:
+        """Show one training."""
+        if not self._cuda:
+            hide_gpus()
+        rows = item.storage.here(item.rows.parent) / item.rows.name
+        return _shown(replace(item, rows=rows, weights=item.storage.weights_here(item.weights)))
 
 
 def prove_here(order: ProofOrder) -> None:

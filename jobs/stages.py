@@ -81,6 +81,7 @@ def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
                 gpus=place.gpus is not None,
                 cuda=place.cuda,
                 unwanted=place.unwanted(run),
+                lost=partial(place.happened, run, "training"),
                 storage=place.storage,
             )
     place.recorder.trained(run, order.checkpoint)
@@ -174,7 +175,13 @@ def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> 
     else:
         with place.stage(run, "proving", place.accelerators, 1, priority):
             gpus = place.gpus is not None
-            prove(order, gpus=gpus, cuda=place.cuda, unwanted=place.unwanted(run))
+            prove(
+                order,
+                gpus=gpus,
+                cuda=place.cuda,
+                unwanted=place.unwanted(run),
+                lost=partial(place.happened, run, "proving"),
+            )
 
 
 def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
@@ -214,6 +221,7 @@ def ask_stage(
                 cuda=place.cuda,
                 workers=workers,
                 unwanted=place.unwanted(run),
+                lost=partial(place.happened, run, name),
             )
             place.telemetry.stage(run.id, name, count, count)
             place.storage.keep(cost_path(out), out)
@@ -281,6 +289,7 @@ def judge_stage(
     else:
         with place.stage(run, name, place.processors, actors, priority):
             place.telemetry.stage(run.id, name, 0, len(pairs), actors)
-            judge(order, actors, progress, place.unwanted(run))
+            lost = partial(place.happened, run, name)
+            judge(order, actors, progress, place.unwanted(run), lost)
             place.storage.keep(out)
     place.recorder.judged(run, benchmark, answers, read_verdicts(out))

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.ending import Unwanted, never
+from cluster.ending import Lost, Unwanted, never, unheard
 from cluster.gang import Gang, run_gang
 from cluster.gpus import hide_gpus
 from jobs.storage.going_on import GoingOn
@@ -36,6 +36,7 @@ def train(
     cuda: bool = True,
     kind: str = "",
     unwanted: Unwanted = never,
+    lost: Lost = unheard,
     storage: Storage = NOWHERE,
 ) -> Facts:
     """Train on the cluster this process is connected to, unless it is done already, and wait.
@@ -49,6 +50,7 @@ def train(
         cuda: whether workers compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
         unwanted: whether to end it; another call goes on from its last checkpoint.
+        lost: hears of each worker that was lost, and from which step all go on.
         storage: where its checkpoints are kept as well.
 
     Raises:
@@ -71,11 +73,16 @@ def train(
             name=order.run_id,
             progress=going_on.reached,
             unwanted=unwanted,
+            lost=lambda text: lost(f"{text}; all start again, {_from(going_on.reached())}"),
         )
         storage.keep(order.checkpoint)
         going_on.forget()
     shutil.rmtree(order.attempts, ignore_errors=True)
     return read_facts(order.checkpoint)
+
+
+def _from(step: int) -> str:
+    return f"from step {step}" if step else "from the beginning"
 
 
 def _work(work: _Work) -> None:
