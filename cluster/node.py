@@ -17,11 +17,14 @@ from typing import IO, Any
 
 import psutil
 
+from cluster.ports import Ports
 from cluster.ray_start import Node, environment, start_command
 
 UP = b"Ray runtime started."
 """What `ray start` prints once the node is part of its cluster."""
 UP_SECONDS = 120.0
+TRIES = 3
+"""Starts that may fail before a node that is to come up is given up."""
 STOP_SECONDS = 20.0
 """For Ray's processes to end by themselves; they take about two."""
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 15.0
@@ -142,17 +145,21 @@ def keep_node(node: Node, when_up: Callable[[], None]) -> None:
     supervisor.keep()
 
 
-def start_in_background(arguments: list[str], state: Path) -> Note:
+def start_in_background(arguments: list[str], state: Path, ports: Ports) -> Note:
     """Start `python -m cluster node ARGUMENTS` as a process of its own, and wait until Ray is up.
 
     Does nothing where a supervisor already works in `state`, but wait.
 
     Raises:
-        NodeError: Ray did not come up; the message ends with what it said last.
+        NodeError: a port is taken, or Ray did not come up, and then nothing of it is left; the
+            message ends with what it said last.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     if found := living(state):
         return _until_up(state, found.process)
+    if taken := taken_ports(ports):
+        told = ", ".join(map(str, taken))
+        raise NodeError(f"taken by another program here: port {told}; see `ports` (--ports)")
     with (state / "supervisor.log").open("ab") as log:
         started = subprocess.Popen(
             [sys.executable, "-m", "cluster", "node", *arguments],
@@ -170,11 +177,24 @@ def _until_up(state: Path, process: int) -> Note:
         found = living(state)
         if found and found.up:
             return found
+        if found and found.starts > TRIES:
+            break
         with suppress(ChildProcessError):
             os.waitpid(process, os.WNOHANG)  # a dead child exists until it is asked for
         time.sleep(0.1)
+    stop_node(state)
     said = [*_last_lines(state / "supervisor.log", 2), *_last_lines(state / "node.log", 8)]
     raise NodeError(f"Ray did not come up here. {state}/node.log ends:\n" + "\n".join(said))
+
+
+def taken_ports(ports: Ports) -> list[int]:
+    """Those of a node's ports that something on this host listens on already."""
+    listening = {
+        connection.laddr.port
+        for connection in psutil.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    return sorted(listening & set(ports.fixed))
 
 
 def _last_lines(path: Path, count: int) -> list[str]:

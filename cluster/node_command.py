@@ -15,7 +15,7 @@ from cluster.certificates import sign_node
 from cluster.node import NodeError, keep_node, living, start_in_background, stop_node
 from cluster.ports import FIRST, LAST, Ports
 from cluster.ray_start import Node, address_on, interface_of
-from cluster.session import Cluster, note
+from cluster.session import Cluster, forget, note
 
 MEET_SECONDS = 600.0
 """For the head to come up, where all nodes are started at once."""
@@ -73,10 +73,13 @@ def run_node(asked: argparse.Namespace) -> int:
         return 0 if found and found.up else 1
     node = _node(asked, state)
     if asked.background:
-        kept = start_in_background([a for a in sys.argv[2:] if a != "--background"], state)
+        words = [word for word in sys.argv[2:] if word != "--background"]
+        kept = start_in_background(words, state, node.ports)
         print(f"up, kept by process {kept.process}")
         return 0
     keep_node(node, when_up=partial(_tell, asked, node))
+    if asked.record:
+        forget(_home(node))
     return 0
 
 
@@ -90,12 +93,15 @@ def _tell(asked: argparse.Namespace, node: Node) -> None:
         gpus=0,
     )
     if asked.record:
-        home = Path(dict(node.variables).get("CODELADDER_HOME") or os.environ["CODELADDER_HOME"])
-        note(home, cluster)
+        note(_home(node), cluster)
     if asked.meet:
         draft = asked.meet.with_name(f".{asked.meet.name}.{os.getpid()}")
         draft.write_text(cluster.address)
         draft.replace(asked.meet)
+
+
+def _home(node: Node) -> Path:
+    return Path(dict(node.variables).get("CODELADDER_HOME") or os.environ["CODELADDER_HOME"])
 
 
 def _awaited(path: Path) -> str:

@@ -61,6 +61,21 @@ class Ports:
         return self.first + 8
 
     @property
+    def autoscaler_metrics(self) -> int:
+        """On the head only: for Prometheus."""
+        return self.first + 9
+
+    @property
+    def dashboard_metrics(self) -> int:
+        """On the head only: for Prometheus."""
+        return self.first + 10
+
+    @property
+    def fixed(self) -> range:
+        """All but those of workers."""
+        return range(self.first, self.dashboard_metrics + 1)
+
+    @property
     def workers(self) -> tuple[int, int]:
         """The first and the last port of worker processes, one each."""
         return self.first + 20, self.first + SPAN - 1

@@ -122,6 +122,8 @@ def environment(node: Node) -> dict[str, str]:
             "RAY_AUTH_TOKEN_PATH": str(node.token),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TMPDIR": str(node.scratch),
+            "AUTOSCALER_METRIC_PORT": str(node.ports.autoscaler_metrics),
+            "DASHBOARD_METRIC_PORT": str(node.ports.dashboard_metrics),
             "PATH": programs,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # one core per worker

@@ -3,7 +3,6 @@
 import json
 import shlex
 import socket
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cluster.acting import Hands
+from cluster.acting import Hands, run
 from cluster.certificates import make_authority, sign_node
 from cluster.declared import Hosts
 from cluster.places.place import Named, Submission, explain, passed_on, record
@@ -60,7 +59,8 @@ class OnHosts:
         variables = passed_on(declared)
         hosts = [self._host(name) for name in declared.all]
         _same(dict(zip(declared.all, self._each(hosts, self._look, "looked at"), strict=True)))
-        self._each(hosts, self._copy_with(_packed()), "has the program")
+        packed = b"" if self.hands.dry else _packed()
+        self._each(hosts, self._copy_with(packed), "has the program")
         self._each(hosts, self._set_up, "is set up")
         self._each(hosts, self._secrets_with(variables), "has token and variables")
         self._each(hosts[:1], self._start, "is up")
@@ -115,7 +115,8 @@ class OnHosts:
             except ClusterError as error:
                 mistakes.append(str(error))
                 return ""
-            self.hands.say(f"{host.name}  {done}")
+            if not self.hands.dry:
+                self.hands.say(f"{host.name}  {done}")
             return answer
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -266,14 +267,9 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 def _packed() -> bytes:
     """The program as it stands here, new files included and ignored ones left out."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others"]
+    listed = run([*listing, "--exclude-standard"])
+    names = [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
     with TemporaryDirectory() as folder:
         archive = Path(folder) / "program.tar.gz"
         with tarfile.open(archive, "w:gz", compresslevel=1) as file:

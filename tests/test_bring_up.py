@@ -1,0 +1,281 @@
+"""A cluster of this machine brought up, mended, used and taken down; real Ray, real signals."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.__main__ import main
+from cluster.keeping import ENDED
+from cluster.node import living
+from cluster.session import ClusterError, connect, running
+
+ROOT = Path(__file__).parent.parent
+PORTS = 30000
+
+
+def command(*words, home, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "cluster", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"CODELADDER_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=more.pop("timeout", 200),
+        **more,
+    )
+
+
+class Standing:
+    """A cluster of this machine that is up."""
+
+    def __init__(self, folder):
+        self.home = folder / "home"
+        self.file = folder / "here.yaml"
+        self.file.write_text(f"place: this-machine\nports: {PORTS}\ncpus: 1\n")
+        self.state = self.home / "cluster" / "here"
+
+    def run(self, *words, **more):
+        return command(*words, home=self.home, **more)
+
+    def family(self):
+        return psutil.Process(living(self.state).process).children(recursive=True)
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    there = Standing(tmp_path_factory.mktemp("standing"))
+    try:
+        done = there.run("up", there.file)
+        assert done.returncode == 0, done.stderr
+        yield there
+    finally:
+        there.run("down", there.file)
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.2)
+
+
+def test_up_again_changes_nothing(standing):
+    before = living(standing.state)
+
+    done = standing.run("up", standing.file)
+
+    assert done.returncode == 0, done.stderr
+    assert living(standing.state) == before
+
+
+def test_status_says_where_the_cluster_is_and_what_it_has(standing):
+    of_the_file = standing.run("status", standing.file)
+    of_whatever_is_up = standing.run("status")
+
+    assert of_the_file.returncode == of_whatever_is_up.returncode == 0
+    assert f"127.0.0.1:{PORTS}" in of_the_file.stdout
+    assert "alive  1 processors" in of_the_file.stdout
+    assert (standing.home / "cluster.token").read_text() in of_whatever_is_up.stdout
+
+
+def test_it_listens_on_its_own_ports_of_the_loopback_interface_only(standing):
+    listening = {
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for process in standing.family()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert {ip for ip, _ in listening} == {"127.0.0.1"}
+    assert {port for _, port in listening if not PORTS <= port < PORTS + 1000} == set()
+
+
+def test_no_command_line_shows_the_token(standing):
+    token = (standing.home / "cluster.token").read_text()
+
+    lines = [" ".join(process.cmdline()) for process in standing.family()]
+
+    assert len(lines) > 5
+    assert not [line for line in lines if token in line]
+
+
+def test_a_raylet_that_dies_is_there_again(standing):
+    before = living(standing.state).starts
+    (raylet,) = [p for p in standing.family() if p.name() == "raylet"]
+
+    raylet.send_signal(signal.SIGKILL)
+
+    wait_until(lambda: (found := living(standing.state)).starts == before + 1 and found.up)
+    url = f"http://127.0.0.1:{PORTS + 1}/api/version"
+    token = (standing.home / "cluster.token").read_text()
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_cluster_of_our_own_beside_it_leaves_its_record_alone(standing):
+    before = running(standing.home)
+
+    code = "import sys; from pathlib import Path; from cluster.session import connect, running\n"
+    code += "with connect(Path(sys.argv[1])) as cluster: print(cluster.address)"
+    own = subprocess.run(
+        [sys.executable, "-c", code, str(standing.home)], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert own.returncode == 0, own.stderr
+    assert own.stdout.strip() != before["address"]
+    assert running(standing.home) == before
+
+
+def test_an_experiment_with_mistakes_is_not_sent(standing):
+    done = standing.run("submit", "experiments/startr.yaml")
+
+    assert done.returncode == 2
+    assert "Did you mean 'starter.yaml'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_submitted_experiment_runs_under_its_name_and_its_exit_status_comes_back(standing):
+    sent = standing.run(
+        "submit", "experiments/smoke.yaml", "--name", "nightly", "--wait", timeout=500
+    )
+
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert "sent nightly" in sent.stdout
+    assert (standing.home / "ledger.db").exists()
+    again = standing.run("submit", "experiments/smoke.yaml", "--name", "nightly")
+    assert again.returncode == 2
+    assert "nightly" in again.stderr
+
+
+def test_down_leaves_no_process_and_is_safe_to_repeat(tmp_path):
+    there = Standing(tmp_path)
+    there.file.write_text("place: this-machine\nports: 29000\ncpus: 1\n")
+    assert there.run("up", there.file).returncode == 0
+    family = there.family()
+
+    first, second = there.run("down", there.file), there.run("down", there.file)
+
+    assert len(family) > 5
+    assert not [process for process in family if process.is_running()]
+    assert first.returncode == second.returncode == 0
+    assert running(there.home) is None
+
+
+@pytest.mark.slow
+def test_a_supervisor_that_is_killed_takes_ray_with_it(tmp_path):
+    there = Standing(tmp_path)
+    there.file.write_text("place: this-machine\nports: 28000\ncpus: 1\n")
+    assert there.run("up", there.file).returncode == 0
+    family = there.family()
+
+    os.kill(living(there.state).process, signal.SIGKILL)
+
+    # Two of Ray's agents look for the rest of it that long.
+    _, alive = psutil.wait_procs(family, timeout=150)
+    assert alive == []
+
+
+def test_a_taken_port_is_told_and_nothing_is_started(tmp_path):
+    there = Standing(tmp_path)
+    there.file.write_text("place: this-machine\nports: 27000\ncpus: 1\n")
+    with socket.create_server(("0.0.0.0", 27000)):
+        done = there.run("up", there.file)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "port 27000" in done.stderr
+    assert living(there.state) is None
+
+
+def test_a_node_says_all_that_is_wrong_with_its_options(tmp_path, capsys):
+    token = tmp_path / "token"
+    token.write_text("x")
+    token.chmod(0o644)
+
+    words = ["--state", str(tmp_path), "--ip", "192.0.2.7", "--token", str(token), "--ports", "80"]
+    assert main(["node", *words]) == 2
+
+    said = capsys.readouterr().err
+    assert "--head, or --join" in said
+    assert "no interface of this host has the address 192.0.2.7" in said
+    assert f"chmod 600 {token}" in said
+    assert "--ports: 80" in said
+
+
+def kept(code, *, restarts=5, **more):
+    words = ["keep", "--restarts", str(restarts), "--", sys.executable, "-c", code]
+    return command(*words, home="/nowhere", **more)
+
+
+@pytest.mark.parametrize("status", sorted(ENDED))
+def test_a_driver_that_ended_by_itself_is_not_started_again(status, tmp_path):
+    note = tmp_path / "starts"
+
+    done = kept(f"open({str(note)!r}, 'a').write('x'); raise SystemExit({status})")
+
+    assert (done.returncode, note.read_text()) == (status, "x")
+
+
+def test_a_driver_that_was_killed_is_started_again_and_knows_it(tmp_path):
+    note = tmp_path / "attempts"
+    code = (
+        "import os, signal\n"
+        f"open({str(note)!r}, 'a').write(os.environ['CODELADDER_ATTEMPT'])\n"
+        "if os.environ['CODELADDER_ATTEMPT'] == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "raise SystemExit(3)"
+    )
+
+    done = kept(code)
+
+    assert (done.returncode, note.read_text()) == (3, "12")
+    assert "ended with status 137" in done.stderr
+
+
+def test_a_driver_that_keeps_crashing_is_given_up(tmp_path):
+    note = tmp_path / "starts"
+
+    done = kept(f"open({str(note)!r}, 'a').write('x'); raise SystemExit(9)", restarts=1)
+
+    assert (done.returncode, note.read_text()) == (9, "xx")
+    assert "gave up after 1 restarts" in done.stderr
+
+
+def test_a_keeper_that_is_told_to_end_ends_its_driver(tmp_path):
+    note = tmp_path / "process"
+    code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "cluster", "keep", "--", sys.executable, "-c", code], cwd=ROOT
+    )
+    wait_until(lambda: note.exists() and note.read_text())
+
+    keeper.terminate()
+
+    assert keeper.wait(20) == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(int(note.read_text()))
+
+
+def test_ray_client_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+
+    with pytest.raises(ClusterError, match="Ray Client"), connect(tmp_path):
+        pass
+
+
+def test_a_record_of_a_dead_process_means_no_cluster(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    record = {"address": "x", "dashboard_url": "", "token_path": "", "process": gone.pid}
+    (tmp_path / "cluster.json").write_text(json.dumps(record))
+
+    assert running(tmp_path) is None
