@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.5
 """Between two looks at the logs."""
 ASK_SECONDS = 3.0
 """Between two looks at the ledger."""
-KNOWN_BY = 1000
+KNOWN_BY = 10_000
 """Bytes by which the place in a log is found again."""
 
 
@@ -63,8 +63,8 @@ class _Followed:
             return ""
         if number != self.file:  # cut, or begun
             before, found, after = added.rpartition(self.last) if self.last else (b"", b"", added)
-            self.file, self.read, self.rest = number, len(before) + len(found), b""
-            added = after
+            self.file, self.read = number, len(before) + len(found)
+            self.rest, added = self.rest if found else b"", after
         self.read += len(added)
         self.last = (self.last + added)[-KNOWN_BY:]
         *lines, self.rest = (self.rest + added).split(b"\n")
