@@ -4,11 +4,12 @@ A page that shows this reads the ledger and asks nobody. Nothing of it may end a
 recorded is said once, and tried again at the next beat.
 """
 
+import json
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from jobs.stopping import Stops
 if TYPE_CHECKING:
     from cluster.session import Cluster
 
+ATTEMPT = "CODELADDER_ATTEMPT"
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Where Ray tells a Ray job of itself."""
 LOOK_SECONDS = 2.0
 """Between two looks for wishes to stop; what changed of stages is recorded as often."""
 END_SECONDS = 10.0
@@ -65,6 +69,8 @@ class Telemetry:
             started_at=now,
             at=now,
             ended_at=None,
+            submission=submission(os.environ),
+            attempt=attempt(os.environ),
         )
 
     @contextmanager
@@ -192,6 +198,21 @@ def telling(ledger: Engine, experiment: str, say: Callable[[str], None]) -> Iter
     finally:
         ended.set()
         thread.join(END_SECONDS)
+
+
+def submission(environment: Mapping[str, str]) -> str:
+    """Id of the Ray job that this process is; empty: it is none."""
+    try:
+        told = json.loads(environment.get(RAY_JOB, "{}"))
+        return str(told["metadata"]["job_submission_id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def attempt(environment: Mapping[str, str]) -> int:
+    """Which start of its supervisor this process is; 1 without one."""
+    said = environment.get(ATTEMPT, "")
+    return int(said) if said.isdigit() and int(said) else 1
 
 
 def _counted(machine: Machine) -> Machine:
