@@ -3,13 +3,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 EXPERIMENT ?= experiments/starter.yaml
+CLUSTER ?= cluster/laptop.yaml
 PORT ?= 8501
 SERVE_PORT ?= 8377
 BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +41,18 @@ serve: setup  ## serve bases and adapters over OpenAI's protocol (SERVE_PORT)
 
 dashboard: setup  ## say how to reach the Ray dashboard of the running experiment
 	@$(BIN)/python -m cluster dashboard
+
+cluster-up: setup  ## bring up the cluster that $(CLUSTER) declares (docs/cluster.md)
+	@$(BIN)/python -m cluster up $(CLUSTER)
+
+cluster-down: setup  ## take the cluster of $(CLUSTER) away
+	@$(BIN)/python -m cluster down $(CLUSTER)
+
+cluster-status: setup  ## say what is up of the cluster of $(CLUSTER)
+	@$(BIN)/python -m cluster status $(CLUSTER)
+
+submit: setup  ## have $(EXPERIMENT) run on the cluster of CLUSTER=, or on the one that is up
+	@$(BIN)/python -m cluster submit $(if $(filter command line environment,$(origin CLUSTER)),$(CLUSTER)) $(EXPERIMENT)
 
 check: setup  ## format, lint, types, layers, and the lock
 	$(BIN)/ruff format --check .

@@ -151,7 +151,7 @@ def interface_of(ip: str) -> str:
     Raises:
         ValueError: none has; the message names the addresses there are.
     """
-    there = {
+    there: dict[str, str] = {
         address.address: name
         for name, addresses in psutil.net_if_addrs().items()
         for address in addresses

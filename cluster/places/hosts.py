@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from cluster.acting import Hands, run
 from cluster.certificates import make_authority, sign_node
@@ -178,8 +179,8 @@ class OnHosts:
         folder = authority / ip
         folder.mkdir(mode=0o700, exist_ok=True)
         for name in ("ca.crt", "ca.key"):
-            link = folder / name
-            link.exists() or link.symlink_to(authority / name)
+            if not (folder / name).exists():
+                (folder / name).symlink_to(authority / name)
         sign_node(folder, ip)
         return {name: (folder / name).read_text() for name in ("ca.crt", "node.crt", "node.key")}
 
@@ -240,13 +241,13 @@ def address_of(host: str) -> str:
         raise ClusterError(f"{host}: no host of this name is known here ({error})") from None
 
 
-def _unfit(facts: dict[str, object], now: float, declared: Hosts) -> list[str]:
+def _unfit(facts: dict[str, Any], now: float, declared: Hosts) -> list[str]:
     found = []
-    version = tuple(facts["python"])  # type: ignore[arg-type]  # of JSON
+    version = tuple(facts["python"])
     if version[:2] < OLDEST_PYTHON:
         oldest, there = _dotted(OLDEST_PYTHON), _dotted(version)
         found.append(f"`{declared.python}` is Python {there}; {oldest} or newer is needed")
-    apart = float(facts["clock"]) - now  # type: ignore[arg-type]
+    apart = float(facts["clock"]) - now
     if abs(apart) > CLOCK_SECONDS:
         found.append(f"its clock is {apart:+.0f} s apart from ours; use NTP")
     if not facts["home"]:
