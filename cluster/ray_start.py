@@ -130,7 +130,7 @@ def environment(node: Node) -> dict[str, str]:
         }
         | _network(node.ip)
         | _kept(node)
-        | _encrypted(node.tls)
+        | encrypted(node.tls)
         | dict(node.variables)
     )
 
@@ -185,7 +185,8 @@ def _kept(node: Node) -> dict[str, str]:
     return {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(node.gcs_folder)}
 
 
-def _encrypted(folder: Path | None) -> dict[str, str]:
+def encrypted(folder: Path | None) -> dict[str, str]:
+    """What has Ray's processes encrypt with the certificate in a folder; None: nothing."""
     if folder is None:
         return {}
     return {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -106,6 +107,23 @@ def test_no_command_line_shows_the_token(standing):
 
     assert len(lines) > 5
     assert not [line for line in lines if token in line]
+
+
+def test_prometheus_and_grafana_find_what_ray_writes(standing):
+    folder = ROOT / "cluster" / "monitoring"
+    named = {
+        path
+        for file in folder.rglob("*.y*ml")
+        for path in re.findall(r"/ray/([\w./]+)", file.read_text())
+    }
+    written = Path(f"/tmp/codeladder-{os.getuid()}/{PORTS}")
+
+    assert len(named) == 2
+    wait_until(lambda: all((written / path).exists() for path in named))
+    (targets,) = json.loads((written / "prom_metrics_service_discovery.json").read_text())
+    assert {int(target.rpartition(":")[2]) for target in targets["targets"]} <= set(
+        range(PORTS, PORTS + 1000)
+    )
 
 
 def test_a_raylet_that_dies_is_there_again(standing):

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import re
 import subprocess
 from pathlib import Path
 
@@ -307,10 +306,3 @@ def test_every_key_of_a_cluster_is_documented(declared):
     page = (ROOT / "docs" / "cluster.md").read_text()
 
     assert {key for key in declared.model_fields if f"`{key}`" not in page} == set()
-
-
-def test_prometheus_and_grafana_ask_only_for_what_ray_writes():
-    folder = ROOT / "cluster" / "monitoring"
-    mounted = re.findall(r"\$\{?CODELADDER_[A-Z_]+", (folder / "compose.yaml").read_text())
-
-    assert mounted

@@ -37,7 +37,7 @@ class OnKubernetes:
         manifest = cluster_manifest(self.declared, self.named.name)
         self._apply("cluster.yaml", manifest)
         self.hands.say(
-            f"Applied. Pods: python -m cluster status; the dashboard: kubectl --namespace "
+            "Applied. Pods: make cluster-status; the dashboard: kubectl --namespace "
             f"{self.declared.namespace} port-forward service/{self.named.name}-head-svc 8265"
         )
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cluster.acting import Hands
 from cluster.declared import Everywhere
+from cluster.ray_start import encrypted
 from cluster.session import Cluster, ClusterError, forget, note, running
 
 
@@ -88,12 +90,19 @@ def record(hands: Hands, named: Named, cluster: Cluster, process: int = 0) -> No
     note(named.home, cluster, process)
 
 
-def explain(hands: Hands, cluster: Cluster) -> None:
-    """Say how to use a cluster from here."""
+def explain(hands: Hands, cluster: Cluster, tls: Path | None = None) -> None:
+    """Say how to use a cluster from here.
+
+    Args:
+        tls: the folder with this machine's certificate, where the cluster encrypts.
+    """
+    settings = {
+        "RAY_ADDRESS": cluster.address,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(cluster.token_path),
+    } | encrypted(tls)
+    told = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
     hands.say(f"cluster    {cluster.address}")
     hands.say(f"dashboard  {cluster.dashboard_url}  (its token: make dashboard)")
     hands.say("submit     make submit EXPERIMENT=experiments/NAME.yaml")
-    hands.say(
-        "join       export RAY_AUTH_MODE=token "
-        f"RAY_AUTH_TOKEN_PATH={cluster.token_path} RAY_ADDRESS={cluster.address}"
-    )
+    hands.say(f"join       export {told}")

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.acting import Hands
+from cluster.acting import CommandError, Hands
 from cluster.declared import Slurm
 from cluster.places.place import Named, Submission, passed_on, write_variables
 from cluster.ports import FIRST, LAST, SPAN
@@ -87,7 +87,13 @@ class OnSlurm:
         work = RUN.format(
             experiment=shlex.quote(str(submission.experiment)), name=shlex.quote(submission.name)
         )
-        number = self._hand_in(submission.name, work, wait=submission.wait)
+        try:
+            number = self._hand_in(submission.name, work, wait=submission.wait)
+        except CommandError as error:
+            if not submission.wait or error.status is None:
+                raise
+            self.hands.say(f"{error.said.strip()}; its output: {self._state}/NUMBER.log")
+            return error.status  # of the job's, so of the driver
         self.hands.say(f"handed in: Slurm job {number}, which ends with the experiment")
         return 0
 

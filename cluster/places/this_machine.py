@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluster.acting import Hands
 from cluster.certificates import make_authority
@@ -33,13 +34,13 @@ class OnThisMachine:
             own_token(self.named.home)
         variables = {"CODELADDER_HOME": str(self.named.home)} | passed_on(self.declared)
         write_variables(self.hands, self.named.folder / "variables.json", variables)
-        if self.declared.tls and not self.hands.dry:
-            make_authority(self.named.folder / "tls")
+        if self._tls and not self.hands.dry:
+            make_authority(self._tls)
         self.hands.run(self._command(), seconds=150)
         found = living(self.named.folder)
         cluster = self._cluster()
         record(self.hands, self.named, cluster, found.process if found else 0)
-        explain(self.hands, cluster)
+        explain(self.hands, cluster, self._tls)
 
     def down(self) -> None:
         """End the node."""
@@ -57,12 +58,16 @@ class OnThisMachine:
         if not found or not found.up:
             self.hands.say("not up" if not found else f"starting, start {found.starts}")
             return 1
-        explain(self.hands, self._cluster())
+        explain(self.hands, self._cluster(), self._tls)
         return show_nodes(self._cluster(), self.hands.say)
 
     def submit(self, submission: Submission) -> int:
         """As a Ray job of the node."""
         return submit_to_recorded(self.named.home, submission, self.hands)
+
+    @property
+    def _tls(self) -> Path | None:
+        return self.named.folder / "tls" if self.declared.tls else None
 
     def _cluster(self) -> Cluster:
         ports = Ports(self.declared.ports)
@@ -87,6 +92,6 @@ class OnThisMachine:
         options |= {"gpus": declared.gpus} if declared.gpus is not None else {}
         options |= {"kind": declared.gpu_kind} if declared.gpu_kind else {}
         options |= {"gcs-folder": declared.control_store} if declared.control_store else {}
-        options |= {"tls": folder / "tls"} if declared.tls else {}
+        options |= {"tls": self._tls} if self._tls else {}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         return [sys.executable, "-m", "cluster", "node", "--head", *words, "--background"]
