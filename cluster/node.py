@@ -105,8 +105,12 @@ class Supervisor:
         self._tell(up=False)
 
     def _wait(self, ray: subprocess.Popen[bytes]) -> None:
+        looks = 0
         while ray.poll() is None and not self._stop.is_set():
             self._stop.wait(0.2)
+            looks += 1
+            if looks % 50 == 0:
+                _bury(ray.pid)
         if ray.poll() is None:
             ray.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -121,7 +125,10 @@ class Supervisor:
                 log.write(line)
             if UP in line:
                 self._tell(up=True)
-                self._when_up()
+                try:
+                    self._when_up()
+                except OSError as error:  # Ray would wait for this thread to read on
+                    log.write(f"{error}\n".encode())
 
     def _tell(self, *, up: bool) -> None:
         note = {"process": os.getpid(), "starts": self._starts, "up": up, "command": self._command}
@@ -244,17 +251,26 @@ def stop_node(state: Path) -> bool:
 def _alone(state: Path) -> Iterator[None]:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state / "node.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(file):
             file.seek(0)
-            raise NodeError(f"{state}: process {file.read()} already keeps a node here") from None
+            raise NodeError(f"{state}: process {file.read()} already keeps a node here")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         os.set_inheritable(file.fileno(), False)
         (state / "node.json").unlink(missing_ok=True)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock of a state folder; `living` holds it for a moment, to see whether it can."""
+    for _ in range(20):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.05)
+    return False
 
 
 _libc = ctypes.CDLL(None)
@@ -268,6 +284,14 @@ def _die_with_parent() -> None:
 def _adopt_orphans() -> None:
     """Make this process the parent of whatever its children leave behind, so that it can end it."""
     _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _bury(living: int) -> None:
+    """Collect orphans that have died meanwhile; never the child that is waited for elsewhere."""
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess, ChildProcessError):
+            if process.pid != living and process.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(process.pid, os.WNOHANG)
 
 
 def _end_all() -> None:

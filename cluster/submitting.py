@@ -27,22 +27,30 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def submit_to_recorded(home: Path, submission: Submission, hands: Hands) -> int:
-    """Send an experiment to the cluster that is recorded under a home.
-
-    Returns:
-        0 once it is sent; with `wait`, what its driver ended with.
+    """Send an experiment to the cluster that is recorded under a home; as `submit_to`.
 
     Raises:
-        ClusterError: no cluster is up, it does not answer, the experiment has mistakes, or a Ray
-            job of that name is there.
+        ClusterError: no cluster is up, and as `submit_to`.
     """
     found = running(home)
     if found is None:
         raise ClusterError(
             f"no cluster is up in {home}. Bring one up first: make cluster-up CLUSTER=..."
         )
+    return submit_to(found["dashboard_url"], Path(found["token_path"]), submission, hands)
+
+
+def submit_to(url: str, token: Path, submission: Submission, hands: Hands) -> int:
+    """Send an experiment to the cluster whose dashboard is at `url`.
+
+    Returns:
+        0 once it is sent; with `wait`, what its driver ended with.
+
+    Raises:
+        ClusterError: the cluster does not answer, the experiment has mistakes, or a Ray job of
+            that name is there.
+    """
     runs = checked(submission.experiment)
-    url, token = found["dashboard_url"], Path(found["token_path"])
     command = entrypoint(submission)
     if hands.dry:
         hands.say(f"send   {submission.name} to {url}:\n       | {command}")

@@ -26,10 +26,9 @@ class Lab:
     folder: Path
 
     def cluster(self, *words, timeout=180, **environment):
-        desk = self.network.all["desk"]
+        desk = [*self.network.all["desk"].entering(), "env", f"--chdir={ROOT}"]
         return subprocess.run(
-            [*desk.entering(), str(ROOT / ".venv/bin/python"), "-m", "cluster", *map(str, words)],
-            cwd=ROOT,
+            [*desk, str(ROOT / ".venv/bin/python"), "-m", "cluster", *map(str, words)],
             env=self.network.environment
             | {"CODELADDER_HOME": str(self.folder / "desk-home"), "SECRET_WORD": "xyzzy"}
             | environment,

@@ -5,7 +5,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import private_slurm
 import pytest
 
 from cluster.__main__ import main
@@ -262,37 +261,6 @@ def test_the_batch_script_is_valid_bash(work, tmp_path):
     text = slurm_place.script(SLURM, "codeladder-x", tmp_path, work)
 
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    if reason := private_slurm.missing():
-        pytest.skip(reason)
-    with private_slurm.slurm(tmp_path_factory.mktemp("slurm")) as environment:
-        yield environment
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "accepted"),
-    [
-        ({}, True),
-        ({"nodes": 9}, False),
-        ({"gpus": 3}, False),
-        ({"cpus": 64}, False),
-        ({"partition": "nowhere"}, False),
-        ({"options": ("--no-such-option=1",)}, False),
-    ],
-)
-def test_slurm_itself_takes_the_script_and_refuses_mutants(slurm, change, accepted, tmp_path):
-    path = tmp_path / "up.sbatch"
-    path.write_text(slurm_place.script(SLURM.model_copy(update=change), "codeladder-x", tmp_path))
-
-    tried = subprocess.run(
-        ["sbatch", "--test-only", str(path)], env=slurm, capture_output=True, text=True
-    )
-
-    assert (tried.returncode == 0) == accepted, tried.stderr
 
 
 def test_a_secret_that_hands_write_is_its_owners_alone(tmp_path):

@@ -20,7 +20,7 @@ from cluster.places.ssh import Host
 from cluster.ports import Ports
 from cluster.session import ROOT, Cluster, ClusterError, forget, own_token, running
 from cluster.standing import show_nodes
-from cluster.submitting import submit_to_recorded
+from cluster.submitting import submit_to
 
 AT_ONCE = 8
 """Hosts worked on side by side."""
@@ -89,9 +89,8 @@ class OnHosts:
 
     def submit(self, submission: Submission) -> int:
         """As a Ray job, over the head's dashboard."""
-        if not self.hands.dry:
-            record(self.hands, self.named, self._cluster())
-        return submit_to_recorded(self.named.home, submission, self.hands)
+        token = self.named.home / "cluster.token"
+        return submit_to(self._cluster().dashboard_url, token, submission, self.hands)
 
     def _host(self, name: str) -> Host:
         return Host(name=name, declared=self.declared, hands=self.hands)

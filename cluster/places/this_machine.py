@@ -12,7 +12,7 @@ from cluster.places.place import Named, Submission, explain, passed_on, record, 
 from cluster.ports import Ports
 from cluster.session import Cluster, forget, own_token, running
 from cluster.standing import show_nodes
-from cluster.submitting import submit_to_recorded
+from cluster.submitting import submit_to
 
 LOOPBACK = "127.0.0.1"
 
@@ -63,7 +63,8 @@ class OnThisMachine:
 
     def submit(self, submission: Submission) -> int:
         """As a Ray job of the node."""
-        return submit_to_recorded(self.named.home, submission, self.hands)
+        token = self.named.home / "cluster.token"
+        return submit_to(self._cluster().dashboard_url, token, submission, self.hands)
 
     @property
     def _tls(self) -> Path | None:
