@@ -10,6 +10,10 @@ from pathlib import Path
 from cluster.session import ClusterError
 
 
+FORTNIGHT = 14 * 24 * 3600.0
+"""To wait for work; poll(2) counts milliseconds, and ends at 24 days."""
+
+
 class CommandError(ClusterError):
     """A command failed or is not there; the message is what it said."""
 

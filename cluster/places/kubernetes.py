@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cluster.acting import Hands
+from cluster.acting import FORTNIGHT, Hands
 from cluster.declared import Kubernetes, Pods
 from cluster.places.kuberay import check
 from cluster.places.place import Named, Submission
@@ -62,7 +62,7 @@ class OnKubernetes:
             return 0
         over = "jsonpath={.status.jobDeploymentStatus}"
         wait = [*self._kubectl, "wait", f"rayjob/{name}", "--timeout=-1s"]
-        self.hands.run([*wait, f"--for={over}=Complete"], seconds=30 * 24 * 3600)
+        self.hands.run([*wait, f"--for={over}=Complete"], seconds=FORTNIGHT)
         return 0
 
     @property

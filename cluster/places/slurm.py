@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.acting import CommandError, Hands
+from cluster.acting import FORTNIGHT, CommandError, Hands
 from cluster.declared import Slurm
 from cluster.places.place import Named, Submission, passed_on, write_variables
 from cluster.ports import FIRST, LAST, SPAN
@@ -117,7 +117,7 @@ class OnSlurm:
         path = self._state / f"{name}.sbatch"
         self.hands.write(path, script(self.declared, self._job_name, self._state, work))
         command = ["sbatch", "--parsable", *(["--wait"] if wait else []), str(path)]
-        return self.hands.run(command, seconds=30 * 24 * 3600).strip()
+        return self.hands.run(command, seconds=FORTNIGHT).strip()
 
 
 def script(declared: Slurm, name: str, state: Path, work: str = STAND) -> str:
