@@ -247,7 +247,7 @@ def machines(folder: Path, shared_mib: int = 2048) -> Iterator[Machines]:
         "mount --make-rshared /",
         f"mount -o loop {image} {folder}/disk",
         # Nothing can be written under the folder while the disk is not there.
-        f"chattr +i {folder}/shared || true",
+        f"mount -t tmpfs -o ro tmpfs {folder}/shared",
         f"mount --bind {folder}/disk {folder}/shared",
         "ip link set lo up",
         "ip link add switch type bridge",
@@ -264,7 +264,6 @@ def machines(folder: Path, shared_mib: int = 2048) -> Iterator[Machines]:
         yield found
     finally:
         _end(found, holder)
-        subprocess.run(["chattr", "-i", str(folder / "shared")], check=False)
         image.unlink(missing_ok=True)
 
 

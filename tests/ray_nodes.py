@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import namespaces
-from cluster.ports import Ports
 from namespaces import ROOT, Machine, Machines
+
+from cluster.ports import Ports
 
 UP_SECONDS = 120.0
 

@@ -1,0 +1,107 @@
+"""The table of faults: how long each takes to be noticed and to be overcome, and what it costs.
+
+    python benchmarks/faults.py [--times N] [FAULT ...]
+
+A cluster of five machines made of namespaces of this one (root), a real experiment, and each fault
+as often as asked, the worst shown. Every time the weights and rows must be those of an undisturbed
+experiment. `make bench-faults` runs it; all faults, five times each, take some hours.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from experiment_under_faults import Trial
+from faults import FAULTS, Fault, Measured, difference, recover, undergo
+from namespaces import missing
+from ray_nodes import RayNodes, Size, ray_nodes
+
+SIZES = {
+    "head": Size(0),
+    "driver": Size(2),
+    "gpu-1": Size(1, 1),
+    "gpu-2": Size(1, 1),
+    "gpu-3": Size(1, 1),
+}
+
+
+def main() -> int:
+    """Print the table; 1 where something was lost, repeated or changed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help="words of its name; all if none")
+    parser.add_argument("--times", type=int, default=5, help="how often each happens (5)")
+    asked = parser.parse_args()
+    if why := missing():
+        print(f"no machines can be made here: {why}", file=sys.stderr)
+        return 2
+    wanted = [fault for fault in FAULTS.values() if not asked.faults or _named(fault, asked.faults)]
+    folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
+    try:
+        with ray_nodes(folder, SIZES) as nodes:
+            return _measure(nodes, wanted, asked.times)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _named(fault: Fault, words: Sequence[str]) -> bool:
+    return any(word in fault.name for word in words)
+
+
+def _measure(nodes: RayNodes, wanted: Sequence[Fault], times: int) -> int:
+    undisturbed, seconds = _undisturbed(nodes)
+    print(f"an undisturbed experiment takes {seconds:.0f} s; load {os.getloadavg()[0]:.1f}")
+    print("| fault | times | noticed s | goes on s | bound s | steps again | outcome |")
+    print("|---|--:|--:|--:|--:|--:|---|")
+    wrong = 0
+    for fault in wanted:
+        found = [_once(nodes, undisturbed, fault, n) for n in range(times)]
+        right = [one for one in found if isinstance(one, Measured)]
+        failures = [one for one in found if isinstance(one, str)]
+        wrong += len(failures)
+        print(_row(fault, right, failures), flush=True)
+    return 1 if wrong else 0
+
+
+def _row(fault: Fault, right: Sequence[Measured], failures: Sequence[str]) -> str:
+    detected = max((one.detected for one in right), default=0)
+    resumed = max((one.resumed for one in right), default=0)
+    repeated = max((one.repeated for one in right), default=0)
+    outcome = f"{len(failures)} wrong: {failures[0]}" if failures else "the same, to the bit"
+    times = len(right) + len(failures)
+    costs = f"{detected:.1f} | {resumed:.1f} | {fault.seconds:.0f} | {repeated}"
+    return f"| {fault.name} | {times} | {costs} | {outcome} |"
+
+
+def _undisturbed(nodes: RayNodes) -> tuple[Trial, float]:
+    began = time.monotonic()
+    trial = Trial(nodes, nodes.network.all["driver"], "undisturbed")
+    trial.begin()
+    assert trial.end() == 0, trial.said()
+    return trial, time.monotonic() - began
+
+
+def _once(nodes: RayNodes, undisturbed: Trial, fault: Fault, number: int) -> Measured | str:
+    """What it cost, or what went wrong."""
+    trial = Trial(nodes, nodes.network.all["driver"], f"{fault.name.replace(' ', '-')}-{number}")
+    shutil.copytree(undisturbed.seen / "data", trial.seen / "data")
+    try:
+        measured = undergo(trial, fault)
+        return difference(undisturbed.left(), trial.left()) or measured
+    except AssertionError as error:
+        print(error, file=sys.stderr)
+        return str(error).partition("\n")[0]
+    finally:
+        recover(nodes)
+        trial.forget()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""A small experiment on a Ray cluster of `ray_nodes`: begun, watched, and what it leaves behind."""
+
+import hashlib
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from namespaces import ROOT, Machine
+from ray_nodes import RayNodes
+
+STEPS = 48
+CHECKPOINT_EVERY = 8
+PATIENCE_SECONDS = 420.0
+SMALL = f"""
+description: A training of two workers, answers and verdicts, under faults
+models:
+  starter-falcon: {{path: models/starter/falcon, parallelism: {{strategy: ddp, workers: 2}}}}
+datasets: [smoke]
+methods:
+  lora-r8: {{kind: lora, rank: 8, alpha: 16, learning_rate: 4.0e-3, steps: {STEPS}, batch_size: 8,
+            max_length: 256, precision: fp32, checkpoint_every: {CHECKPOINT_EVERY}}}
+benchmarks:
+  starter: {{problems: 12, completions: 4, temperature: 0.2, max_new_tokens: 48, report: [1, 2]}}
+seeds: [1]
+"""
+SAME = {
+    "runs": "id, label, state",
+    "steps": "run, step, loss, learning_rate, tokens",
+    "completions": "id, run, benchmark, task_id, position, text, tokens, finish",
+    "verdicts": "completion, judging, outcome",
+    "scores": "run, benchmark, metric, value, low, high, problems, completions",
+    "tallies": "run, benchmark, task_id, completions, passed",
+}
+"""What of the ledger is the same however the work went: times and places are not."""
+_STEP = re.compile(r"step (\d+) of \d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an experiment leaves behind, as far as it must not depend on what happened."""
+
+    weights: dict[str, str]
+    """sha256 of each file of weights, by run."""
+    rows: dict[str, list[tuple[object, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a run's log or of the driver's output, and when it was seen."""
+
+    at: float
+    text: str
+
+
+@dataclass(slots=True)
+class Trial:
+    """One experiment on a cluster; its driver runs on a machine of its own."""
+
+    nodes: RayNodes
+    driver: Machine
+    name: str
+    text: str = SMALL
+    """The experiment, as YAML."""
+    lines: list[Line] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+    drivers: int = 0
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def home(self) -> Path:
+        """On the shared folder, as machines see it."""
+        return self.nodes.network.shared / self.name
+
+    @property
+    def seen(self) -> Path:
+        """The same, as this process sees it: machines' mounts are not this one's."""
+        return Path(f"/proc/{self.nodes.network.switch.pid}/root") / self.disk.relative_to("/")
+
+    @property
+    def disk(self) -> Path:
+        """The home on the disk behind the shared folder, which nobody can hide."""
+        return self.nodes.network.folder / "disk" / self.name
+
+    @property
+    def ledger(self) -> Path:
+        """On the disk of the machine that the driver runs on."""
+        return self.nodes.network.folder / f"{self.name}.db"
+
+    def begin(self) -> None:
+        """Start a driver, or start it again."""
+        file = self.nodes.network.folder / f"{self.name}.yaml"
+        file.write_text(self.text)
+        self.drivers += 1
+        self.process = self.driver.spawn(
+            [sys.executable, "-m", "jobs", "run", str(file)],
+            self.output,
+            {
+                "RAY_ADDRESS": self.nodes.address,
+                "CODELADDER_HOME": str(self.home),
+                "CODELADDER_DATABASE_URL": f"sqlite:///{self.ledger}",
+                "PYTHONPATH": str(ROOT),
+                "COLUMNS": "200",
+            },
+        )
+        if self.drivers == 1:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def output(self) -> Path:
+        """What the driver prints."""
+        return self.nodes.network.folder / f"{self.name}.out"
+
+    def _watch(self) -> None:
+        """Note each new line of the run's log with the time it was seen."""
+        read: dict[Path, int] = {}
+        while not self._over.wait(0.05):
+            for path in (*self.seen.glob("*/log.txt"),):
+                try:
+                    text = path.read_text(errors="replace")
+                except OSError:
+                    continue
+                now, start = time.monotonic(), read.get(path, 0)
+                whole = text[start:].rpartition("\n")[0]
+                read[path] = start + len(whole) + bool(whole)
+                self.lines += [Line(now, line) for line in whole.splitlines()]
+
+    def until(self, text: str, since: float = 0.0, seconds: float = PATIENCE_SECONDS) -> Line:
+        """The first line with this text (a regular expression) after a time."""
+        wanted = re.compile(text)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = (one for one in list(self.lines) if one.at > since and wanted.search(one.text))
+            if line := next(found, None):
+                return line
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"waited in vain for {text!r}: {self.said()}")
+
+    def said(self) -> str:
+        """The end of what the driver and the runs said."""
+        out = self.output.read_text()[-3000:] if self.output.exists() else ""
+        return out + "\n" + "\n".join(line.text for line in self.lines[-30:])
+
+    def until_step(self, step: int, since: float = 0.0) -> Line:
+        """The first word of a step that is no earlier than this one."""
+        return self._when(lambda line: step_of(line) >= step, f"step {step}", since)
+
+    def _when(self, true: Callable[[Line], bool], what: str, since: float) -> Line:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if line := next((x for x in list(self.lines) if x.at > since and true(x)), None):
+                return line
+            time.sleep(0.02)
+        raise AssertionError(f"waited in vain for {what}: {self.said()}")
+
+    def end(self) -> int:
+        """Wait for the driver; its exit status."""
+        assert self.process is not None
+        try:
+            return self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the driver does not end: {self.said()}") from None
+
+    def kill_driver(self) -> None:
+        """End the driver as a power cut would."""
+        for process in self.driver.processes("-m jobs run", self.name):
+            process.send_signal(signal.SIGKILL)
+        self.end()
+
+    def left(self) -> Left:
+        """What is there at the end; times and places left out."""
+        self._over.set()
+        weights = {
+            str(path.relative_to(self.seen)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.seen.glob("*/checkpoint/**/*.safetensors")
+        }
+        with sqlite3.connect(self.ledger) as ledger:
+            rows = {
+                table: sorted(ledger.execute(f"select {columns} from {table}").fetchall())
+                for table, columns in SAME.items()
+            }
+        return Left(weights=weights, rows=rows)
+
+    def newest_checkpoint(self) -> int:
+        """Step of the last one that trainings that are not done can go on from; 0: there is none."""
+        found = self.seen.glob("*/*/step-*")
+        return max((int(n) for p in found if (n := p.name[5:]).isdigit()), default=0)
+
+    def events(self) -> list[tuple[str, str]]:
+        """Kind and message of all that the board tells of the runs, in order."""
+        with sqlite3.connect(self.ledger) as ledger:
+            return ledger.execute("select kind, message from events order by at").fetchall()
+
+    def forget(self) -> None:
+        """Make room for the next one."""
+        self._over.set()
+        shutil.rmtree(self.seen, ignore_errors=True)
+
+
+def step_of(line: Line) -> int:
+    """The step that a line tells of; 0: none."""
+    found = _STEP.search(line.text)
+    return int(found[1]) if found else 0

@@ -1,0 +1,62 @@
+"""Each fault once, on real machines: what is left is what an undisturbed experiment leaves.
+
+The whole table, each fault several times, is `benchmarks/faults.py`.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import namespaces
+import pytest
+from experiment_under_faults import CHECKPOINT_EVERY, Trial
+from faults import FAULTS, difference, recover, undergo
+from ray_nodes import Size, ray_nodes
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(namespaces.missing()), reason=namespaces.missing() or "-"),
+]
+SIZES = {
+    "head": Size(0),
+    "driver": Size(2),
+    "gpu-1": Size(1, 1),
+    "gpu-2": Size(1, 1),
+    "gpu-3": Size(1, 1),
+}
+BUSY = 3.0
+"""Tests run on busy machines: so many times the bound is still no failure."""
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
+    with ray_nodes(folder, SIZES) as nodes:
+        yield nodes
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nodes):
+    trial = Trial(nodes, nodes.network.all["driver"], "undisturbed")
+    trial.begin()
+    assert trial.end() == 0, trial.said()
+    return trial
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_nothing_is_lost_repeated_or_changed_by_a_fault(nodes, undisturbed, name):
+    fault = FAULTS[name]
+    trial = Trial(nodes, nodes.network.all["driver"], name.replace(" ", "-"))
+    shutil.copytree(undisturbed.seen / "data", trial.seen / "data")
+
+    try:
+        measured = undergo(trial, fault)
+        assert difference(undisturbed.left(), trial.left()) == ""
+        assert measured.repeated <= CHECKPOINT_EVERY
+        assert measured.resumed <= BUSY * fault.seconds
+        told = [kind for kind, _ in trial.events() if ", again" in kind]
+        assert told or fault.restarts
+    finally:
+        recover(nodes)
+        trial.forget()
