@@ -9,7 +9,6 @@ from pathlib import Path
 
 from cluster.session import ClusterError
 
-
 FORTNIGHT = 14 * 24 * 3600.0
 """To wait for work; poll(2) counts milliseconds, and ends at 24 days."""
 
