@@ -46,7 +46,10 @@ class Mailbox:
             self.actor.put.remote(messages)
 
     def drain(self) -> list[Any]:
-        """Everything that arrived since the last call."""
+        """Everything that arrived since the last call; nothing while the box is made again."""
         import ray
 
-        return list(ray.get(self.actor.drain.remote()))
+        try:
+            return list(ray.get(self.actor.drain.remote()))
+        except ray.exceptions.ActorUnavailableError:
+            return []

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cluster.ending import beside_caller
 from cluster.gang import release
 from cluster.mailbox import Mailbox
 from jobs.asha import Rule, Rungs, Stopped, Trained, keep, recall, stopped
@@ -66,6 +67,7 @@ def train_swept(
     kind: str = "",
     told: Callable[[Stopped], None] = lambda decision: None,
     unwanted: Callable[[str], bool] = lambda run_id: False,
+    lost: Callable[[str, str], None] = lambda run_id, text: None,
     training: Training | None = None,
 ) -> dict[str, Outcome]:
     """Train the runs of one contest, stop those that lag behind, and wait for the rest.
@@ -85,6 +87,7 @@ def train_swept(
             stopped before this call.
         unwanted: whether a run is to be ended, by id; it comes back as one that failed with
             `cluster.ending.UnwantedError`, and another call goes on with it.
+        lost: hears of each worker that was lost, by run id, and from where all go on.
         training: how one is trained; `jobs.train.train` unless said.
 
     Returns:
@@ -98,9 +101,10 @@ def train_swept(
             told(outcome)
     left = [order for order in orders if outcomes[order.run_id] is None]
     if left:
-        task = ray.remote(num_cpus=0)(_search)
-        how = training or partial(_train, gpus=gpus, cuda=cuda, kind=kind)
-        watch = _Watch(left, rule, told, unwanted)
+        task = ray.remote(**beside_caller())(_search)
+        losses = Mailbox.create()
+        how = training or partial(_train, gpus=gpus, cuda=cuda, kind=kind, losses=losses)
+        watch = _Watch(left, rule, told, unwanted, losses, lost)
         watch.begin()
         search = task.remote(orders, left, rule, mailbox, at_once, how)
         while not ray.wait([search], timeout=LOOK_SECONDS)[0]:
@@ -111,10 +115,16 @@ def train_swept(
     return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
 
 
-def _train(order: TrainOrder, mailbox: Mailbox, *, gpus: bool, cuda: bool, kind: str) -> None:
+def _train(
+    order: TrainOrder, mailbox: Mailbox, *, gpus: bool, cuda: bool, kind: str, losses: Mailbox
+) -> None:
     """One training of a contest, until it is done or its run is to end."""
     halted = (order.folder / HALT).exists
-    train(order, mailbox, gpus=gpus, cuda=cuda, kind=kind, unwanted=halted)
+
+    def lost(text: str) -> None:
+        losses.put((order.run_id, text))
+
+    train(order, mailbox, gpus=gpus, cuda=cuda, kind=kind, unwanted=halted, lost=lost)
 
 
 class _Watch:
@@ -127,7 +137,11 @@ class _Watch:
         rule: Rule,
         told: Callable[[Stopped], None],
         unwanted: Callable[[str], bool],
+        losses: Mailbox,
+        lost: Callable[[str, str], None],
     ) -> None:
+        self._losses = losses
+        self._lost = lost
         self._orders = orders
         self._going = {order.run_id: order.folder for order in orders}
         self._rule = rule
@@ -146,6 +160,8 @@ class _Watch:
             (order.folder / HALT).unlink(missing_ok=True)
 
     def look(self) -> None:
+        for run_id, text in self._losses.drain():
+            self._lost(run_id, text)
         for run_id, folder in self._going.items():
             if self._unwanted(run_id):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -183,6 +199,7 @@ def _search(
 ) -> dict[str, Outcome]:
     """Run the trials, in the main thread of a process of its own, as Tune wants it."""
     os.environ.update(TUNE_SETTINGS)
+    import ray
     from ray import tune
 
     of_run = {order.run_id: order for order in left}
@@ -192,7 +209,8 @@ def _search(
         tune.Tuner(
             tune.with_resources(
                 partial(_trial, of_run, mailbox, failures, training),
-                {"CPU": 0, "memory": 2**20},  # a trial only waits; something must be asked for
+                # A trial only waits; something must be asked for, and this is where the driver is.
+                {"CPU": 0, f"node:{ray.util.get_node_ip_address()}": 0.001},
             ),
             param_space={"run": tune.grid_search(list(of_run))},
             tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=at_once),

@@ -127,6 +127,7 @@ def contest_stage(
             at_once=at_once,
             told=told,
             unwanted=lambda run_id: stops.of(run_id) is not None,
+            lost=lambda run_id, text: place.happened(runs[run_id], "training", text),
         )
     worked = time.monotonic() - started
     label = f"{len(works)} trainings of a sweep"

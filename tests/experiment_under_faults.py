@@ -191,7 +191,7 @@ class Trial:
         return Left(weights=weights, rows=rows)
 
     def newest_checkpoint(self) -> int:
-        """Step of the last one that trainings that are not done can go on from; 0: there is none."""
+        """Step of the last one that an unfinished training can go on from; 0: there is none."""
         found = self.seen.glob("*/*/step-*")
         return max((int(n) for p in found if (n := p.name[5:]).isdigit()), default=0)
 

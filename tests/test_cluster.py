@@ -161,6 +161,27 @@ def test_messages_of_a_worker_arrive_in_order(cluster):
     assert box.drain() == []
 
 
+def process_of(box):
+    import ray
+
+    return ray.get(box.actor.__ray_call__.remote(lambda _: os.getpid()))
+
+
+def test_a_mailbox_whose_process_is_killed_takes_messages_again(cluster):
+    box = Mailbox.create()
+    box.put("before")
+    assert box.drain() == ["before"]
+
+    os.kill(process_of(box), signal.SIGKILL)
+    found, deadline = [], time.monotonic() + 60
+    while not found and time.monotonic() < deadline:
+        box.put("after")
+        time.sleep(0.2)
+        found = box.drain()
+
+    assert set(found) == {"after"}
+
+
 def test_workers_of_a_gang_meet(cluster, tmp_path):
     box = Mailbox.create()
 
