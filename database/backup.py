@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy import URL, Connection, Engine, MetaData, Table, func, inspect, 
 
 from database.address import LedgerError, shown
 from database.clock import clock
+from database.portable import line_of, readers, typed
 from database.upgrading import head, migrate, newer, revision_of
 
 FORMAT = 1
@@ -121,7 +122,7 @@ def _write(connection: Connection, revision: str, out: Any) -> BackupFacts:
     at = connection.execute(select(clock())).scalar_one()
 
     def put(value: Any) -> None:
-        line = (json.dumps(value, ensure_ascii=False, default=_as_text) + "\n").encode()
+        line = line_of(value)
         digest.update(line)
         out.write(line)
 
@@ -134,16 +135,8 @@ def _write(connection: Connection, revision: str, out: Any) -> BackupFacts:
             put(list(row))
             rows[table.name] += 1
     sha256 = digest.hexdigest()
-    out.write((json.dumps({"rows": rows, "sha256": sha256}) + "\n").encode())
+    out.write(line_of({"rows": rows, "sha256": sha256}))
     return BackupFacts(revision=revision, at=at, rows=rows, sha256=sha256)
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, datetime):  # SQLite keeps moments in UTC and without saying so
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"a column of {type(value).__name__} has no form in a backup")
 
 
 def _read(connection: Connection, lines: Iterator[Any]) -> None:
@@ -176,13 +169,12 @@ class _Storing:
 
     def __init__(self, connection: Connection, table: Table, columns: Sequence[str]) -> None:
         self._connection, self._table, self._columns = connection, table, columns
-        self._readers = _readers(table, connection.dialect.name == "sqlite")
+        self._readers = readers(table.columns, naive=connection.dialect.name == "sqlite")
         self._rows: list[dict[str, Any]] = []
 
     def row(self, values: list[Any]) -> None:
         row = dict(zip(self._columns, values, strict=True))
-        read = {name: of(row[name]) for name, of in self._readers.items() if row[name] is not None}
-        self._rows.append(row | read)
+        self._rows.append(typed(row, self._readers))
         if len(self._rows) >= ROWS_AT_A_TIME:
             self.flush()
 
@@ -190,25 +182,6 @@ class _Storing:
         if self._rows:
             self._connection.execute(self._table.insert(), self._rows)
         self._rows = []
-
-
-def _readers(table: Table, naive: bool) -> dict[str, Any]:
-    """How the columns that JSON has no type for are read."""
-
-    def moment(text: str) -> datetime:
-        at = datetime.fromisoformat(text)
-        return at.astimezone(UTC).replace(tzinfo=None) if naive else at
-
-    kinds = {datetime: moment, date: date.fromisoformat}
-    found = {}
-    for column in table.columns:
-        try:
-            kind = column.type.python_type
-        except NotImplementedError:
-            continue
-        if kind in kinds:
-            found[column.name] = kinds[kind]
-    return found
 
 
 def _tables(connection: Connection) -> list[Table]:
