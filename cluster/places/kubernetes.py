@@ -1,6 +1,7 @@
 """A cluster of pods that the KubeRay operator keeps, and experiments as RayJobs of their own."""
 
 import json
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cluster.acting import FORTNIGHT, Hands
+from cluster.acting import Hands
 from cluster.declared import Kubernetes, Pods
 from cluster.places.kuberay import check
 from cluster.places.place import Named, Submission
@@ -20,6 +21,7 @@ FOLDER = "/codeladder"
 """Of the program in the image."""
 RAY = version("ray")
 METRICS = 8080
+LOOK_SECONDS = 10.0
 GONE_SECONDS = 3600
 """A finished RayJob takes its pods away after so long."""
 
@@ -60,9 +62,17 @@ class OnKubernetes:
         self.hands.say(f"sent {name}: kubectl --namespace {self.declared.namespace} get rayjobs")
         if not submission.wait:
             return 0
-        over = "jsonpath={.status.jobDeploymentStatus}"
-        wait = [*self._kubectl, "wait", f"rayjob/{name}", "--timeout=-1s"]
-        self.hands.run([*wait, f"--for={over}=Complete"], seconds=FORTNIGHT)
+        return self._wait(name)
+
+    def _wait(self, name: str) -> int:
+        """Until a RayJob is over: 0 where its driver ended with 0, else 1."""
+        asked = ["get", f"rayjob/{name}", "--output=jsonpath={.status.jobDeploymentStatus}"]
+        while not self.hands.dry:
+            state = self.hands.run([*self._kubectl, *asked]).strip()
+            if state in ("Complete", "Failed"):
+                self.hands.say(f"{name}: {state.lower()}")
+                return 0 if state == "Complete" else 1
+            time.sleep(LOOK_SECONDS)
         return 0
 
     @property
