@@ -77,7 +77,7 @@ def _keep(asked: argparse.Namespace) -> int:
     command = asked.rest[1:] if asked.rest[:1] == ["--"] else asked.rest
     if not command:
         raise ClusterError("keep what? python -m cluster keep -- COMMAND ...")
-    return keep(command, asked.restarts)
+    return keep(command, asked.restarts, asked.as_done)
 
 
 def _dashboard(asked: argparse.Namespace) -> int:
@@ -142,6 +142,9 @@ def _submit_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _keep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restarts", type=int, default=10, help="of a command that crashes")
+    parser.add_argument(
+        "--as-done", type=int, action="append", default=[], metavar="N", help="end with 0 for N"
+    )
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
 
 

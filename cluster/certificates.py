@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cluster.session import ClusterError
+
 YEARS = timedelta(days=3 * 365)
 EARLY = timedelta(hours=1)
 """Clocks of hosts differ."""
 
 
-class CertificateError(Exception):
+class CertificateError(ClusterError):
     """No certificate could be made; the message says what is missing."""
 
 

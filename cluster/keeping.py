@@ -17,11 +17,14 @@ STEADY_SECONDS = 600.0
 """A driver that worked for so long may crash as often again."""
 
 
-def keep(command: Sequence[str], restarts: int) -> int:
+def keep(command: Sequence[str], restarts: int, as_done: Sequence[int] = ()) -> int:
     """Run a command until it ends by itself; crashes, of it or by a signal, start it again.
 
     The command finds in `CODELADDER_ATTEMPT` which start it is, from 1. SIGTERM and SIGINT go to
     the command and end it for good.
+
+    Args:
+        as_done: exit statuses to return as 0, where the caller would start again all others.
 
     Returns:
         The exit status of its last start; 128 and the signal where one ended it.
@@ -33,7 +36,7 @@ def keep(command: Sequence[str], restarts: int) -> int:
         began = time.monotonic()
         status = keeper.start(command, attempt)
         if status in ENDED or keeper.told:
-            return status
+            return 0 if status in as_done else status
         if time.monotonic() - began > STEADY_SECONDS:
             left, wait = restarts, SHORTEST_WAIT
         if left == 0:

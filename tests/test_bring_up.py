@@ -245,6 +245,12 @@ def test_a_driver_that_ended_by_itself_is_not_started_again(status, tmp_path):
     assert (done.returncode, note.read_text()) == (status, "x")
 
 
+def test_a_status_can_count_as_done_where_all_others_are_tried_again():
+    words = ["keep", "--as-done", "3", "--", sys.executable, "-c", "raise SystemExit(3)"]
+
+    assert command(*words, home="/nowhere").returncode == 0
+
+
 def test_a_driver_that_was_killed_is_started_again_and_knows_it(tmp_path):
     note = tmp_path / "attempts"
     code = (

@@ -21,6 +21,8 @@ FOLDER = "/codeladder"
 """Of the program in the image."""
 RAY = version("ray")
 METRICS = 8080
+STOPPED = 3
+"""Exit status of a driver some of whose runs a person stopped; a retry would go on with them."""
 LOOK_SECONDS = 10.0
 GONE_SECONDS = 3600
 """A finished RayJob takes its pods away after so long."""
@@ -109,11 +111,11 @@ def job_manifests(
         "data": {file.name: _text(file)},
     }
     command = (
-        f"cd {FOLDER} && python -m cluster keep --restarts {submission.restarts} -- "
+        f"python -m cluster keep --restarts {submission.restarts} --as-done {STOPPED} -- "
         f"python -m jobs run {FOLDER}/experiments/submitted/{file.name}"
     )
     spec = {
-        "entrypoint": f"bash -c {json.dumps(command)}",
+        "entrypoint": command,
         "entrypointResources": json.dumps({DRIVER: 1}),
         "metadata": {"experiment": file.stem},
         "submissionMode": "K8sJobMode",
