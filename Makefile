@@ -10,7 +10,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve fuzz-codec starter-models lock
+.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve faults chaos fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -102,6 +102,12 @@ bench-board: setup  ## how quick the board is over 5 million verdicts, in twenty
 
 bench-serve: setup  ## what it brings to write answers of several askers together, in about two minutes
 	@$(BIN)/python benchmarks/serving.py
+
+faults: setup  ## the table of docs/faults.md: each fault five times on machines of namespaces, as root, in some hours
+	@$(BIN)/python benchmarks/faults.py
+
+chaos: setup  ## half an hour of random faults (MINUTES) under the starter experiment, as root; what is left must be as undisturbed
+	@$(BIN)/python benchmarks/chaos.py --minutes $(or $(MINUTES),30)
 
 fuzz-codec: .venv-peers/.ready  ## feed the judge's codec what a fuzzer finds, for ten minutes
 	@PYTHONPATH=. .venv-peers/bin/python benchmarks/fuzz_codec.py -max_total_time=600

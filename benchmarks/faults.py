@@ -4,7 +4,7 @@
 
 A cluster of five machines made of namespaces of this one (root), a real experiment, and each fault
 as often as asked, the worst shown. Every time the weights and rows must be those of an undisturbed
-experiment. `make bench-faults` runs it; all faults, five times each, take some hours.
+experiment. `make faults` runs all of them, five times each, in some hours.
 """
 
 import argparse

@@ -28,6 +28,8 @@ RESTARTS = 3
 MEETINGS = 3
 """Times in a row that workers may fail to meet: a worker or node that dies just then ends the whole
 attempt."""
+NOTICE_SECONDS = 4.0
+"""Until Ray notices that a node's own process is gone."""
 WAIT_SECONDS = 2.0
 """Before workers that could not meet are sent again; doubled each time."""
 LINGER_SECONDS = 3.0
@@ -263,7 +265,8 @@ def _work(worker: Callable[[Config], None], config: Config, places: Path) -> Hop
     rank = ray.train.get_context().get_world_rank()
     with suppress(OSError):  # a message is all that depends on it
         places.mkdir(parents=True, exist_ok=True)
-        (places / str(rank)).write_text(socket.gethostname())
+        here = ray.get_runtime_context().get_node_id()
+        (places / str(rank)).write_text(f"{socket.gethostname()} {here}")
     try:
         worker(config)
     except HopelessError as error:
@@ -283,13 +286,30 @@ def _reason(error: Exception, places: Path) -> str:
     if gone:
         rank, words = next(iter(gone.items()))
         return f"worker {rank}{_on(places / str(rank))} {words}"
-    rank, cause = min(failures.items())
-    return f"worker {rank}{_on(places / str(rank))} failed: {_last_line(cause)}"
+    if rank := _without_node(places):
+        return f"worker {rank}{_on(places / rank)} was lost with its node"
+    number, cause = min(failures.items())
+    return f"worker {number}{_on(places / str(number))} failed: {_last_line(cause)}"
+
+
+def _without_node(places: Path) -> str:
+    """A rank whose node is gone; empty: there is none. Those that miss it fail before Ray knows."""
+    import ray
+
+    deadline = time.monotonic() + NOTICE_SECONDS
+    while True:
+        gone = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+        for place in sorted(places.glob("*")):
+            if place.read_text().rpartition(" ")[2] in gone:
+                return place.name
+        if time.monotonic() > deadline:
+            return ""
+        time.sleep(0.5)
 
 
 def _on(place: Path) -> str:
     try:
-        return f" on {place.read_text()}"
+        return f" on {place.read_text().partition(' ')[0]}"
     except OSError:
         return ""
 

@@ -4,6 +4,7 @@ Each is a moment of a `Trial` to wait for, what is done to its machines then, an
 or a supervisor does afterwards. Nothing of ours is replaced or told that it is tested.
 """
 
+import re
 import signal
 import sys
 import time
@@ -40,6 +41,8 @@ class Fault:
     """What is done about it from outside, soon after."""
     noticed: str = r"again|another takes its place"
     """What the log of a run says once it is noticed (a regular expression)."""
+    goes_on: str = r"step \d+ of"
+    """What the log says once work goes on (a regular expression)."""
     seconds: float
     """Until work goes on, at most, on machines that are not busy."""
     restarts: bool = False
@@ -78,7 +81,7 @@ def undergo(trial: Trial, fault: Fault) -> Measured:
     status = trial.end()
     assert status == 0, trial.said()
     after = [one for one in list(trial.lines) if one.at > noticed.at]
-    going = next((one for one in after if step_of(one)), after[0] if after else noticed)
+    going = next((one for one in after if re.search(fault.goes_on, one.text)), noticed)
     return Measured(
         fault=fault.name,
         detected=noticed.at - began,
@@ -289,18 +292,21 @@ FAULTS = {
             name="worker that asks killed",
             moment=in_asking,
             inflict=_signal(ASKS),
+            goes_on="generating starter done",
             seconds=60,
         ),
         Fault(
             name="worker that asks frozen",
             moment=in_asking,
             inflict=_signal(ASKS, number=signal.SIGSTOP),
+            goes_on="generating starter done",
             seconds=150,
         ),
         Fault(
             name="worker that judges killed",
             moment=in_judging,
             inflict=_signal(JUDGES),
+            goes_on="judging starter done",
             seconds=60,
         ),
         Fault(
@@ -346,6 +352,7 @@ FAULTS = {
             moment=in_asking,
             inflict=fill_object_stores,
             silent=True,
+            goes_on="generating starter done",
             seconds=90,
         ),
         Fault(
@@ -353,6 +360,7 @@ FAULTS = {
             moment=in_judging,
             inflict=kill_sandboxes,
             silent=True,
+            goes_on="judging starter done",
             seconds=60,
         ),
         Fault(
@@ -370,6 +378,7 @@ FAULTS = {
                 inflict=kill_driver,
                 mend=restart_driver,
                 restarts=True,
+                goes_on=".",
                 seconds=60,
             )
             for moment in (
