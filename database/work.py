@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import Engine, Select, func, or_, select
 
@@ -39,6 +40,13 @@ class DriverFacts:
     """Id of the Ray job that it is."""
     attempt: int = 1
     """Which start of its supervisor it is."""
+
+    @property
+    def page(self) -> str:
+        """Of its Ray job, on Ray's dashboard; empty where it is none."""
+        if not (self.dashboard and self.submission):
+            return ""
+        return f"{self.dashboard}/#/jobs/{quote(self.submission, safe='')}"
 
     def silent(self, now: datetime) -> bool:
         """Whether it never said that it ended, and nothing was heard of it for too long."""

@@ -185,17 +185,10 @@ def _driver(driver: DriverFacts, now: datetime) -> DriverStatus:
         process=driver.process,
         attempt=driver.attempt,
         submission=driver.submission,
-        page=page_of(driver),
+        page=driver.page,
         works=driver.works(now),
         silent_seconds=silent,
     )
-
-
-def page_of(driver: DriverFacts) -> str:
-    """The page of a driver's Ray job on Ray's dashboard; empty where it is none."""
-    if not (driver.dashboard and driver.submission):
-        return ""
-    return f"{driver.dashboard}/#/jobs/{driver.submission}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,9 @@ def _dashboard(driver: DriverFacts) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.link_button("Ray's dashboard", driver.dashboard, icon=":material/open_in_new:")
+        if driver.page:
+            named = f"Ray job {untrusted.word(driver.submission)}"
+            st.link_button(named, driver.page, icon=":material/open_in_new:")
         host = untrusted.word(driver.host)
         st.markdown(f":small[It asks for a token: `make dashboard` on {host} prints it.]")
 
@@ -263,5 +266,7 @@ def _exported(driver: DriverFacts) -> dict[str, object]:
         "cluster": driver.cluster,
         "started_at": driver.started_at.isoformat(),
         "heard_of_at": driver.at.isoformat(),
+        "submission": driver.submission,
+        "attempt": driver.attempt,
         "ended_at": driver.ended_at.isoformat() if driver.ended_at else None,
     }

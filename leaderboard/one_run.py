@@ -11,7 +11,7 @@ from leaderboard import controls, people, serving, untrusted, work_reading
 from leaderboard.links import run_link
 from leaderboard.serving import ServerError
 from leaderboard.words import CODE_LIMIT, ago, badge, plain
-from leaderboard.work_words import command, ending, log_lines, will_happen
+from leaderboard.work_words import command, ending, holder_words, log_lines, will_happen
 
 LINES_IN_SIGHT = 14
 """Of a log; more of them scroll in a window."""
@@ -29,8 +29,23 @@ def show(run: RunFacts) -> None:
     if run.state in ("failed", "stopped"):
         _ended(run)
     if run.state in ACTIVE:
+        with work_reading.calmly():
+            _held(run)
         _stop(run)
     st.fragment(_log)(run.id)
+
+
+def _held(run: RunFacts) -> None:
+    """Who works on it, and where else that can be looked at."""
+    now = datetime.now(UTC)
+    claim = work_reading.holder_of(run.id)
+    driver = work_reading.driver_of(run.id, now)
+    told = [holder_words(claim, now)] if claim else []
+    if driver and driver.page:
+        named = untrusted.word(driver.submission)
+        told.append(f"[Its Ray job, {named}]({driver.page}), on Ray's dashboard.")
+    if told:
+        st.markdown(" ".join(told))
 
 
 def _ended(run: RunFacts) -> None:

@@ -7,7 +7,8 @@ from datetime import datetime
 import streamlit as st
 from sqlalchemy.exc import DBAPIError
 
-from database import LedgerError, queries, work
+from database import LedgerError, claims, queries, work
+from database.claims import ClaimFacts
 from database.facts import Happening, RunFacts, TrainingFacts
 from database.trainings import clock as clock_of
 from database.work import DriverFacts, NodeFacts, StageFacts, StopFacts
@@ -52,6 +53,11 @@ def stop_of(run_id: str, since: datetime) -> StopFacts | None:
 def driver_of(run_id: str, now: datetime) -> DriverFacts | None:
     """Return the driver that works on a run; None: nobody does."""
     return work.driver_of(ledger(), run_id, now)
+
+
+def holder_of(run_id: str) -> ClaimFacts | None:
+    """Return who has claimed a run; None: nobody."""
+    return claims.holder(ledger(), run_id)
 
 
 def in_grid(experiment: str) -> list[RunFacts]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from database.claims import ClaimFacts
 from database.facts import RunFacts, TrainingFacts
 from database.queries import ACTIVE
 from database.work import DriverFacts, NodeFacts, StageFacts
@@ -15,6 +16,7 @@ CAUSES = {
     "last checkpoint.",
     "TrainingError": "Another attempt would not change this: mend the cause first.",
     "ProofError": "The training did not take, so nothing was asked.",
+    "StoreError": "The store (CODELADDER_STORE) did not answer, or what it has is damaged.",
     "EngineError": "The model could not be asked.",
     "UserError": "Something that it needs is not as it should be.",
 }
@@ -106,7 +108,19 @@ def driver_words(driver: DriverFacts, now: datetime) -> str:
     if driver.silent(now):
         return f":orange-badge[silent] not heard of since {driver.at:%H:%M} UTC"
     since = span(max(0.0, (now - driver.started_at).total_seconds()))
-    return f"works since {since}, heard of {lately(driver.at, now)}"
+    again = f", start {driver.attempt} of its supervisor" if driver.attempt > 1 else ""
+    return f"works since {since}{again}, heard of {lately(driver.at, now)}"
+
+
+def holder_words(claim: ClaimFacts, now: datetime) -> str:
+    """Return who has claimed a run, and whether anybody may take it over."""
+    host = plain(claim.host) or "a driver that told nothing of itself"
+    told = f"{host} works on it since {ago(claim.since, now)}"
+    if claim.attempt > 1:
+        told += f"; it is driver {claim.attempt} that does"
+    if not claim.alive:
+        told += ". Nothing was heard of it for a minute, so another driver may take it over"
+    return f"{told}."
 
 
 def lately(then: datetime, now: datetime) -> str:

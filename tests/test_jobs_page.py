@@ -13,6 +13,7 @@ from pages import board, filled, page
 from plausible_rows import BASE, TUNED, training, tuned_run
 
 from database import queries, work, write
+from database.claims import ClaimFacts, claim
 from database.live import Driver, Node, Stage, Stop
 from database.schema import Event, Experiment
 from database.work import DriverFacts, StageFacts
@@ -238,6 +239,35 @@ def test_a_driver_that_was_killed_is_said_and_so_are_the_runs_it_left(filled):
 
     assert f"starter was not heard of since {heard:%H:%M} UTC" in text
     assert "1 run did not come to an end, and no driver is working on them: [left]" in text
+
+
+def test_a_driver_that_is_a_ray_job_links_to_its_page_on_rays_dashboard(filled):
+    write(filled, [*at_work(), driver(submission="starter-1 /../x", attempt=3)])
+    app = page(jobs_script)
+    links = [link.proto.url for link in app.get("link_button")]
+
+    assert "http://127.0.0.1:8265/#/jobs/starter-1%20%2F..%2Fx" in links
+    assert "start 3 of its supervisor" in "\n".join(app.table[1].value["State"])
+
+
+def test_the_view_of_a_run_says_who_holds_it_and_leads_to_its_ray_job(filled):
+    write(filled, [*at_work(), driver(submission="starter-1")])
+    claim(filled, "a" * 12, "d" * 32)
+    app = page(training_script, run="a" * 12)
+
+    assert "node\\-7 works on it since" in said(app)
+    assert "[Its Ray job, starter-1](http://127.0.0.1:8265/#/jobs/starter-1)" in said(app)
+
+
+def test_a_claim_that_was_not_renewed_may_be_taken_over_and_the_page_says_so():
+    held = ClaimFacts(
+        run=TUNED, driver="d" * 32, attempt=2, host="node-7", experiment="starter",
+        since=NOW - timedelta(minutes=5), at=NOW - timedelta(minutes=2), alive=False,
+    )  # fmt: skip
+    told = work_words.holder_words(held, NOW)
+
+    assert told.startswith("node\\-7 works on it since 5 min ago; it is driver 2 that does")
+    assert "another driver may take it over" in told
 
 
 def test_the_queue_shows_who_works_how_far_and_who_waits_behind_whom(filled):
