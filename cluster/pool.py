@@ -169,6 +169,7 @@ class _Crew:
         self._unwanted = unwanted
         self._lost = lost
         self._pulses: dict[Any, _Pulse] = {}
+        self._looked = 0.0
         self.running: dict[Any, _Order] = {}
 
     def hire(self) -> Any:
@@ -197,13 +198,16 @@ class _Crew:
         while True:
             if self._unwanted():
                 raise UnwantedError
+            self._look()
             done, _ = ray.wait(list(self.running), num_returns=1, timeout=LOOK_SECONDS)
             if done:
                 return done[0]
-            self._look()
 
     def _look(self) -> None:
-        """Replace members that do not answer."""
+        """Replace members that do not answer, now and then."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
         for work, order in list(self.running.items()):
             if self._pulses[order.member].silent(order.member):
                 del self.running[work]

@@ -60,3 +60,22 @@ def test_nothing_is_lost_repeated_or_changed_by_a_fault(nodes, undisturbed, name
     finally:
         recover(nodes)
         trial.forget()
+
+
+def test_work_goes_on_while_a_head_restarts_that_keeps_its_memory_on_a_disk(undisturbed):
+    folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
+    gcs = folder / "gcs"
+    gcs.mkdir()
+    with ray_nodes(folder, SIZES, gcs_folder=gcs) as nodes:
+        trial = Trial(nodes, nodes.network.all["driver"], "rocksdb")
+        shutil.copytree(undisturbed.seen / "data", trial.seen / "data")
+        trial.begin()
+        trial.until_step(CHECKPOINT_EVERY)
+        nodes.head.lose_power()
+        nodes.head.start()
+        nodes.keep(nodes.head)
+
+        assert trial.end() == 0, trial.said()
+        assert trial.drivers == 1
+        assert difference(undisturbed.left(), trial.left()) == ""
+    shutil.rmtree(folder)
