@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from sqlalchemy import Engine
 from cluster.session import ClusterError
 from database.session import LedgerError
 from eval_sandbox.sandbox import SandboxUnavailable
+from jobs import arguments
 from jobs.declared import UserError
 from jobs.judge import SandboxFailedError
 
@@ -24,9 +24,9 @@ LOG_WIDTH = 140
 """Columns of a table where no terminal says how many it has."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    asked = _parser().parse_args(arguments)
+    asked = _parser().parse_args(words)
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
         return _COMMANDS[asked.command].run(asked, console)
@@ -165,6 +165,20 @@ def _export(asked: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _archive(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.archive import archive
+
+    archive(asked.run, asked.to, console)
+    return 0
+
+
+def _restore(asked: argparse.Namespace, console: Console) -> int:
+    from jobs.archive import restore
+
+    restore(asked.file, console)
+    return 0
+
+
 def _serve(asked: argparse.Namespace, console: Console) -> int:
     from jobs.serve import serve
     from jobs.serving.engine import Room
@@ -175,134 +189,6 @@ def _serve(asked: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", type=Path, help="for instance experiments/starter.yaml")
-
-
-def _run_options(parser: argparse.ArgumentParser) -> None:
-    _plan_options(parser)
-    parser.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="copy the curves of its trainings, live, to tensorboard/ in CODELADDER_HOME",
-    )
-    parser.add_argument(
-        "--mlflow",
-        metavar="URI_OR_FOLDER",
-        help="copy them to an MLflow server or database, or to one made in a folder",
-    )
-
-
-def _results_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--experiment", help="only the runs of this experiment (its file's name)")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="a JSON list, one object per score")
-    form.add_argument("--csv", action="store_true", help="the same as CSV")
-    parser.add_argument(
-        "--by-recipe",
-        action="store_true",
-        help="also each recipe over its seeds, even where it has but one; with --json or --csv in "
-        "place of the scores",
-    )
-
-
-def _prepare_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, help="for instance datasets/train/starter.yaml")
-    parser.add_argument(
-        "--experiment",
-        type=Path,
-        help="keep the benchmarks of this experiment out of it, as its runs do; otherwise all that "
-        "are here",
-    )
-
-
-def _new_options(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
-    text = "Look at a file of rows to train on, show three as a model sees them, write a recipe."
-    dataset = kinds.add_parser("dataset", help=text, description=text)
-    dataset.add_argument("file", type=Path, help=".jsonl, .json, .csv or .parquet; also .gz, .zst")
-    dataset.add_argument("--name", default="", help="of the recipe; the file's own without it")
-
-
-def _import_options(parser: argparse.ArgumentParser) -> None:
-    from jobs.imports.options import add_options
-
-    add_options(parser)
-
-
-def _rescore_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--benchmark", required=True, help="a recipe's name: humaneval, starter ..."
-    )
-    parser.add_argument("--run", default="", help="only this one: its id, or its label in quotes")
-    parser.add_argument("--experiment", default="", help="only the runs of this experiment")
-    parser.add_argument(
-        "--preamble", default="", help="code before each program: none, standard; else the recipe's"
-    )
-    parser.add_argument(
-        "--extract",
-        default="",
-        help="how code is found in an answer: none, fenced, chat; else as recipe and prompt say",
-    )
-
-
-def _export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="its id, or its label in quotes")
-    parser.add_argument("--to", type=Path, help="folder; below the folder of work without it")
-    parser.add_argument(
-        "--merged", action="store_true", help="whole weights, the adapter added into its base"
-    )
-    parser.add_argument("--hub", default="", help="also upload to OWNER/NAME, with HF_TOKEN")
-    parser.add_argument(
-        "--public", action="store_true", help="let everybody see a repository that is made now"
-    )
-
-
-def _name_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="a run, by its id or its label in quotes, or an experiment")
-
-
-def _status_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "name",
-        nargs="?",
-        default="",
-        help="a run, by its id or its label in quotes, or an experiment; without, what is worked "
-        "on, or else the latest experiment",
-    )
-    parser.add_argument("--json", action="store_true", help="a JSON list, one object for each")
-    parser.epilog = (
-        "Exit status: 0 all is done, 1 something failed, 3 stopped or unfinished and nobody works "
-        "on it, 4 work goes on; 2 a mistake in the command."
-    )
-
-
-def _logs_options(parser: argparse.ArgumentParser) -> None:
-    _name_options(parser)
-    parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on until it is over, across its drivers"
-    )
-    parser.add_argument("--lines", type=int, default=200, help="of each log at first (%(default)s)")
-
-
-def _serve_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=_port, default=8377, help="port to listen on (%(default)s)")
-    parser.add_argument(
-        "--idle",
-        metavar="MINUTES",
-        type=_minutes,
-        default=30.0,
-        help="let go of a model that was not asked for so long (%(default)g)",
-    )
-    parser.add_argument(
-        "--replicas",
-        metavar="MIN:MAX",
-        help="answer on a Ray cluster, with as many replicas as questions need; 0:1 where "
-        "RAY_ADDRESS is set",
-    )
-
-
 class _Command(NamedTuple):
     run: Callable[[argparse.Namespace, Console], int]
     add_options: Callable[[argparse.ArgumentParser], None]
@@ -311,58 +197,70 @@ class _Command(NamedTuple):
 
 _COMMANDS = {
     "plan": _Command(
-        _plan, _plan_options, "Show what an experiment would run and need; start nothing."
+        _plan, arguments.plan_options, "Show what an experiment would run and need; start nothing."
     ),
     "run": _Command(
         _run,
-        _run_options,
+        arguments.run_options,
         "Run all of an experiment that is not recorded yet. Safe to repeat.",
     ),
     "status": _Command(
         _status,
-        _status_options,
+        arguments.status_options,
         "Show how far runs are, who works on them, and what failed and why.",
     ),
     "stop": _Command(
         _stop,
-        _name_options,
+        arguments.name_options,
         "End a run, or all of an experiment; `retry` and `run` go on from its checkpoints.",
     ),
     "retry": _Command(
         _retry,
-        _name_options,
+        arguments.name_options,
         "Have the driver at work try again what failed or was stopped; no restart.",
     ),
     "logs": _Command(
-        _logs, _logs_options, "Show what happened to runs, line by line; -f follows them."
+        _logs, arguments.logs_options, "Show what happened to runs, line by line; -f follows them."
     ),
     "results": _Command(
         _results,
-        _results_options,
+        arguments.results_options,
         "Show the scores, each with its interval and difference to its base.",
     ),
     "prepare": _Command(
-        _prepare, _prepare_options, "Prepare one dataset and say what became of its rows."
+        _prepare, arguments.prepare_options, "Prepare one dataset and say what became of its rows."
     ),
     "new": _Command(
-        _new, _new_options, "Make a recipe of a file of your own: look, propose, show, write."
+        _new,
+        arguments.new_options,
+        "Make a recipe of a file of your own: look, propose, show, write.",
     ),
     "import": _Command(
-        _import, _import_options, "Judge and record answers that were made elsewhere."
+        _import, arguments.import_options, "Judge and record answers that were made elsewhere."
     ),
     "rescore": _Command(
         _rescore,
-        _rescore_options,
+        arguments.rescore_options,
         "Judge stored answers again, under another contract; needs no GPU. Safe to repeat.",
     ),
     "export": _Command(
         _export,
-        _export_options,
+        arguments.export_options,
         "Write a run's weights, card and provenance to a folder or the hub.",
+    ),
+    "archive": _Command(
+        _archive,
+        arguments.archive_options,
+        "Write a run, with everything it rests on, into one file.",
+    ),
+    "restore": _Command(
+        _restore,
+        arguments.restore_options,
+        "Bring a run from such a file into this installation. Safe to repeat.",
     ),
     "serve": _Command(
         _serve,
-        _serve_options,
+        arguments.serve_options,
         "Serve bases and adapters over OpenAI's protocol, for the try-it page.",
     ),
 }
@@ -379,20 +277,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in _COMMANDS.items():
         command.add_options(commands.add_parser(name, help=command.text, description=command.text))
     return parser
-
-
-def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not 0 < minutes < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0")
-    return minutes
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port; ports are 1 to 65535")
-    return port
 
 
 if __name__ == "__main__":

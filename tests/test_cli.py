@@ -41,6 +41,8 @@ OPTIONS = {
     },
     "rescore": {"--benchmark", "--run", "--experiment", "--preamble", "--extract"},
     "export": {"--to", "--merged", "--hub", "--public"},
+    "archive": {"--to"},
+    "restore": set(),
     "serve": {"--host", "--port", "--idle", "--replicas"},
 }
 
