@@ -86,9 +86,20 @@ def of_cluster() -> Hardware:
             cpus = int(node["Resources"].get("CPU", 0))
             asked[ask.remote(gpus, cpus)] = gpus
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE_SECONDS)
-    nodes = list(ray.get(answered))
+    nodes = [node for one in answered if (node := _answer(one)) is not None]
     unknown = [Node(gpus=asked[one], gpu_gib=None, cpus=0, host_gib=float("inf")) for one in silent]
     return together(nodes + unknown)
+
+
+def _answer(reference: Any) -> Node | None:
+    """What a node said; None: it was lost while it was asked."""
+    import ray
+
+    try:
+        node: Node = ray.get(reference)
+    except ray.exceptions.RayError:
+        return None
+    return node
 
 
 def gpu_sizes() -> list[float]:
