@@ -52,6 +52,7 @@ def debian(tmp_path_factory):
     folder = tmp_path_factory.mktemp("debian")
     made = ["debootstrap", "--variant=minbase", SUITE, str(folder)]
     subprocess.run(made, check=True, capture_output=True, timeout=900)
+    folder.chmod(0o755)  # it is / there
     for file in ("resolv.conf", "hosts"):
         shutil.copy(f"/etc/{file}", folder / "etc" / file)
     source = folder / "source"
