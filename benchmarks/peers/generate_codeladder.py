@@ -9,7 +9,7 @@ from jobs.engine import written
 from jobs.generation.draws import Sampling
 from jobs.generation.rows import Prompt, Row
 from jobs.generation.stops import Stops
-from jobs.loaded import TOKENS_AT_ONCE_CPU, Loaded
+from jobs.loaded import TOKENS_AT_ONCE_CPU, Loaded, lay_out
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "starter" / "llama"
 
@@ -18,6 +18,7 @@ def main() -> None:
     """Write answers, on command."""
     told = options(__doc__)
     made = model(told)
+    lay_out(made)
     loaded = Loaded(
         model=made,
         tokenizer=AutoTokenizer.from_pretrained(TOKENIZER),  # answers are made text too

@@ -2,11 +2,13 @@
 
 The attention of a token is taken in two parts, over the prompt and over the answer so far, which
 are joined by their sums of exponentials (`merge_state` of Ye et al. 2025, arXiv:2501.01005,
-section 2.2). Each answer is a row of its own in both, so the order of its sums is the same whatever
-is written beside it.
+section 2.2). Over its own answer a seat is a row of its own. Over a prompt the seats that share it
+are rows of one product, always `LOT` of them, empty ones too. So the order of the sums of an answer
+is the same whatever is written beside it.
 """
 
-# S seats, G seats of one prompt, H heads, Q queries a head (those of a group of heads), D head size
+# S seats, H heads, Q queries a head (those of a group of heads), D head size,
+# L lots of one prompt, R rows of all lots
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +22,8 @@ from transformers.cache_utils import Cache, get_layer_types_and_kwargs
 from jobs.generation.seats import BLOCK
 from jobs.loaded import EngineError, Loaded
 
+LOT = 16
+"""Seats that look at a prompt in one product; with fewer rows sums are taken in another order."""
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 """The kernel behind `scaled_dot_product_attention` on a CPU, which also tells the sums."""
 
@@ -32,9 +36,12 @@ class SharedPrompts(TorchFunctionMode):
         super().__init__()
         self._layers = layers
         self._served = 0
-        self._groups: list[tuple[Tensor, Cache]] = []
-        self._back_S = torch.empty(0)
-        """Where each seat's row is, once those of one prompt are brought together."""
+        self._prompts: list[tuple[int, Cache]] = []
+        """Each prompt that is looked at, and by how many lots."""
+        self._seats_R = torch.empty(0, dtype=torch.long)
+        """The seat of each row, lot after lot; an empty row repeats one."""
+        self._rows_S = torch.empty(0, dtype=torch.long)
+        """Where each seat's row is."""
         self._widths: list[int] = []
 
     def look_at(self, prompts: Sequence[Cache | None], widths: Sequence[int]) -> "SharedPrompts":
@@ -49,8 +56,10 @@ class SharedPrompts(TorchFunctionMode):
         seats: dict[int, list[int]] = {key: [] for key in named}
         for seat, prompt in enumerate(prompts):
             seats[anyone if prompt is None else id(prompt)].append(seat)
-        self._groups = [(torch.tensor(seats[key]), prompt) for key, prompt in named.items()]
-        self._back_S = torch.cat([seats_G for seats_G, _ in self._groups]).argsort()
+        self._prompts = [(-(-len(seats[key]) // LOT), named[key]) for key in named]
+        rows = [seat for key in named for seat in _filled(seats[key])]
+        self._seats_R = torch.tensor(rows)
+        self._rows_S = torch.tensor([rows.index(seat) for seat in range(len(prompts))])
         self._widths = list(widths)
         self._served = 0
         return self
@@ -108,23 +117,24 @@ class SharedPrompts(TorchFunctionMode):
         return torch.cat(outputs), torch.cat(sums)
 
     def _read(self, layer: int, query: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
-        """Attention over the prompts, those of one prompt at a time."""
-        parts = []
-        for seats_G, prompt in self._groups:
-            spread = (len(seats_G), -1, -1, -1)
-            keys, values = prompt.layers[layer].keys, prompt.layers[layer].values
-            parts.append(
-                _attend(
-                    query[seats_G],
-                    keys.expand(spread),
-                    values.expand(spread),
-                    0.0,
-                    False,
-                    scale=scale,
-                )
-            )
-        outputs, sums = zip(*parts, strict=True)
-        return torch.cat(outputs)[self._back_S], torch.cat(sums)[self._back_S]
+        """Attention over the prompts, a lot of seats at a time."""
+        _, heads, queries, size = query.shape
+        lots = query[self._seats_R].unflatten(0, (-1, LOT)).transpose(1, 2).flatten(2, 3)
+        parts, first = [], 0
+        for count, prompt in self._prompts:
+            held = prompt.layers[layer]
+            looking, first = lots[first : first + count], first + count
+            keys, values = (of.expand(count, -1, -1, -1) for of in (held.keys, held.values))
+            parts.append(_attend(looking, keys, values, 0.0, False, scale=scale))
+        outputs, sums = (torch.cat(part) for part in zip(*parts, strict=True))
+        apart = outputs.view(-1, heads, LOT, queries, size).transpose(1, 2).flatten(0, 1)
+        apart_sums = sums.view(-1, heads, LOT, queries).transpose(1, 2).flatten(0, 1)
+        return apart[self._rows_S], apart_sums[self._rows_S]
+
+
+def _filled(seats: list[int]) -> list[int]:
+    """As many as fill lots."""
+    return seats + seats[:1] * (-len(seats) % LOT)
 
 
 def may_share(loaded: Loaded) -> bool:
