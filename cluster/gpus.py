@@ -8,6 +8,8 @@ from typing import Any
 
 import psutil
 
+from cluster.nodes import KIND
+
 GIB = 2**30
 PATIENCE_SECONDS = 60.0
 """For every node to answer; one that is busy starting has other worries."""
@@ -69,10 +71,13 @@ def of_this_machine() -> Hardware:
     return together([_node(None)])
 
 
-def of_cluster() -> Hardware:
+def of_cluster(kind: str = "") -> Hardware:
     """GPUs of the cluster that this process is connected to: Ray counts them, nodes measure them.
 
     A node that does not answer within a minute counts as one whose memory is not known.
+
+    Args:
+        kind: of GPU, as Ray names it: those of other kinds count as none; empty: any.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -82,7 +87,8 @@ def of_cluster() -> Hardware:
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             ask = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(_node)
-            gpus = int(node["Resources"].get("GPU", 0))
+            has_kind = not kind or f"{KIND}{kind}" in node["Resources"]
+            gpus = int(node["Resources"].get("GPU", 0)) if has_kind else 0
             cpus = int(node["Resources"].get("CPU", 0))
             asked[ask.remote(gpus, cpus)] = gpus
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE_SECONDS)

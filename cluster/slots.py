@@ -1,74 +1,192 @@
-"""Who may start next: processors and GPUs handed out in order of priority, first come first served.
+"""Processors and GPUs as the threads of one driver take and give them back; `cluster/line.py`
+decides who is next."""
 
-Ray alone starves a gang behind a stream of small tasks: it starts whatever fits. Here the first in
-line reserves; what stands behind it waits, so a gang is never overtaken for ever.
-"""
-
-import heapq
 import itertools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 from cluster.ending import LOOK_SECONDS, Unwanted, UnwantedError, never
+from cluster.line import Held, Line, Request
+from cluster.nodes import Machine
+
+Told = Callable[[str], None]
+"""Takes a line for people."""
 
 
-class Slots:
-    """A counted resource of the cluster; safe to use from many threads."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one experiment may have of a cluster."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._free = total
-        self._waiting: list[tuple[int, int]] = []
-        self._ticket = itertools.count()
-        self._changed = threading.Condition()
+    experiment: str = ""
+    priority: int = 0
+    """Of several experiments the one with the highest goes first."""
+    limit: int | None = None
+    """The most slots it holds at once; None: all."""
+    kind: str = ""
+    """Of GPUs that will do; empty: any."""
 
-    @contextmanager
+    def request(self, count: int, least: int | None, rank: float) -> Request:
+        """What a stage of it asks for; `least` may be left out, see `Taking.take`.
+
+        Raises:
+            ValueError: the experiment never holds so many.
+        """
+        least = count if least is None else least
+        if self.limit is not None and least > self.limit:
+            raise ValueError(f"{least} slots asked for, but the experiment may hold {self.limit}")
+        return Request(
+            count=count,
+            least=least,
+            experiment=self.experiment,
+            priority=self.priority,
+            rank=rank,
+            limit=self.limit,
+            kind=self.kind,
+        )
+
+    def most(self, totals: Mapping[str, int]) -> int:
+        """The most slots that one request can hold where there are so many, by kind."""
+        there = totals.get(self.kind, 0) if self.kind else max(totals.values(), default=0)
+        return there if self.limit is None else min(there, self.limit)
+
+
+class Taking(Protocol):
+    """Slots to take: those of a cluster of our own, or those that several drivers share."""
+
+    @property
+    def total(self) -> int:
+        """The most that one request can ever hold of those there are now."""
+
     def take(
-        self, count: int, *, priority: int, least: int | None = None, unwanted: Unwanted = never
-    ) -> Iterator[int]:
-        """Hold `count` slots; the lowest priority goes first, equals in order of arrival.
+        self,
+        count: int,
+        *,
+        rank: float,
+        least: int | None = None,
+        unwanted: Unwanted = never,
+        told: Told = ...,
+    ) -> AbstractContextManager[Held]:
+        """Hold slots; see `cluster.line` for the order.
 
         Args:
             count: how many.
-            priority: see above.
+            rank: the lowest of the experiment goes first.
             least: begin as soon as so many are free, with those that are.
             unwanted: whether to leave the line.
+            told: hears why nothing can start for now, where there are not so many.
 
         Yields:
-            How many are held: `count`, or with `least` perhaps fewer.
+            What is held: `count`, or with `least` perhaps fewer.
 
         Raises:
-            ValueError: there are not that many, so it would wait for ever.
+            ValueError: there will never be that many.
             UnwantedError: it left the line, and holds nothing.
         """
-        least = count if least is None else least
-        if least > self.total:
-            raise ValueError(f"{least} slots asked for, but there are {self.total}")
-        with self._changed:
-            self._wait(priority, least, unwanted)
-            held = min(count, self._free)
-            self._free -= held
-            self._changed.notify_all()
-        try:
-            yield held
-        finally:
-            with self._changed:
-                self._free += held
-                self._changed.notify_all()
 
-    def _wait(self, priority: int, least: int, unwanted: Unwanted) -> None:
-        """Stand in line until so many are free and it is our turn."""
-        me = (priority, next(self._ticket))
-        heapq.heappush(self._waiting, me)
-        try:
-            while not self._changed.wait_for(lambda: self._is_next(me, least), LOOK_SECONDS):
-                if unwanted():
-                    raise UnwantedError
-        finally:
-            self._waiting.remove(me)
-            heapq.heapify(self._waiting)
-            self._changed.notify_all()
 
-    def _is_next(self, me: tuple[int, int], least: int) -> bool:
-        return self._waiting[0] == me and self._free >= least
+class Slots:
+    """Slots of a cluster of our own, whose machines stay; safe to use from many threads."""
+
+    def __init__(self, totals: Mapping[str, int] | int, share: Share | None = None) -> None:
+        """All there are, by kind; a number: of one kind."""
+        by_kind = {"": totals} if isinstance(totals, int) else totals
+        self._line = Line(by_kind)
+        self._share = share or Share()
+        self._total = self._share.most(by_kind)
+        self._keys = itertools.count()
+        self._lock = threading.Lock()
+        self._turns: dict[int, Turn] = {}
+
+    @property
+    def total(self) -> int:
+        """See `Taking`."""
+        return self._total
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        with self._lock:
+            return len(self._turns)
+
+    @contextmanager
+    def take(
+        self,
+        count: int,
+        *,
+        rank: float,
+        least: int | None = None,
+        unwanted: Unwanted = never,
+        told: Told = print,
+    ) -> Iterator[Held]:
+        """See `Taking`."""
+        request = self._share.request(count, least, rank)
+        if request.least > self.total:
+            raise ValueError(f"{request.least} slots asked for, but there are {self.total}")
+        key, turn = next(self._keys), Turn()
+        try:
+            with self._lock:
+                self._turns[key] = turn
+                self._line.ask(key, request)
+                self._call()
+            yield turn.wait(unwanted)
+        finally:
+            with self._lock:
+                self._turns.pop(key, None)
+                self._line.leave(key)
+                self._call()
+
+    def _call(self) -> None:
+        """Let everybody begin whose turn it is."""
+        for key, held in self._line.decide().items():
+            self._turns.pop(key).begin(held)  # type: ignore[call-overload]  # our keys are numbers
+
+
+class Turn:
+    """One thread that waits for slots."""
+
+    def __init__(self) -> None:
+        self._come = threading.Event()
+        self._held = Held(0)
+
+    def begin(self, held: Held) -> None:
+        """Wake it; from here on it holds this."""
+        self._held = held
+        self._come.set()
+
+    def wait(self, unwanted: Unwanted, look: Callable[[], None] = lambda: None) -> Held:
+        """What it holds, once it does.
+
+        Args:
+            unwanted: whether to wait no longer.
+            look: is called now and then.
+
+        Raises:
+            UnwantedError: nobody wants it any more.
+        """
+        while not self._come.wait(LOOK_SECONDS):
+            look()
+            if unwanted():
+                raise UnwantedError
+        return self._held
+
+
+def gpus_of(machines: Sequence[Machine]) -> dict[str, int]:
+    """GPUs by kind; of one kind without a name where Ray does not know the kind of some."""
+    there = [machine for machine in machines if machine.alive and machine.gpus >= 1]
+    named = all(machine.gpu_kind for machine in there)
+    found: dict[str, int] = {}
+    for machine in there:
+        kind = machine.gpu_kind if named else ""
+        found[kind] = found.get(kind, 0) + int(machine.gpus)
+    return found
+
+
+def processors_of(machines: Sequence[Machine]) -> dict[str, int]:
+    """Processors that work without a GPU may take: one is left for each GPU, whose worker needs
+    it."""
+    there = [machine for machine in machines if machine.alive]
+    cpus, gpus = sum(m.cpus for m in there), sum(m.gpus for m in there)
+    return {"": max(1, int(cpus - gpus))}

@@ -83,7 +83,7 @@ def write_answers(path: Path, answers: Sequence[Answer], cost: Cost) -> None:
     """
     with written(cost_path(path)) as unfinished:
         unfinished.write_text(json.dumps(asdict(cost)))
-    with written(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+    with written(path, first=True) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
 
 

@@ -24,6 +24,7 @@ from jobs.model_spec import ModelSpec as ModelSpec
 from jobs.prompt_contracts import Prompt
 from jobs.recipes import BenchmarkRecipe, sha256_of
 from jobs.remote.version import VLLM_ASKING_VERSION
+from jobs.sharing import Sharing
 from jobs.sweeps import Expansion, Sweep, expand
 
 HTTP = "openai-http"
@@ -99,6 +100,8 @@ class ExperimentFile(Declared):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     baseline: bool = True
     """Also score every model as it came."""
+    cluster: Sharing = Sharing()
+    """How it shares a cluster with other experiments."""
     exclude: tuple[Cell, ...] = ()
 
     @model_validator(mode="after")

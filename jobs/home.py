@@ -48,39 +48,64 @@ class Home:
         return self.run(run_id) / "verdicts" / f"{benchmark}-{asking}-{judging}.jsonl"
 
     @contextmanager
-    def only_driver(self) -> Iterator[None]:
+    def driver(self, *, alone: bool) -> Iterator[None]:
         """Hold the right to run experiments here; the lock goes with the process, however it ends.
 
+        Args:
+            alone: with a cluster of its own; drivers of one cluster that they share, whose runs are
+                claimed in the ledger, work beside each other.
+
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or one that would have to be alone.
         """
         path = self.folder / "driver.lock"
         with path.open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
                 raise UserError(
                     f"{self.folder}: process {file.read().strip() or '?'} already runs an "
-                    "experiment here; wait for it, stop it, or set CODELADDER_HOME"
+                    "experiment here; wait for it, stop it, or set CODELADDER_HOME. Several run "
+                    "beside each other on a cluster that RAY_ADDRESS names to all of them"
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            if alone:
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
             yield
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
+def written(path: Path, *, first: bool = False) -> Iterator[Path]:
     """A temporary path to write; it takes its real name when the block ends without an error.
 
     A path that exists is therefore a stage that is done, whenever the process was killed. Several
     threads may write the same content at once.
+
+    Args:
+        path: the real name, of a file.
+        first: what is there already stays: a driver that was replaced may finish its stage late,
+            and what its successor has recorded must not change.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield temporary
-        temporary.rename(path)
+        if first:
+            _place(temporary, path)
+        else:
+            temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless there is one of that name."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    except OSError:  # a disk without hard links
+        if not path.exists():
+            temporary.rename(path)

@@ -53,7 +53,7 @@ def judge(
     """
     verdicts = _scatter(order, actors, progress, unwanted, lost)
     require_verdicts(verdicts)
-    with written(order.out) as temporary:
+    with written(order.out, first=True) as temporary:
         temporary.write_text("".join(json.dumps(asdict(v)) + "\n" for v in verdicts))
 
 

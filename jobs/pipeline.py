@@ -1,12 +1,14 @@
 """The conductor: each run of an experiment through its stages, side by side."""
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from cluster.ending import UnwantedError
+from cluster.ending import LOOK_SECONDS, UnwantedError
+from database.claims import LostClaimError
 from jobs.asha import Contest, Trained
 from jobs.experiment import Run
 from jobs.run_logs import without_secrets
@@ -21,6 +23,9 @@ from jobs.stages import (
 )
 from jobs.workplace import Work, Workplace
 
+CLAIMED_SECONDS = 3.0
+"""Between two looks whether another driver has given a run back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -30,18 +35,18 @@ class Failure:
     error: Exception
 
 
-def execute(work: Work, place: Workplace, priority: int) -> None:
+def execute(work: Work, place: Workplace, rank: float) -> None:
     """Train, ask, judge and record one run. Stages already on disk are not repeated."""
     run = work.run
     place.go_on_with(run)
     weights = base_weights(run.model)
     if run.training:
-        weights = train_stage(work, place, priority)
-        proof_stage(run, weights, place, priority)
+        weights = train_stage(work, place, rank)
+        proof_stage(run, weights, place, rank)
     for benchmark in work.benchmarks:
         place.go_on_with(run)
-        answers = ask_stage(run, weights, benchmark, place, priority)
-        judge_stage(run, benchmark, answers, place, priority)
+        answers = ask_stage(run, weights, benchmark, place, rank)
+        judge_stage(run, benchmark, answers, place, rank)
     place.recorder.done(run)
 
 
@@ -57,26 +62,28 @@ class Match:
 def execute_all(
     works: Sequence[Work], place: Workplace, matches: Sequence[Match] = ()
 ) -> list[Failure]:
-    """Execute runs side by side as the cluster's processors allow; widest trainings first.
+    """Execute runs side by side as the cluster's processors allow; what takes longest first.
 
-    A run that fails does not stop the others. Runs of `matches` are trained together and may be
-    stopped early; they must be no part of `works`.
+    A run that another driver has claimed is left to it, and looked at again when it is given back.
+    One that fails does not stop the others, and is tried again where somebody asks for that
+    meanwhile. Runs of `matches` are trained together and may be stopped early; they must be no part
+    of `works`.
     """
     competing = [work for match in matches for work in match.works if work.wanted]
     place.unfinished.update(work.run.id for work in (*works, *competing))
-    failures: list[Failure] = []
-    hand = _Hand(place, failures.append)
+    failures: dict[str, Failure] = {}
+    hand = _Hand(place, failures)
     tasks: list[Callable[[], None]] = [
         partial(hand.compete, match, rank) for rank, match in enumerate(matches)
     ]
-    for rank, work in enumerate(sorted(works, key=_widest_first)):
+    for rank, work in enumerate(sorted(works, key=_longest_first)):
         tasks.append(partial(hand.execute, work, len(matches) + rank))
     try:
         _side_by_side(tasks)
     except KeyboardInterrupt:
         place.stopping.set()
         raise
-    return failures
+    return list(failures.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +91,117 @@ class _Hand:
     """Does what the conductor says; what fails is told, and others go on."""
 
     workplace: Workplace
-    failed: Callable[[Failure], None]
+    failures: dict[str, Failure]
+    """Of runs that failed and were not tried again, by id."""
 
-    def execute(self, work: Work, priority: int) -> None:
+    def execute(self, work: Work, rank: float) -> None:
         """One run, whatever becomes of it."""
+        place, run = self.workplace, work.run
         try:
-            execute(work, self.workplace, priority)
-        except Exception as error:  # the outermost loop of a run
-            self._tell(work.run, error)
+            while not self._is_over(work, rank):
+                place.unfinished.add(run.id)
         finally:
-            self.workplace.unfinished.discard(work.run.id)
+            place.unfinished.discard(run.id)
+            place.claims.give_back(run.id)
 
-    def compete(self, match: Match, priority: int) -> None:
-        """The trainings of a contest; then each run that was not stopped, as any other."""
+    def _is_over(self, work: Work, rank: float) -> bool:
+        """One attempt at a run; whether it was the last."""
+        place, run = self.workplace, work.run
         try:
-            outcomes = contest_stage(match.contest.rule, match.works, self.workplace, priority)
+            left = self._claimed(work)
+            if left is not None:
+                execute(left, place, rank)
+            return True
+        except Exception as error:  # the outermost loop of a run
+            if self._is_lost(run, error):
+                return False
+            place.telemetry.retries.takes(run.id)  # an older wish has been heeded by this attempt
+            self._tell(run, error)
+        return not self._is_asked_for(run)
+
+    def _claimed(self, work: Work) -> Work | None:
+        """Claim a run; while another driver works on it, wait. What is left of it then.
+
+        Raises:
+            HaltedError: the user stopped us.
+            UnwantedError: somebody stopped this run.
+        """
+        place, run = self.workplace, work.run
+        seen: set[str] = set()
+        while other := place.claims.take(run.id):
+            if other.driver not in seen:
+                seen.add(other.driver)
+                whose = f"the driver of {other.experiment} on {other.host}"
+                place.say(run, f"{whose} works on it; this one waits, and does what is left then")
+            place.pause(run, CLAIMED_SECONDS)
+        if seen or place.claims.was_anothers(run.id):
+            left = place.look_again(run)
+            work = work if left is None else replace(work, benchmarks=left.benchmarks)
+            if left is None:
+                place.say(run, "another driver has done all of it")
+                return None
+        place.recorder.state(run, "waiting")
+        return work
+
+    def _is_lost(self, run: Run, error: Exception) -> bool:
+        """Whether another driver took a run over meanwhile: that is no failure of it."""
+        place = self.workplace
+        if not (isinstance(error, LostClaimError) or place.claims.lost(run.id)):
+            return False
+        place.say(run, "another driver has taken it over; this one leaves it alone")
+        place.claims.give_back(run.id)
+        return not place.stopping.is_set()
+
+    def _is_asked_for(self, run: Run) -> bool:
+        """Wait until somebody wants a run tried again, or nothing else is left to do."""
+        place = self.workplace
+        place.unfinished.discard(run.id)
+        place.claims.give_back(run.id)
+        while place.unfinished and not place.stopping.is_set():
+            if place.telemetry.retries.takes(run.id):
+                self.failures.pop(run.id, None)
+                place.ended[:] = [ended for ended in place.ended if ended.id != run.id]
+                place.say(run, "somebody wants it tried again")
+                return True
+            time.sleep(LOOK_SECONDS)
+        return False
+
+    def compete(self, match: Match, rank: float) -> None:
+        """The trainings of a contest; then each run that was not stopped, as any other."""
+        place = self.workplace
+        try:
+            works = self._claimed_together(match)
+            outcomes = contest_stage(match.contest.rule, works, place, rank)
         except Exception as error:
             for work in match.works:
                 if work.wanted:
                     self._tell(work.run, error)
-                    self.workplace.unfinished.discard(work.run.id)
+                    self._leave(work.run)
             return
         trained = []
-        for work in match.works:
+        for work in works:
             outcome = outcomes[work.run.id]
             if isinstance(outcome, Failed):
                 self._tell(work.run, outcome.error)
             elif isinstance(outcome, Trained) and work.wanted:
-                trained.append(partial(self.execute, work, priority))
+                trained.append(partial(self.execute, work, rank))
                 continue
-            self.workplace.unfinished.discard(work.run.id)
+            self._leave(work.run)
         _side_by_side(trained)
+
+    def _claimed_together(self, match: Match) -> list[Work]:
+        """Claim the runs of a contest, all in the order of their ids: two drivers that each hold
+        some of them would wait for ever."""
+        left = {work.run.id: work for work in match.works}
+        for run_id, work in sorted(left.items()):
+            if work.wanted:
+                claimed = self._claimed(work)
+                left[run_id] = claimed or replace(work, benchmarks=(), wanted=False)
+        return list(left.values())
+
+    def _leave(self, run: Run) -> None:
+        self.workplace.unfinished.discard(run.id)
+        self.workplace.claims.give_back(run.id)
 
     def _tell(self, run: Run, error: Exception) -> None:
         place = self.workplace
@@ -123,10 +210,12 @@ class _Hand:
         if isinstance(error, UnwantedError):
             self._ended(run)
             return
-        self.failed(Failure(run, error))
+        self.failures[run.id] = Failure(run, error)
         place.say(run, f"FAILED: {error}")
         place.logs.say(run.id, _whole(error))
-        place.recorder.failed(run, without_secrets(f"{type(error).__name__}: {error}"))
+        self._record(
+            run, place.recorder.failed, without_secrets(f"{type(error).__name__}: {error}")
+        )
 
     def _ended(self, run: Run) -> None:
         """Somebody stopped it: it did not fail."""
@@ -134,7 +223,17 @@ class _Hand:
         why = place.telemetry.stops.why(run.id)
         place.ended.append(run)
         place.say(run, why)
-        place.recorder.stopped(run, why)
+        self._record(run, place.recorder.stopped, why)
+
+    def _record(self, run: Run, how: Callable[[Run, str], None], why: str) -> None:
+        """Record how a run ended; where even that fails, others still go on."""
+        place = self.workplace
+        if place.claims.of(run.id) is None:
+            return  # it is another driver's
+        try:
+            how(run, why)
+        except Exception as error:  # the database is gone, or another driver has the run
+            place.say(run, f"that could not be recorded: {error}")
 
 
 def _whole(error: Exception) -> str:
@@ -152,5 +251,5 @@ def _side_by_side(tasks: Sequence[Callable[[], None]]) -> None:
             thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
 
 
-def _widest_first(work: Work) -> int:
-    return -work.spread.ranks if work.run.training else 0
+def _longest_first(work: Work) -> float:
+    return -work.seconds

@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import count
@@ -15,7 +16,9 @@ from sqlalchemy import Engine
 
 from database import schema
 from database.answered import JudgedAnswer, answered_row
+from database.claims import Claim, LostClaimError
 from database.queries import events
+from database.queries import runs as recorded
 from database.scores import ProblemResult, method_of, score
 from database.tallies import tally_rows
 from database.writing import write
@@ -25,6 +28,7 @@ from eval_sandbox.verdict import Outcome, Verdict
 from jobs.answers import Answer, Cost
 from jobs.data.report import Report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
+from jobs.holding import Claims
 from jobs.provenance import provenance
 from jobs.recipes import sha256_of
 from jobs.training.steps import STEPS, Progress, Step, read_facts, read_steps
@@ -41,23 +45,28 @@ class Recorder:
         engine: Engine,
         experiment: Experiment,
         served: Mapping[str, dict[str, Any]] | None = None,
+        claims: Claims | None = None,
     ) -> None:
-        """Write to a ledger; `served` is what servers say of their models, by name."""
+        """Write to a ledger; `served` is what servers say of their models, by name. What is written
+        of a run in `claims` raises `LostClaimError` where another driver has it by now."""
         self._served = served
+        self._claims = claims
         self._engine = engine
         self._experiment = experiment
         self._lock = threading.Lock()
 
     def begin(self, runs: Sequence[Run]) -> None:
-        """Record the experiment, its contracts, its problems and the runs about to start."""
+        """Record the experiment, its contracts, its problems and the runs about to start, but for
+        those that are known: another driver may be working on them."""
         experiment = self._experiment
+        known = {run.id for run in recorded(self._engine)}
         grid = [run.id for run in experiment.runs()]
         self._write(
             [
                 schema.Experiment(name=experiment.name, text=experiment.text, runs=grid),
                 *_contracts(experiment.benchmarks, runs),
                 *(row for benchmark in experiment.benchmarks for row in problem_rows(benchmark)),
-                *(self._run(run, "waiting") for run in runs),
+                *(self._run(run, "waiting") for run in runs if run.id not in known),
             ]
         )
 
@@ -67,15 +76,16 @@ class Recorder:
 
     def state(self, run: Run, state: str) -> None:
         """Record what a run is doing now."""
-        self._write([self._run(run, state)])
+        self._write([self._run(run, state)], run.id)
 
     def done(self, run: Run) -> None:
         """Record that every benchmark of a run is scored."""
-        self._write([self._run(run, "done", datetime.now(UTC))])
+        self._write([self._run(run, "done", datetime.now(UTC))], run.id)
 
     def event(self, run: Run, kind: str, message: str, seconds: float = 0.0) -> None:
         """Record something that happened to a run, in words."""
-        self._write([schema.Event(run=run.id, kind=kind, message=message, seconds=seconds)])
+        event = schema.Event(run=run.id, kind=kind, message=message, seconds=seconds)
+        self._write([event], run.id)
 
     def happened(self, run: Run, stage: str, text: str) -> None:
         """Record what came between a stage and its end, such as a worker that was lost; each time
@@ -83,18 +93,18 @@ class Recorder:
         with self._lock:
             kinds = {happening.kind for happening in events(self._engine, run.id)}
             kind = next(k for n in count(1) if (k := f"{stage}, again {n}") not in kinds)
-            write(self._engine, [schema.Event(run=run.id, kind=kind, message=text)])
+            event = schema.Event(run=run.id, kind=kind, message=text)
+            write(self._engine, [event], self._claim(run.id))
 
     def failed(self, run: Run, reason: str) -> None:
         """Record that a run could not be finished, in one transaction with why."""
-        self._write(
-            [self._run(run, "failed"), schema.Event(run=run.id, kind="failed", message=reason)]
-        )
+        why = schema.Event(run=run.id, kind="failed", message=reason)
+        self._write([self._run(run, "failed"), why], run.id)
 
     def stopped(self, run: Run, reason: str) -> None:
         """Record that a sweep stopped a training which did worse than others, and why."""
         stop = schema.Event(run=run.id, kind="stopped", message=reason)
-        self._write([self._run(run, "stopped"), stop])
+        self._write([self._run(run, "stopped"), stop], run.id)
 
     def found(self, run: Run, stage: str) -> None:
         """Record a stage that was done when an earlier driver was killed, unless that one did."""
@@ -105,14 +115,15 @@ class Recorder:
         """Record steps of trainings as they come, and how far that brings each.
 
         A training that went on from a checkpoint tells some steps again; the later word counts.
+        Those of a run that another driver has by now are dropped.
         """
-        furthest = {message.run_id: message for message in messages}
-        self._write(
-            [
-                *(_step(message.run_id, message.step) for message in messages),
-                *(_training(run, told.of, told.step.step) for run, told in furthest.items()),
-            ]
-        )
+        of_run: dict[str, list[Progress]] = defaultdict(list)
+        for message in messages:
+            of_run[message.run_id].append(message)
+        for run, told in of_run.items():
+            rows = [_step(run, message.step) for message in told]
+            with suppress(LostClaimError):
+                self._write([*rows, _training(run, told[-1].of, told[-1].step.step)], run)
 
     def trained(self, run: Run, checkpoint: Path) -> None:
         """Record the weights that a training left in a folder, and its whole curve."""
@@ -126,14 +137,14 @@ class Recorder:
             facts=asdict(facts),
         )
         training = _training(run.id, len(steps), len(steps))
-        self._write([weights, training, *(_step(run.id, step) for step in steps)])
+        self._write([weights, training, *(_step(run.id, step) for step in steps)], run.id)
 
     def generated(self, run: Run, benchmark: Benchmark, cost: Cost) -> None:
         """Record what it cost to ask a run one benchmark."""
         asking = short_hash(benchmark.asked_of(run))
         told = asdict(cost) | {"device": cost.device[:100]}
         row = schema.Generation(run=run.id, benchmark=benchmark.name, asking=asking, **told)
-        self._write([row])
+        self._write([row], run.id)
 
     def judged(
         self,
@@ -144,7 +155,7 @@ class Recorder:
     ) -> None:
         """Record answers, their verdicts and the scores that follow, in one transaction."""
         asking = short_hash(benchmark.asked_of(run))
-        self._write(list(judged_rows(run.id, benchmark, asking, answers, verdicts)))
+        self._write(list(judged_rows(run.id, benchmark, asking, answers, verdicts)), run.id)
 
     def _run(self, run: Run, state: str, finished: datetime | None = None) -> schema.Run:
         training = run.training
@@ -165,9 +176,12 @@ class Recorder:
             finished_at=finished,
         )
 
-    def _write(self, rows: list[schema.Row]) -> None:
+    def _write(self, rows: list[schema.Row], run_id: str = "") -> None:
         with self._lock:
-            write(self._engine, rows)
+            write(self._engine, rows, self._claim(run_id))
+
+    def _claim(self, run_id: str) -> Claim | None:
+        return self._claims.of(run_id) if self._claims else None
 
 
 def weights_digest(checkpoint: Path) -> str:

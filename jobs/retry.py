@@ -109,6 +109,15 @@ class Retries:
         with self._lock:
             self._found = found
 
+    def takes(self, run_id: str) -> bool:
+        """Whether a run is wished again and was not taken since, each wish once."""
+        with self._lock:
+            wished = self._found.get(run_id)
+            new = wished is not None and self._taken.get(run_id) != wished
+            if wished is not None:
+                self._taken[run_id] = wished
+            return new
+
     def take(self) -> frozenset[str]:
         """The runs that are wished again and were not taken since, each wish once."""
         with self._lock:

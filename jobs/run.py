@@ -1,9 +1,10 @@
 """`python -m jobs run`: from an experiment file to a table of scores, as often as it takes."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,21 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from cluster.gpus import Hardware, of_cluster
-from cluster.slots import Slots
-from database.queries import recorded_runs, recorded_scores, runs
+from cluster.gpus import of_cluster
+from cluster.nodes import machines
+from cluster.slots import Slots, Taking, gpus_of, processors_of
 from database.session import LedgerError, open_ledger
-from jobs.asha import Contest, contests, stopped, stops
+from jobs.asha import Contest, contests, stopped
 from jobs.checks import host_mistakes, missing_libraries
 from jobs.curves.copies import NO_COPIES, Copies
 from jobs.declared import UserError, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
-from jobs.fit.spreading import decide, refuse
+from jobs.fit.placing import spread_out
 from jobs.home import Home
 from jobs.hub.download import download
 from jobs.hub.models import Looked, look
 from jobs.loading import load
+from jobs.outstanding import LookAgain, outstanding, record_stopped
 from jobs.pipeline import Failure, Match, execute_all
 from jobs.progress import Board
 from jobs.record import Recorder
@@ -36,7 +38,6 @@ from jobs.stages import prepare_stage
 from jobs.storage.keeping import Storage
 from jobs.storage.seeing import seen
 from jobs.telemetry import Telemetry, telling
-from jobs.training.settings import Spread
 from jobs.workplace import Spent, Work, Workplace
 
 MB = 10**6
@@ -63,7 +64,8 @@ def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> 
     experiment, looked = _checked(path, home)
     for note in looked.notes:
         console.print(note, style="yellow", markup=False)
-    with home.only_driver(), _ledger(experiment, home, console, copies) as ledger:
+    alone = not os.environ.get("RAY_ADDRESS")
+    with home.driver(alone=alone), _ledger(experiment, home, console, copies) as ledger:
         record_stopped(experiment, ledger, home)
         works = outstanding(experiment, ledger, home)
         if not works:
@@ -71,45 +73,19 @@ def run_experiment(path: Path, console: Console, copies: Copies = NO_COPIES) -> 
             console.print(f"Nothing to do: all {count} runs of {experiment.name} are recorded.")
             show_results(ledger, experiment.name, console)
             return 0
-        recorder = Recorder(ledger, experiment, served(works, home, path))
+        said = served(works, home, path)
         tell = partial(console.print, markup=False, highlight=False)
-        with telling(ledger, experiment.name, tell) as telemetry:
+        with (
+            telling(ledger, experiment.name, tell) as telemetry,
+            telemetry.claims.alive(home),
+        ):
+            recorder = Recorder(ledger, experiment, said, telemetry.claims)
             fetch(looked, works, console)
-            ended = _run(works, experiment, recorder, telemetry, home, console)
+            again = LookAgain(experiment, ledger, home)
+            ended = _run(works, experiment, recorder, telemetry, home, console, again)
     show_results(ledger, experiment.name, console)
     _show_time(ended.spent, time.monotonic() - started, console)
     return _conclude(ended, path, console)
-
-
-def outstanding(experiment: Experiment, ledger: Engine, home: Home) -> list[Work]:
-    """The runs that are not done, or lack a score under a benchmark's present contract; but for
-    those that a sweep stopped."""
-    recorded = recorded_scores(ledger)
-    done = recorded_runs(ledger)
-
-    def missing(run: Run, benchmark: Benchmark) -> bool:
-        asking = short_hash(benchmark.asked_of(run))
-        judging = short_hash(benchmark.judging_content)
-        return any(
-            (run.id, benchmark.name, f"pass@{k}", asking, judging) not in recorded
-            for k in benchmark.asking.report
-        )
-
-    given_up = {run.id for run, _ in stops(experiment.runs(), experiment.file, home)}
-    works = [
-        Work(run=run, benchmarks=tuple(b for b in experiment.benchmarks if missing(run, b)))
-        for run in experiment.runs()
-        if run.id not in given_up
-    ]
-    return [work for work in works if work.benchmarks or work.run.id not in done]
-
-
-def record_stopped(experiment: Experiment, ledger: Engine, home: Home) -> None:
-    """Record what a sweep stopped and no driver lived to record."""
-    states = {run.id: run.state for run in runs(ledger)}
-    for run, decision in stops(experiment.runs(), experiment.file, home):
-        if states.get(run.id) != "stopped":
-            Recorder(ledger, experiment).stopped(run, str(decision))
 
 
 def _checked(path: Path, home: Home) -> tuple[Experiment, Looked]:
@@ -195,23 +171,29 @@ def _run(
     telemetry: Telemetry,
     home: Home,
     console: Console,
+    look_again: LookAgain,
 ) -> _Ended:
     from cluster.mailbox import Mailbox
     from cluster.session import connect
     from jobs.listen import listening
 
-    began = time.monotonic()
-    with connect(home.folder) as cluster, telemetry.on(cluster), Board(console) as board:
-        gpus = Slots(int(cluster.gpus)) if cluster.gpus >= 1 else None
-        processors = Slots(int(cluster.cpus))
-        hardware = of_cluster()
-        works = _spread_out(works, experiment, hardware)
+    began, alone = time.monotonic(), not os.environ.get("RAY_ADDRESS")
+    with (
+        connect(home.folder) as cluster,
+        telemetry.on(cluster),
+        Board(console) as board,
+        _slots(experiment, telemetry.claims.driver, alone) as (gpus, processors),
+    ):
+        hardware = of_cluster(experiment.file.cluster.accelerator)
+        works, notes = spread_out(works, experiment, hardware, alone)
         recorder.begin([work.run for work in works])
         board.say(
             f"{experiment.name}: {len(works)} of {len(experiment.runs())} runs to do, on "
             f"{processors.total} processors and {gpus.total if gpus else 0} GPUs. "
             f"Ray dashboard: {cluster.dashboard_url} (its token: make dashboard)"
         )
+        for note in notes:
+            board.say(f"  {note}")
         storage = seen(Storage.from_environment(home.folder))
         mailbox = Mailbox.create()
         place = Workplace(
@@ -225,6 +207,7 @@ def _run(
             logs=RunLogs(home),
             storage=storage,
             cuda=not hardware.emulated,
+            look_again=look_again,
         )
         waited = time.monotonic() - began
         place.spent.append(Spent(stage="starting Ray", label="", waited=0.0, worked=waited))
@@ -232,33 +215,27 @@ def _run(
         with listening(place, {work.run.id: work.run.label for work in works}):
             matches = _matches(works, experiment, home)
             competing = {work.run.id for match in matches for work in match.works}
-            alone = [work for work in works if work.run.id not in competing]
-            failures = execute_all(alone, place, matches)
+            single = [work for work in works if work.run.id not in competing]
+            failures = execute_all(single, place, matches)
     return _Ended(spent=place.spent, failures=failures, stopped=place.ended)
 
 
-def _spread_out(works: list[Work], experiment: Experiment, hardware: Hardware) -> list[Work]:
-    """Each training with its spread; what cannot be done here is refused before anything starts."""
-    trainings = sum(run.training is not None for run in experiment.runs())
-    mistakes = [m for work in works for m in refuse(work.run, hardware, trainings)]
-    found = []
-    for work in works:
-        if work.run.training:
-            spread = decide(work.run, hardware, trainings).spread()
-            mistakes += _too_wide(work.run, spread, hardware)
-            work = replace(work, spread=spread)
-        found.append(work)
-    if mistakes:
-        raise UserError("\n".join(dict.fromkeys(mistakes)))
-    return found
+@contextmanager
+def _slots(
+    experiment: Experiment, driver: str, alone: bool
+) -> Iterator[tuple[Taking | None, Taking]]:
+    """The GPUs and processors that runs take: all of a cluster of our own, or, of one that others
+    use as well, those that the drivers agree on."""
+    from cluster.broker import sharing
 
-
-def _too_wide(run: Run, spread: Spread, hardware: Hardware) -> list[str]:
-    there, kind = (hardware.gpus, "GPUs") if hardware.gpus else (hardware.cpus, "processors")
-    if spread.ranks <= there:
-        return []
-    where = f"models.{run.model_name}.parallelism.workers"
-    return [f"{where}: {spread.ranks} workers, but the cluster has {there} {kind}"]
+    cluster, there = experiment.file.cluster, machines()
+    of_gpus, of_cpus = cluster.of_gpus(experiment.name), cluster.of_processors(experiment.name)
+    gpus = gpus_of(there)
+    if alone:
+        yield Slots(gpus, of_gpus) if gpus else None, Slots(processors_of(there), of_cpus)
+        return
+    with sharing(driver, of_gpus, of_cpus) as broker:
+        yield broker.gpus if gpus else None, broker.processors
 
 
 def _matches(works: list[Work], experiment: Experiment, home: Home) -> list[Match]:

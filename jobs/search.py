@@ -65,6 +65,7 @@ def train_swept(
     at_once: int,
     cuda: bool = True,
     kind: str = "",
+    attempts: Mapping[str, str] | None = None,
     told: Callable[[Stopped], None] = lambda decision: None,
     unwanted: Callable[[str], bool] = lambda run_id: False,
     lost: Callable[[str, str], None] = lambda run_id, text: None,
@@ -82,6 +83,7 @@ def train_swept(
         gpus: whether workers take GPUs.
         cuda: whether they compute on those, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
+        attempts: see `attempt` of `jobs.train.train`, by id of the run.
         at_once: trainings side by side; the caller holds the slots for so many.
         told: hears of each training that was stopped, soon after, once; also of those that were
             stopped before this call.
@@ -103,7 +105,13 @@ def train_swept(
     if left:
         task = ray.remote(**beside_caller())(_search)
         losses = Mailbox.create()
-        how = training or partial(_train, gpus=gpus, cuda=cuda, kind=kind, losses=losses)
+        takes: dict[str, Any] = {
+            "gpus": gpus,
+            "cuda": cuda,
+            "kind": kind,
+            "attempts": attempts or {},
+        }
+        how = training or partial(_train, losses=losses, **takes)
         watch = _Watch(left, rule, told, unwanted, losses, lost)
         watch.begin()
         search = task.remote(orders, left, rule, mailbox, at_once, how)
@@ -116,7 +124,12 @@ def train_swept(
 
 
 def _train(
-    order: TrainOrder, mailbox: Mailbox, *, gpus: bool, cuda: bool, kind: str, losses: Mailbox
+    order: TrainOrder,
+    mailbox: Mailbox,
+    *,
+    losses: Mailbox,
+    attempts: Mapping[str, str],
+    **takes: Any,
 ) -> None:
     """One training of a contest, until it is done or its run is to end."""
     halted = (order.folder / HALT).exists
@@ -124,7 +137,8 @@ def _train(
     def lost(text: str) -> None:
         losses.put((order.run_id, text))
 
-    train(order, mailbox, gpus=gpus, cuda=cuda, kind=kind, unwanted=halted, lost=lost)
+    attempt = attempts.get(order.run_id, "")
+    train(order, mailbox, attempt=attempt, unwanted=halted, lost=lost, **takes)
 
 
 class _Watch:

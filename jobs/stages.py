@@ -67,19 +67,22 @@ def base_weights(model: ModelSpec) -> Weights:
     return Weights(location=model.location, revision=model.revision or None)
 
 
-def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
+def train_stage(work: Work, place: Workplace, rank: float) -> Weights:
     """What a tuned run is asked with, trained now or found on disk."""
     run = work.run
     order = train_order(work, place.home)
     if place.storage.there(order.checkpoint):
         place.recorder.found(run, "training")
     else:
-        with place.stage(run, "training", place.accelerators, work.spread.ranks, priority):
+        ranks = work.spread.ranks
+        with place.stage(run, "training", place.accelerators, ranks, rank) as held:
             train(
                 order,
                 place.mailbox,
                 gpus=place.gpus is not None,
                 cuda=place.cuda,
+                kind=held.kind,
+                attempt=place.claims.attempt(run.id),
                 unwanted=place.unwanted(run),
                 lost=partial(place.happened, run, "training"),
                 storage=place.storage,
@@ -92,7 +95,7 @@ def train_stage(work: Work, place: Workplace, priority: int) -> Weights:
 
 
 def contest_stage(
-    rule: Rule, works: Sequence[Work], place: Workplace, priority: int
+    rule: Rule, works: Sequence[Work], place: Workplace, rank: float
 ) -> dict[str, Outcome]:
     """Train runs that compete, as many at once as there is room for, and stop those that lag.
 
@@ -104,7 +107,7 @@ def contest_stage(
     asked = time.monotonic()
     stops = place.telemetry.stops
     nobody = partial(_nobody_wants, works, place)
-    with place.accelerators.take(at_once * widest, priority=priority, unwanted=nobody):
+    with place.accelerators.take(at_once * widest, rank=rank, unwanted=nobody) as held:
         if place.stopping.is_set():
             raise HaltedError
         started = time.monotonic()
@@ -124,9 +127,11 @@ def contest_stage(
             place.mailbox,
             gpus=place.gpus is not None,
             cuda=place.cuda,
+            kind=held.kind,
             at_once=at_once,
             told=told,
-            unwanted=lambda run_id: stops.of(run_id) is not None,
+            unwanted=lambda run_id: place.unwanted(runs[run_id])(),
+            attempts={run_id: place.claims.attempt(run_id) for run_id in runs},
             lost=lambda run_id, text: place.happened(runs[run_id], "training", text),
         )
     worked = time.monotonic() - started
@@ -136,8 +141,8 @@ def contest_stage(
 
 
 def _nobody_wants(works: Sequence[Work], place: Workplace) -> bool:
-    """Whether every run that is to be trained was stopped by hand."""
-    return all(place.telemetry.stops.of(work.run.id) for work in works if work.wanted)
+    """Whether every run that is to be trained was stopped by hand, or is another driver's."""
+    return all(place.unwanted(work.run)() for work in works if work.wanted)
 
 
 def train_order(work: Work, home: Home) -> TrainOrder:
@@ -158,7 +163,7 @@ def train_order(work: Work, home: Home) -> TrainOrder:
     )
 
 
-def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> None:
+def proof_stage(run: Run, weights: Weights, place: Workplace, rank: float) -> None:
     """Show that a training took, or stop the run here."""
     assert run.training is not None
     recipe = run.training.dataset.recipe
@@ -174,12 +179,13 @@ def proof_stage(run: Run, weights: Weights, place: Workplace, priority: int) -> 
     if place.storage.there(order.out):
         place.recorder.found(run, "proving")
     else:
-        with place.stage(run, "proving", place.accelerators, 1, priority):
+        with place.stage(run, "proving", place.accelerators, 1, rank) as held:
             gpus = place.gpus is not None
             prove(
                 order,
                 gpus=gpus,
                 cuda=place.cuda,
+                kind=held.kind,
                 unwanted=place.unwanted(run),
                 lost=partial(place.happened, run, "proving"),
             )
@@ -195,7 +201,7 @@ def _write_card(run: Run, checkpoint: Path, home: Home) -> None:
 
 
 def ask_stage(
-    run: Run, weights: Weights, benchmark: Benchmark, place: Workplace, priority: int
+    run: Run, weights: Weights, benchmark: Benchmark, place: Workplace, rank: float
 ) -> list[Answer]:
     """A run's answers to a benchmark, made now or found on disk; what they cost is recorded."""
     asking = short_hash(benchmark.asked_of(run))
@@ -205,22 +211,23 @@ def ask_stage(
         place.recorder.found(run, name)
     elif run.model.server is not None:
         order = served_order(run, benchmark, out)
-        with place.stage(run, name, None, 0, priority):
+        with place.stage(run, name, None, 0, rank):
             ask_server(order, partial(_show_answers, run, name, place), place.unwanted(run))
             place.storage.keep(cost_path(out), out)
     else:
         own = replace(ask_order(run, weights, benchmark, out), storage=place.storage)
         total, runs = place.accelerators.total, len(place.unfinished)
         most = fair_share(total, runs, len(own.missing))
-        with place.stage(run, name, place.accelerators, most, priority, least=1) as workers:
+        with place.stage(run, name, place.accelerators, most, rank, least=1) as held:
             count = len(own.questions) * own.asking.completions
-            place.telemetry.stage(run.id, name, 0, count, workers)
+            place.telemetry.stage(run.id, name, 0, count, held.count)
             ask(
                 own,
                 place.mailbox,
                 gpus=place.gpus is not None,
                 cuda=place.cuda,
-                workers=workers,
+                kind=held.kind,
+                workers=held.count,
                 unwanted=place.unwanted(run),
                 lost=partial(place.happened, run, name),
             )
@@ -268,7 +275,7 @@ def _show_answers(run: Run, name: str, place: Workplace, done: int, of: int) -> 
 
 
 def judge_stage(
-    run: Run, benchmark: Benchmark, answers: Sequence[Answer], place: Workplace, priority: int
+    run: Run, benchmark: Benchmark, answers: Sequence[Answer], place: Workplace, rank: float
 ) -> None:
     """Judge a run's answers to a benchmark, and record answers, verdicts and scores."""
     name = f"judging {benchmark.name}"
@@ -288,7 +295,7 @@ def judge_stage(
     if place.storage.there(out):
         place.recorder.found(run, name)
     else:
-        with place.stage(run, name, place.processors, actors, priority):
+        with place.stage(run, name, place.processors, actors, rank):
             place.telemetry.stage(run.id, name, 0, len(pairs), actors)
             lost = partial(place.happened, run, name)
             judge(order, actors, progress, place.unwanted(run), lost)

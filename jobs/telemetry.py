@@ -22,6 +22,7 @@ from database.clock import moment
 from database.live import Driver, Node, Stage
 from database.work import DriverFacts, StageFacts
 from database.writing import write
+from jobs.holding import Claims
 from jobs.retry import Retries
 from jobs.stopping import Stops
 
@@ -59,8 +60,9 @@ class Telemetry:
         self._asking_ray = threading.Lock()
         self._connected = False
         self._looks = 0
+        self.claims = Claims(ledger, secrets.token_hex(16))
         self._driver = DriverFacts(
-            id=secrets.token_hex(16),
+            id=self.claims.driver,
             experiment=experiment,
             host=socket.gethostname(),
             process=os.getpid(),
@@ -129,6 +131,7 @@ class Telemetry:
         self._try(self._tell_stages)
         if self._looks % BEATS_EVERY == 0:
             self._try(self._beat)
+            self._try(self.claims.renew)
             self._try(self._tell_nodes)
         self._looks += 1
 

@@ -11,6 +11,7 @@ from cluster.gpus import hide_gpus
 from jobs.storage.going_on import GoingOn
 from jobs.storage.keeping import NOWHERE, Storage
 from jobs.training.ending import forget
+from jobs.training.fence import Fence
 from jobs.training.order import ORDER, TrainOrder, to_json
 from jobs.training.steps import Facts, read_facts
 
@@ -26,6 +27,7 @@ class _Work:
     mailbox: "Mailbox"
     gang: Gang
     storage: Storage
+    fence: Fence
 
 
 def train(
@@ -35,6 +37,7 @@ def train(
     gpus: bool,
     cuda: bool = True,
     kind: str = "",
+    attempt: str = "",
     unwanted: Unwanted = never,
     lost: Lost = unheard,
     storage: Storage = NOWHERE,
@@ -49,6 +52,8 @@ def train(
         gpus: one GPU per worker; else one core.
         cuda: whether workers compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
+        attempt: unlike that of any other call, where other drivers may work on this training:
+            workers of an earlier attempt then write nothing any more.
         unwanted: whether to end it; another call goes on from its last checkpoint.
         lost: hears of each worker that was lost, and from which step all go on.
         storage: where its checkpoints are kept as well.
@@ -62,12 +67,14 @@ def train(
     going_on = GoingOn(order, storage)
     if not storage.there(order.checkpoint):
         order.folder.mkdir(parents=True, exist_ok=True)
+        fence = Fence(order.folder, attempt)
+        fence.begin()
         _write(order)
         forget(order)
         gang = Gang(workers=order.spread.ranks, gpus=gpus, cuda=cuda, kind=kind)
         run_gang(
             _work,
-            _Work(order=order, mailbox=mailbox, gang=gang, storage=storage),
+            _Work(order=order, mailbox=mailbox, gang=gang, storage=storage, fence=fence),
             gang,
             storage=order.attempts / "ray",
             name=order.run_id,
@@ -99,7 +106,7 @@ def _work(work: _Work) -> None:
         hide_gpus()
     going_on = GoingOn(work.order, work.storage)
     order = going_on.begin()
-    train_worker(order, work.mailbox, going_on.saved)
+    train_worker(order, work.mailbox, going_on.saved, work.fence)
     if ray.train.get_context().get_world_rank() == 0:
         going_on.end(order)
 

@@ -2,14 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cluster.ending import Unwanted, UnwantedError
-from cluster.slots import Slots
+from cluster.ending import LOOK_SECONDS, Unwanted, UnwantedError
+from cluster.line import Held
+from cluster.slots import Taking
+from database.claims import LostClaimError
 from jobs.experiment import Benchmark, Run
+from jobs.holding import Claims
 from jobs.home import Home
 from jobs.progress import Board
 from jobs.record import Recorder
@@ -36,6 +40,8 @@ class Work:
     """Of its training, once the cluster is known."""
     wanted: bool = True
     """False: all of it is done; others compete with it."""
+    seconds: float = 0.0
+    """That all of it takes one worker, estimated; what takes longest starts first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +64,8 @@ class Workplace:
     recorder: Recorder
     board: Board
     mailbox: "Mailbox"
-    processors: Slots
-    gpus: Slots | None
+    processors: Taking
+    gpus: Taking | None
     """None where there is no GPU; then trainings and generations take processors."""
     telemetry: Telemetry
     logs: RunLogs
@@ -72,17 +78,25 @@ class Workplace:
     spent: list[Spent] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     """Ids of the runs that may still want processors; kept by the conductor."""
+    look_again: Callable[[Run], Work | None] = lambda run: None
+    """What of a run is still to be done, after another driver worked on it; None: nothing."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the user stops us: what fails from then on fails for that reason."""
 
     @property
-    def accelerators(self) -> Slots:
+    def accelerators(self) -> Taking:
         """What one worker of a training or a generation takes one of."""
         return self.gpus or self.processors
 
+    @property
+    def claims(self) -> Claims:
+        """The runs that this driver may work on."""
+        return self.telemetry.claims
+
     def unwanted(self, run: Run) -> Unwanted:
-        """A question for work to ask: did somebody stop this run?"""
-        return self.telemetry.stops.unwanted(run.id)
+        """A question for work to ask: did somebody stop this run, or take it over?"""
+        stopped, claims = self.telemetry.stops.unwanted(run.id), self.claims
+        return lambda: stopped() or claims.lost(run.id)
 
     def say(self, run: Run, text: str) -> None:
         """Tell of a run, to whoever watches and in its own log."""
@@ -99,11 +113,11 @@ class Workplace:
         self,
         run: Run,
         name: str,
-        slots: Slots | None,
+        slots: Taking | None,
         count: int,
-        priority: int,
+        rank: float,
         least: int | None = None,
-    ) -> Iterator[int]:
+    ) -> Iterator[Held]:
         """Wait for processors, do one stage on them, and record that it is done.
 
         Args:
@@ -111,19 +125,20 @@ class Workplace:
             name: of the stage.
             slots: what it takes; None: nothing of this cluster.
             count: how many of them.
-            priority: the lowest goes first.
+            rank: the lowest of the experiment goes first.
             least: begin as soon as so many are free.
 
         Yields:
-            How many it holds.
+            What it holds.
 
         Raises:
             HaltedError: the user stopped us.
             UnwantedError: somebody stopped this run before it had any.
+            LostClaimError: another driver has taken it over.
         """
         asked = time.monotonic()
-        held = self._held(run, slots, count, priority, least) if slots else nullcontext(count)
-        with held as holding:
+        nothing = nullcontext(Held(count))
+        with self._held(run, name, slots, count, rank, least) if slots else nothing as holding:
             self.go_on_with(run)
             started = time.monotonic()
             self.recorder.state(run, name.split()[0])
@@ -141,14 +156,29 @@ class Workplace:
         Raises:
             HaltedError: of everything.
             UnwantedError: of this run.
+            LostClaimError: another driver has taken it over.
         """
         if self.stopping.is_set():
             raise HaltedError
+        if self.claims.lost(run.id):
+            raise LostClaimError(run.id, by="")
         if self.telemetry.stops.of(run.id):
             raise UnwantedError
 
+    def pause(self, run: Run, seconds: float) -> None:
+        """Wait, unless somebody wants an end: see `go_on_with`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.go_on_with(run)
+            time.sleep(LOOK_SECONDS)
+
     def _held(
-        self, run: Run, slots: Slots, count: int, priority: int, least: int | None
-    ) -> AbstractContextManager[int]:
-        unwanted = self.unwanted(run)
-        return slots.take(count, priority=priority, least=least, unwanted=unwanted)
+        self, run: Run, name: str, slots: Taking, count: int, rank: float, least: int | None
+    ) -> AbstractContextManager[Held]:
+        return slots.take(
+            count,
+            rank=rank,
+            least=least,
+            unwanted=self.unwanted(run),
+            told=partial(self.happened, run, name),
+        )

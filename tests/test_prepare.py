@@ -349,7 +349,7 @@ def test_a_block_that_fails_leaves_no_file_that_looks_done(tmp_path):
 def test_a_second_driver_in_one_home_is_refused_and_told_the_first_ones_number(tmp_path):
     code = (
         "import sys; from pathlib import Path; from jobs.home import Home\n"
-        "with Home(Path(sys.argv[1])).only_driver(): print('holds', flush=True); input()"
+        "with Home(Path(sys.argv[1])).driver(alone=True): print('holds', flush=True); input()"
     )
     first = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -361,10 +361,19 @@ def test_a_second_driver_in_one_home_is_refused_and_told_the_first_ones_number(t
     with first:
         assert first.stdout.readline() == "holds\n"
         refused = pytest.raises(UserError, match=f"process {first.pid} already runs")
-        with refused, Home(tmp_path).only_driver():
+        with refused, Home(tmp_path).driver(alone=True):
+            pass
+        with refused, Home(tmp_path).driver(alone=False):
             pass
         first.kill()
-    with Home(tmp_path).only_driver():
+    with Home(tmp_path).driver(alone=True):
+        pass
+
+
+def test_drivers_that_share_a_cluster_work_in_one_home_and_none_beside_them_alone(tmp_path):
+    home = Home(tmp_path)
+    refused = pytest.raises(UserError, match="already runs an experiment here")
+    with home.driver(alone=False), home.driver(alone=False), refused, home.driver(alone=True):
         pass
 
 

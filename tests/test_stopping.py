@@ -132,7 +132,7 @@ def test_a_run_that_waits_for_processors_ends_and_takes_none(ledger, home):
     place = place_of(ledger, home, experiment)
     place.recorder.begin([run])
     failures = []
-    with place.processors.take(1, priority=0):
+    with place.processors.take(1, rank=0):
         work = threading.Thread(
             target=lambda: failures.extend(
                 execute_all([Work(run=run, benchmarks=experiment.benchmarks)], place)
@@ -152,7 +152,7 @@ def test_a_run_that_waits_for_processors_ends_and_takes_none(ledger, home):
     assert (failures, place.ended) == ([], [run])
     assert "stopped by ada" in (home / run.id / "log.txt").read_text()
     assert run.id in {work.run.id for work in outstanding(experiment, ledger, Home(home))}
-    with place.processors.take(1, priority=0):
+    with place.processors.take(1, rank=0):
         pass
 
 

@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.training.fence import Fence
 from jobs.training.order import TrainingError
 from jobs.training.settings import Spread
 from jobs.training.steps import STEPS, Step, read_steps, write_steps
@@ -67,6 +68,8 @@ class Checkpoints:
     peers: "Peers"
     saved: Callable[[Path], None] | None = None
     """Told of each that is there, on the first worker; must not raise."""
+    fence: Fence | None = None
+    """Asked on the first worker before anything is written or swept."""
 
     def open(self) -> None:
         """Sweep what was begun only, and find out whether all workers see the folder.
@@ -214,6 +217,8 @@ class Checkpoints:
         """A new draft; earlier ones are of somebody who is dead, or ought to be."""
         if not self.peers.first:
             return
+        if self.fence:
+            self.fence.require()
         for left in self.folder.glob("*.draft-*"):
             shutil.rmtree(left, ignore_errors=True)
         try:
@@ -257,6 +262,8 @@ class Checkpoints:
     ) -> None:
         if not self.peers.first:
             return
+        if self.fence:
+            self.fence.require()
         for name in files:
             self._expect(draft / name)
         step = int(path.name.removeprefix("step-"))

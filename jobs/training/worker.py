@@ -15,6 +15,7 @@ import torch
 
 from jobs.training import ending, engines, models
 from jobs.training.checkpoints import Checkpoints, settle
+from jobs.training.fence import Fence
 from jobs.training.files import fingerprint
 from jobs.training.loop import Loop, Teller, Training, numbered
 from jobs.training.meter import Meter
@@ -51,7 +52,10 @@ class Data:
 
 
 def train_worker(
-    order: TrainOrder, teller: Teller, saved: Callable[[Path], None] | None = None
+    order: TrainOrder,
+    teller: Teller,
+    saved: Callable[[Path], None] | None = None,
+    fence: Fence | None = None,
 ) -> None:
     """Train, unless it is done already; `order.checkpoint` is there when any worker returns.
 
@@ -63,6 +67,7 @@ def train_worker(
         order: the same on all workers.
         teller: is told of steps by the first worker.
         saved: is told of each checkpoint to go on from, by the first worker.
+        fence: which attempt this is; None: there can be no other.
 
     Raises:
         TrainingError: what another attempt would not change.
@@ -76,11 +81,15 @@ def train_worker(
     if reason is not None:  # told to all
         raise TrainingError(reason)
     with ending.as_one(order, mates):
-        _train(order, teller, mates, saved)
+        _train(order, teller, mates, saved, fence or Fence(order.folder))
 
 
 def _train(
-    order: TrainOrder, teller: Teller, mates: Peers, saved: Callable[[Path], None] | None
+    order: TrainOrder,
+    teller: Teller,
+    mates: Peers,
+    saved: Callable[[Path], None] | None,
+    fence: Fence,
 ) -> None:
     data = mates.together(lambda: _read(order, mates))
     checkpoints = Checkpoints(
@@ -89,6 +98,7 @@ def _train(
         spread=order.spread,
         peers=mates,
         saved=saved,
+        fence=fence,
     )
     checkpoints.open()
     _expect_one_base(order, mates)
@@ -122,6 +132,7 @@ def _train(
 
     def leave() -> None:
         if mates.first:
+            fence.require()
             _finish(order, model, weights, data.tokenizer, steps, facts)
 
     mates.together(leave)
