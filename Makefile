@@ -10,7 +10,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve faults chaos fuzz-codec starter-models lock
+.PHONY: help audit setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve faults chaos fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ check: setup  ## format, lint, types, layers, and the lock
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@! grep -nE '^torch==.*\+' requirements.lock || { echo 'requirements.lock: torch must carry no +cpu suffix'; exit 1; }
+
+audit: setup  ## look the pinned packages up among known vulnerabilities, where the service can be reached
+	@$(BIN)/python .ci/audit
 
 test: setup  ## the tests, within 12 minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
