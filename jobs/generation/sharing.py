@@ -119,7 +119,8 @@ class SharedPrompts(TorchFunctionMode):
     def _read(self, layer: int, query: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
         """Attention over the prompts, a lot of seats at a time."""
         _, heads, queries, size = query.shape
-        lots = query[self._seats_R].unflatten(0, (-1, LOT)).transpose(1, 2).flatten(2, 3)
+        rows = query[self._seats_R].reshape(-1, LOT, heads, queries, size)
+        lots = rows.transpose(1, 2).flatten(2, 3)
         parts, first = [], 0
         for count, prompt in self._prompts:
             held = prompt.layers[layer]
