@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -65,8 +66,9 @@ def write(
     def act(connection: Connection) -> None:
         if claim is not None:
             require(connection, claim)
-        for table in Row.metadata.sorted_tables:
-            _upsert(connection, table, of_table.get(table.name, []))
+        for name in _parents_first():
+            if name in of_table:
+                _upsert(connection, name, of_table[name])
 
     patiently(engine, act, patience)
 
@@ -80,7 +82,7 @@ def write_first(engine: Engine, row: Row) -> None:
     table = Row.metadata.tables[row.__tablename__]
 
     def act(connection: Connection) -> None:
-        statement = _insert(connection, table).values(_by_clock(table))
+        statement = _insert(connection.dialect.name, table).values(_by_clock(table))
         connection.execute(statement.on_conflict_do_nothing(), [_values(row)])
 
     patiently(engine, act)
@@ -90,14 +92,31 @@ def _by_table(rows: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:
     """The rows of each table, by key: two writers that meet then lock them in the same order."""
     found: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = defaultdict(dict)
     for row in rows:
-        key = tuple(storable(getattr(row, column.name)) for column in row.__table__.primary_key)
-        found[row.__tablename__][key] = _values(row)
+        values = _values(row)
+        found[row.__tablename__][tuple(values[name] for name in _key(row.__tablename__))] = values
     return {name: [values for _, values in sorted(of.items())] for name, of in found.items()}
 
 
 def _values(row: Row) -> dict[str, Any]:
-    columns = row.__table__.columns
-    return {_given(column): storable(getattr(row, column.name)) for column in columns}
+    return {
+        parameter: storable(getattr(row, name)) for name, parameter in _columns(row.__tablename__)
+    }
+
+
+@cache
+def _parents_first() -> tuple[str, ...]:
+    return tuple(table.name for table in Row.metadata.sorted_tables)
+
+
+@cache
+def _columns(table: str) -> tuple[tuple[str, str], ...]:
+    """The name of each column, and that of its value among the parameters of a statement."""
+    return tuple((column.name, _given(column)) for column in Row.metadata.tables[table].columns)
+
+
+@cache
+def _key(table: str) -> tuple[str, ...]:
+    return tuple(column.name for column in Row.metadata.tables[table].primary_key)
 
 
 def _given(column: KeyedColumnElement[Any]) -> str:
@@ -111,9 +130,18 @@ def _by_clock(table: Table) -> dict[str, ColumnElement[Any]]:
     return {c.name: func.coalesce(bindparam(_given(c), type_=c.type), clock()) for c in columns}
 
 
-def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    statement = _insert(connection, table).values(_by_clock(table))
-    statement = statement.on_conflict_do_update(
+def _upsert(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
+    statement = _upserting(connection.dialect.name, table)
+    for start in range(0, len(rows), BATCH):
+        connection.execute(statement, rows[start : start + BATCH])
+
+
+@cache
+def _upserting(dialect: str, name: str) -> sqlite.Insert | postgresql.Insert:
+    """The statement that stores rows of a table, made once: to make it costs more than one row."""
+    table = Row.metadata.tables[name]
+    statement = _insert(dialect, table).values(_by_clock(table))
+    return statement.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={
             column.name: _kept(table, column.name, statement.excluded[column.name])
@@ -121,13 +149,10 @@ def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
             if not column.primary_key and column.name not in FIRST_STAYS
         },
     )
-    for start in range(0, len(rows), BATCH):
-        connection.execute(statement, rows[start : start + BATCH])
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    return insert(table)
+def _insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
 
 
 def _kept(table: Table, name: str, new: ColumnElement[Any]) -> ColumnElement[Any]:
