@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -97,6 +98,8 @@ def read_recipe(kind: type[R], folder: Path, name: str) -> R:
     Raises:
         UserError: no such recipe (with the nearest name), or what is wrong in it, all at once.
     """
+    if not re.fullmatch(r"\w[\w.+-]*", name):  # it becomes part of paths that are written
+        raise UserError(f"{name!r} is no name of a recipe: letters, digits, '_', '.', '+' and '-'")
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = [p.stem for p in folder.glob("*.yaml")]

@@ -133,7 +133,7 @@ class Merger:
             model = _loaded_as_trained(self._merge).dequantize()
         else:
             model = AutoModelForCausalLM.from_pretrained(
-                self._merge.base, dtype="auto", use_safetensors=True
+                self._merge.base, dtype="auto", use_safetensors=True, trust_remote_code=False
             )
         dtype = model.dtype
         with warnings.catch_warnings():

@@ -153,7 +153,9 @@ def _read(order: TrainOrder, mates: Peers) -> Data:
             f"torchrun --nproc-per-node {order.spread.ranks}, or change `spread` in the order"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(order.location, revision=order.revision or "main")
+        tokenizer = AutoTokenizer.from_pretrained(
+            order.location, revision=order.revision or "main", trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise TrainingError(f"{named}: {order.location} has no tokenizer: {error}") from None
     files = _files(order)
