@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import time
@@ -99,6 +100,7 @@ class _Fit(Generic[Config]):
     gang: Gang
     storage: Path
     name: str
+    title: str
 
 
 def run_gang(
@@ -108,6 +110,7 @@ def run_gang(
     *,
     storage: Path,
     name: str,
+    title: str = "",
     progress: Callable[[], int] = int,
     unwanted: Unwanted = never,
     lost: Lost = unheard,
@@ -123,7 +126,8 @@ def run_gang(
         config: picklable.
         gang: how many, and on what.
         storage: a folder that all nodes see, for Ray's own notes; emptied first.
-        name: of the gang, for messages and the dashboard.
+        name: of the gang, for messages.
+        title: of it on Ray's dashboard; the name without one.
         progress: how far they are, rising; deaths before it rose are forgotten.
         unwanted: whether to end all of them; what they left on a disk stays.
         lost: is told which worker was lost and why, before all start again.
@@ -138,11 +142,12 @@ def run_gang(
 
     # fit() wants a main thread, and the driver calls this from several threads.
     task = ray.remote(max_retries=0, **beside_caller())(_fit)
-    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name)
+    title = re.sub(r"[^\w.-]+", "-", title) or name  # it becomes a folder
+    fit = _Fit(worker=worker, config=config, gang=gang, storage=storage, name=name, title=title)
     release([name])  # of a caller that died, and its gang with it
     reached, deaths, unmet = progress(), 0, 0
     while True:
-        shutil.rmtree(storage / name, ignore_errors=True)  # a kill tears what Ray notes there
+        shutil.rmtree(storage / title, ignore_errors=True)  # a kill tears what Ray notes there
         if unwanted():
             raise UnwantedError
         try:
@@ -213,7 +218,7 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
             accelerator_type=gang.kind or None,
         ),
         run_config=RunConfig(
-            name=fit.name,
+            name=fit.title,
             storage_path=str(fit.storage),
             # Who called `run_gang` is to hear of every failure, so the next start is its matter.
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),

@@ -82,6 +82,7 @@ def train_stage(work: Work, place: Workplace, rank: float) -> Weights:
                 gpus=place.gpus is not None,
                 cuda=place.cuda,
                 kind=held.kind,
+                title=f"{run.label} {run.id}",
                 attempt=place.claims.attempt(run.id),
                 unwanted=place.unwanted(run),
                 lost=partial(place.happened, run, "training"),

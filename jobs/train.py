@@ -37,6 +37,7 @@ def train(
     gpus: bool,
     cuda: bool = True,
     kind: str = "",
+    title: str = "",
     attempt: str = "",
     unwanted: Unwanted = never,
     lost: Lost = unheard,
@@ -52,6 +53,7 @@ def train(
         gpus: one GPU per worker; else one core.
         cuda: whether workers compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
+        title: of it on Ray's dashboard; the run's id without one.
         attempt: unlike that of any other call, where other drivers may work on this training:
             workers of an earlier attempt then write nothing any more.
         unwanted: whether to end it; another call goes on from its last checkpoint.
@@ -78,6 +80,7 @@ def train(
             gang,
             storage=order.attempts / "ray",
             name=order.run_id,
+            title=title,
             progress=going_on.reached,
             unwanted=unwanted,
             lost=lambda text: lost(f"{text}; all start again, {_from(going_on.reached())}"),
