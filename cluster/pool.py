@@ -26,6 +26,8 @@ Result = TypeVar("Result", covariant=True)
 RESTARTS = 3
 SILENT_SECONDS = 60.0
 """A worker that does not answer for so long is lost: its process is frozen."""
+START_SECONDS = 120.0
+"""The same before its first answer: it is set up meanwhile, which busy machines take long for."""
 ASK_SECONDS = 5.0
 """Between two questions whether it is there."""
 ALIVE = "alive"
@@ -120,27 +122,41 @@ class _Order:
 
 @dataclass(slots=True)
 class _Pulse:
-    """Whether a member answers; what it has not been set up for yet, it need not answer."""
+    """Whether a member answers. It need not until it has a process, for which it may wait long."""
 
     question: Any = None
     asked: float = 0.0
+    began: float | None = None
+    """When its process was first seen."""
     where: str = ""
-    """Its process and machine, once it has answered."""
+    """Its process and machine, once it is known."""
+    answered: bool = False
 
-    def silent(self, member: Any) -> bool:
-        """Ask again where it is time; whether it is lost."""
+    def silent(self, member: Any) -> float | None:
+        """Ask again where it is time; for how many seconds it has been silent, if it is lost."""
         now = time.monotonic()
         if self.question is not None and ray.wait([self.question], timeout=0)[0]:
             self._hear()
         if self.question is None and now - self.asked > ASK_SECONDS:
             ask = member.__ray_call__.options(concurrency_group=ALIVE)
             self.question, self.asked = ask.remote(_where), now
-        return bool(self.where and self.question and now - self.asked > SILENT_SECONDS)
+        since = self.asked if self.answered else self._begun(member, now)
+        patience = SILENT_SECONDS if self.answered else START_SECONDS
+        return patience if self.question is not None and now - since > patience else None
 
     def _hear(self) -> None:
         with suppress(ray.exceptions.RayError):  # what it works on will tell
-            self.where = ray.get(self.question)
+            self.where, self.answered = ray.get(self.question), True
         self.question = None
+
+    def _begun(self, member: Any, now: float) -> float:
+        """When its process was there; now, where it has none yet."""
+        if self.began is None:
+            known = ray._private.state.actors(member._actor_id.hex())
+            if known.get("Pid"):
+                self.began = now
+                self.where = f"process {known['Pid']} on {known['Address']['IPAddress']}"
+        return now if self.began is None else self.began
 
 
 def _where(_: Any) -> str:
@@ -209,9 +225,10 @@ class _Crew:
             return
         self._looked = time.monotonic()
         for work, order in list(self.running.items()):
-            if self._pulses[order.member].silent(order.member):
+            seconds = self._pulses[order.member].silent(order.member)
+            if seconds is not None:
                 del self.running[work]
-                self._replace(order, f"did not answer for {SILENT_SECONDS:.0f} s")
+                self._replace(order, f"did not answer for {seconds:.0f} s")
 
     def _replace(self, order: _Order, reason: str) -> None:
         """Have another member work on the item of one that was lost."""

@@ -104,6 +104,23 @@ def test_the_item_of_an_actor_that_freezes_is_worked_on_again(scatter, tmp_path,
     assert not Path("/proc", str(frozen)).exists()
 
 
+class Stillborn(Freezing):
+    """Freezes while it is set up, once."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        super().work(None)
+
+
+def test_an_actor_that_freezes_before_its_first_answer_is_replaced(scatter, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.pool.START_SECONDS", 8.0)
+    told = []
+
+    assert list(scatter(Stillborn, [tmp_path], [7], at_most=1, lost=told.append)) == [(0, 7)]
+
+    assert f"process {int((tmp_path / 'frozen').read_text())} on" in told[0]
+
+
 class Slow:
     """Says that it began, and is not done for long."""
 
