@@ -1,0 +1,250 @@
+"""The ledger under real faults: writers killed, the database killed, restarted, out of reach."""
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import postgres_tool
+from migrating import alembic
+from plausible_rows import BASE, base_run, small_ledger
+from printed_figures import BENCHMARKS
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from database import LedgerError, open_for_reading, open_ledger, write
+from database.claims import beat, claim
+from database.queries import runs
+from database.schema import Completion, Event, Run
+from database.upgrading import head
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def writers(monkeypatch):
+    """The processes that the benchmark of the ledger starts."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import ledger_writers
+
+    return ledger_writers
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A PostgreSQL that keeps what was committed, of this test alone."""
+    postgres_tool("initdb")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from private_postgres import private_server
+
+    with private_server() as found:
+        yield found
+
+
+@pytest.fixture
+def filled(server):
+    engine = open_ledger(server.url)
+    write(engine, [base_run()])
+    yield engine
+    engine.dispose()
+
+
+def event(number):
+    return Event(run=BASE, kind=f"event {number}", message="")
+
+
+def kinds(engine):
+    with engine.connect() as connection:
+        return set(connection.scalars(select(Event.kind)))
+
+
+def test_a_write_waits_for_a_database_that_was_killed(server, filled):
+    server.kill()
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(write, filled, [event(1)])
+        time.sleep(1)
+        assert not written.done()
+        server.start()
+        written.result(timeout=60)
+
+    assert kinds(filled) == {"event 1"}
+
+
+def test_a_write_waits_for_a_database_that_is_restarted_as_administrators_do(server, filled):
+    write(filled, [event(0)])
+    server.stop()
+    server.start()
+    write(filled, [event(1)])
+
+    assert kinds(filled) == {"event 0", "event 1"}
+
+
+def test_a_reader_reads_on_after_a_restart(server, filled):
+    reader = open_for_reading(server.url)
+    assert len(runs(reader)) == 1
+    server.stop()
+    server.start()
+
+    assert len(runs(reader)) == 1
+    reader.dispose()
+
+
+def test_patience_ends(server, filled):
+    server.kill()
+    started = time.monotonic()
+    with pytest.raises(OperationalError):
+        write(filled, [event(1)], patience=1)
+
+    assert 1 <= time.monotonic() - started < 15
+    server.start()
+    assert kinds(filled) == set()
+
+
+def test_a_beat_does_not_wait(server, filled):
+    assert claim(filled, BASE, "a")
+    server.kill()
+    started = time.monotonic()
+    with pytest.raises(DBAPIError):
+        beat(filled, "a")
+
+    assert time.monotonic() - started < 10
+    server.start()
+    assert beat(filled, "a") == {BASE}
+
+
+def test_what_the_database_refuses_is_not_tried_again(filled):
+    started = time.monotonic()
+    with pytest.raises(DBAPIError):
+        write(filled, [Event(run="nowhere", kind="x", message="")])
+
+    assert time.monotonic() - started < 2
+
+
+def test_a_statement_that_takes_too_long_is_ended(server, filled, monkeypatch):
+    monkeypatch.setenv("CODELADDER_DATABASE_TIMEOUT", "0.3")
+    engine = open_ledger(server.url)
+    with pytest.raises(OperationalError, match="statement timeout"), engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
+def test_options_of_the_address_go_before_ours(server):
+    engine = open_ledger(f"{server.url}&options=-c%20statement_timeout%3D1234")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SHOW statement_timeout")) == "1234ms"
+    engine.dispose()
+
+
+def test_a_transaction_of_a_frozen_driver_does_not_lock_its_run_for_good(server, filled):
+    """What is ended here is what a stopped process leaves: a transaction that does nothing."""
+    with filled.connect() as connection:
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
+
+
+@pytest.mark.parametrize("variable", ["PATIENCE", "TIMEOUT"])
+def test_a_number_that_is_none_is_told_at_once(variable, monkeypatch):
+    monkeypatch.setenv(f"CODELADDER_DATABASE_{variable}", "soon")
+    address = "postgresql://nobody@127.0.0.1:9/x"
+    with pytest.raises(LedgerError, match=f"CODELADDER_DATABASE_{variable} is 'soon'"):
+        open_ledger(address)
+
+
+UPGRADER = """
+import sys
+from database import open_ledger
+from database.queries import runs
+
+assert len(runs(open_ledger(sys.argv[1]))) == 2
+"""
+
+
+def test_eight_processes_upgrade_an_old_ledger_once(ledger, ledger_url, tmp_path, home):
+    write(ledger, small_ledger())
+    alembic(ledger, "downgrade", "0003")
+    ledger.dispose()
+    command = [sys.executable, "-c", UPGRADER, ledger_url]
+    environment = {"PYTHONPATH": str(ROOT), "CODELADDER_HOME": str(home), "PATH": "/usr/bin"}
+    started = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in started]
+
+    assert [process.returncode for process in started] == [0] * 8
+    assert sum(f"brought to version {head()}" in one for one in said) == 1
+    copies = [*tmp_path.glob("ledger.db.before-*"), *home.glob("backups/*")]
+    assert len(copies) == 1
+
+
+@pytest.mark.parametrize("revision", ["0005", "0006"])
+def test_the_last_migrations_go_both_ways_and_lose_nothing(ledger, ledger_url, home, revision):
+    write(ledger, small_ledger())
+    claim(ledger, BASE, "a")
+    alembic(ledger, "downgrade", revision)
+    alembic(ledger, "upgrade", head())
+
+    with ledger.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(Run)) == 2
+        assert connection.scalar(select(func.count()).select_from(Completion)) == 160
+        assert connection.scalar(text("SELECT count(*) FROM claims")) == int(revision > "0005")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_sixteen_writers_killed_a_hundred_times_every_acknowledged_row_is_there_once(
+    kind, writers, tmp_path, request
+):
+    if kind == "postgresql":
+        url = request.getfixturevalue("server").url
+    else:
+        url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    writers.prepare(url)
+    names = [f"w{number:02}" for number in range(16)]
+    load = writers.Load(batches=600, size=10)
+    found = writers.killed(url, names, load, kills=100)
+
+    assert found.kills == 100
+    assert (found.lost, found.half) == (0, 0)
+    assert found.acknowledged == found.rows == 16 * load.batches * load.size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["killed 5 times", "stopped 5 times", "frozen for 60 s"])
+def test_nothing_is_lost_while_the_database_is_away(fault, server, writers, tmp_path):
+    writers.prepare(server.url)
+    names = [f"w{number:02}" for number in range(4)]
+    load = writers.Load(batches=1500, size=10)
+    started = [
+        writers.start(server.url, "ours", name, load, tmp_path / "acks" / name)
+        for name in names
+        if (tmp_path / "acks").mkdir(exist_ok=True) is None
+    ]
+    harm = threading.Thread(target=harmed, args=(fault, server))
+    try:
+        writers._go(started)
+        harm.start()
+        assert [process.wait(400) for process in started] == [0] * 4
+    finally:
+        harm.join(180)
+        writers.end(started)
+    found = writers._counted(server.url, tmp_path / "acks", load, 0)
+
+    assert (found.lost, found.half) == (0, 0)
+    assert found.acknowledged == found.rows == 4 * load.batches * load.size
+
+
+def harmed(fault, server):
+    time.sleep(3)
+    if fault == "frozen for 60 s":
+        server.freeze()
+        time.sleep(60)
+        server.thaw()
+        return
+    for _ in range(5):
+        server.kill() if fault.startswith("killed") else server.stop()
+        time.sleep(1)
+        server.start()
+        time.sleep(2)
