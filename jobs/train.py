@@ -57,7 +57,8 @@ def train(
         attempt: unlike that of any other call, where other drivers may work on this training:
             workers of an earlier attempt then write nothing any more.
         unwanted: whether to end it; another call goes on from its last checkpoint.
-        lost: hears of each worker that was lost, and from which step all go on.
+        lost: hears of each worker that was lost, and of an earlier driver that was, and from
+            which step all go on.
         storage: where its checkpoints are kept as well.
 
     Raises:
@@ -74,6 +75,8 @@ def train(
         _write(order)
         forget(order)
         gang = Gang(workers=order.spread.ranks, gpus=gpus, cuda=cuda, kind=kind)
+        if step := going_on.reached():
+            lost(f"an earlier driver left it unfinished; goes on from step {step}")
         run_gang(
             _work,
             _Work(order=order, mailbox=mailbox, gang=gang, storage=storage, fence=fence),
