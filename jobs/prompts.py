@@ -320,14 +320,12 @@ def _shared(one: str, other: str) -> str:
 
 
 def _render(tokenizer: Any, template: str, turns: list[dict[str, str]]) -> str:
-    from jinja2 import TemplateError
-
     asks = turns[-1]["role"] == "user"
     try:
         text: str = tokenizer.apply_chat_template(
             turns, chat_template=template, add_generation_prompt=asks, tokenize=False
         )
-    except TemplateError as error:
+    except Exception as error:  # a template is a program, and may fail as any other
         name = tokenizer.name_or_path or "this model"
         raise PromptError(f"{name}: its chat template fails: {error}") from None
     return text

@@ -15,7 +15,7 @@ from stores import Bucket, s3_server
 
 from jobs.declared import UserError
 from jobs.storage.keeping import Storage
-from jobs.storage.store import DamagedError, Store
+from jobs.storage.store import DamagedError, Store, StoreError
 from jobs.weights import Weights
 
 ROOT = Path(__file__).parent.parent
@@ -180,6 +180,11 @@ def test_a_store_that_does_not_answer_is_named_without_the_keys(bucket):
 
     assert f"StoreError: the store {bucket.url} (CODELADDER_STORE) cannot be used" in ended.stderr
     assert bucket.environment["AWS_SECRET_ACCESS_KEY"] not in ended.stderr
+
+
+def test_a_bucket_that_is_not_there_is_a_store_that_cannot_be_used(bucket):
+    with pytest.raises(StoreError, match="s3://no-such-bucket"):
+        Store("s3://no-such-bucket/work").check()
 
 
 @pytest.mark.parametrize(

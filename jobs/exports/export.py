@@ -31,6 +31,7 @@ from jobs.named_runs import named_run
 from jobs.progress import Board
 from jobs.recipes import ROOT
 from jobs.record import weights_digest
+from jobs.storage.keeping import Storage
 from jobs.training.steps import STEPS, read_steps
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -141,11 +142,19 @@ def _source(page: RunPage, weights: CheckpointFacts, home: Home) -> Source:
     return Source(
         page=page,
         weights=weights,
-        checkpoint=home.folder / weights.path,
+        checkpoint=_checkpoint(page.run.id, weights, home),
         hub=hub,
         revision=revision,
         base=base,
     )
+
+
+def _checkpoint(run_id: str, weights: CheckpointFacts, home: Home) -> Path:
+    """Where they were left, or in this folder of work, from a store perhaps."""
+    left, mine = home.folder / weights.path, home.run(run_id) / "checkpoint"
+    if left.is_dir() or not Storage.from_environment(home.folder).there(mine):
+        return left
+    return mine
 
 
 def _expect_recorded(source: Source) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -89,7 +90,7 @@ class Store:
         """Put a folder or file under a name, in the place of what is there.
 
         Raises:
-            StoreError: it could not be written, or what is to be put changed meanwhile.
+            StoreError: it could not be written.
         """
         manifest = described(path)
         before = self.manifest(name)
@@ -99,9 +100,9 @@ class Store:
                 target = f"{where}/{relative}"
                 _make_way(files, target)
                 source = path / relative if manifest.folder else path
-                _again(lambda s=source, t=target: files.put_file(str(s), t))  # type: ignore[misc]
+                _again(partial(files.put_file, str(source), target))
             said = json.dumps(asdict(manifest), indent=1).encode()
-            _again(lambda: files.pipe_file(f"{root}/{name}/{MANIFEST}", said))
+            _again(partial(files.pipe_file, f"{root}/{name}/{MANIFEST}", said))
             if before is not None and before.content != manifest.content:
                 with suppress(FileNotFoundError):
                     files.rm(f"{root}/{name}/{before.content}", recursive=True)
@@ -121,7 +122,7 @@ class Store:
         """
         with self._speaking() as (files, root):
             try:
-                said = _again(lambda: files.cat_file(f"{root}/{name}/{MANIFEST}"))
+                said = _again(partial(files.cat_file, f"{root}/{name}/{MANIFEST}"))
             except FileNotFoundError:
                 return None
         return _understood(said)
@@ -181,7 +182,7 @@ class Store:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = f"{root}/{name}/{manifest.content}/{relative}"
                 try:
-                    _again(lambda s=source, t=target: files.get_file(s, str(t)))  # type: ignore[misc]
+                    _again(partial(files.get_file, source, str(target)))
                 except FileNotFoundError:
                     raise DamagedError(f"{self.url}: {name} lacks {relative}") from None
                 if _described(target) != known:
@@ -197,7 +198,7 @@ class Store:
         try:
             files, root = fsspec.url_to_fs(self.url, **_options(self.url))
             yield files, str(root).rstrip("/")
-        except (StoreError, FileNotFoundError):
+        except StoreError:
             raise
         except Exception as error:  # each kind of store has errors of its own
             cause = str(error).strip().splitlines() or [type(error).__name__]
