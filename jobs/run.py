@@ -186,6 +186,8 @@ def _run(
     ):
         hardware = of_cluster(experiment.file.cluster.accelerator)
         works, notes = spread_out(works, experiment, hardware, alone)
+        swept = bool(contests(experiment.runs(), experiment.file))
+        storage = seen(Storage.from_environment(home.folder), swept=swept)
         recorder.begin([work.run for work in works])
         board.say(
             f"{experiment.name}: {len(works)} of {len(experiment.runs())} runs to do, on "
@@ -194,7 +196,6 @@ def _run(
         )
         for note in notes:
             board.say(f"  {note}")
-        storage = seen(Storage.from_environment(home.folder))
         mailbox = Mailbox.create()
         place = Workplace(
             home=home,

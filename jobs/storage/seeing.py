@@ -5,17 +5,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs.declared import UserError
 from jobs.storage.keeping import Storage
 
 SECONDS_TO_ANSWER = 60.0
 """For every node; one that is busy starting has other worries."""
 
 
-def seen(storage: Storage) -> Storage:
-    """The same, with whether all nodes see its folder; asked only where there is a store."""
+def seen(storage: Storage, *, swept: bool = False) -> Storage:
+    """The same, with whether all nodes see its folder; asked only where there is a store.
+
+    Args:
+        storage: of the driver.
+        swept: whether trainings compete; their trials look at each other's folders.
+
+    Raises:
+        UserError: they do, and some node does not see the folder.
+    """
     if storage.store is None:
         return storage
-    return replace(storage, shared=not blind_nodes(storage.folder))
+    blind = blind_nodes(storage.folder)
+    if blind and swept:
+        raise UserError(
+            f"{', '.join(blind)} does not see {storage.folder}, and trainings of a sweep look at "
+            "each other's folders: put CODELADDER_HOME on a disk that all nodes share, or leave "
+            "out the sweep's early stopping"
+        )
+    return replace(storage, shared=not blind)
 
 
 def blind_nodes(folder: Path) -> list[str]:
