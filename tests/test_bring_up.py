@@ -204,6 +204,44 @@ def test_a_supervisor_that_is_killed_takes_ray_with_it(tmp_path):
     assert alive == []
 
 
+def asked(there, port, route, sent=None):
+    """What the dashboard answers, or None while it does not."""
+    token = (there.home / "cluster.token").read_text()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{route}",
+        data=json.dumps(sent).encode() if sent else None,
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+@pytest.mark.slow
+def test_what_a_cluster_knows_survives_its_head_where_it_is_kept_on_a_disk(tmp_path):
+    there = Standing(tmp_path)
+    kept = tmp_path / "kept"
+    there.file.write_text(f"place: this-machine\nports: 26000\ncpus: 1\ncontrol_store: {kept}\n")
+    assert there.run("up", there.file).returncode == 0
+    try:
+        job = {"entrypoint": "true", "submission_id": "before"}
+        wait_until(lambda: asked(there, 26001, "/api/jobs/", job) is not None)
+        wait_until(
+            lambda: (asked(there, 26001, "/api/jobs/before") or {}).get("status") == "SUCCEEDED"
+        )
+        (store,) = [process for process in there.family() if process.name() == "gcs_server"]
+
+        store.kill()
+
+        wait_until(lambda: (now := living(there.state)).starts == 2 and now.up, seconds=120)
+        wait_until(lambda: asked(there, 26001, "/api/jobs/before") is not None)
+        assert asked(there, 26001, "/api/jobs/before")["status"] == "SUCCEEDED"
+    finally:
+        there.run("down", there.file)
+
+
 def test_a_taken_port_is_told_and_nothing_is_started(tmp_path):
     there = Standing(tmp_path)
     there.file.write_text("place: this-machine\nports: 27000\ncpus: 1\n")
