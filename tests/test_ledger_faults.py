@@ -161,6 +161,7 @@ assert len(runs(open_ledger(sys.argv[1]))) == 2
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_upgrade_an_old_ledger_once(ledger, ledger_url, tmp_path, home):
     write(ledger, small_ledger())
     alembic(ledger, "downgrade", "0003")
