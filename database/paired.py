@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Select, func, select
 
 from database.comparability import Contents, what_differs
 from database.comparisons import (
@@ -137,28 +137,54 @@ def failures(
         runs: ids.
         task_ids: of the problems.
     """
+    columns = Completion.run, Completion.task_id, Verdict.outcome
     wanted = (
-        select(
-            Completion.run,
-            Completion.task_id,
-            Verdict.outcome,
-            func.count().label("answers"),
-        )
-        .join(Verdict, Verdict.completion == Completion.id)
-        .where(
-            Completion.benchmark == standing.result.benchmark,
-            Completion.asking == standing.asking,
-            Completion.run.in_(runs),
-            Completion.task_id.in_(task_ids),
-            Verdict.judging == standing.judging,
-            Verdict.outcome != "passed",
-        )
-        .group_by(Completion.run, Completion.task_id, Verdict.outcome)
+        _failed(standing, runs, *columns, func.count().label("answers"))
+        .where(Completion.task_id.in_(task_ids))
+        .group_by(*columns)
     )
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for row in sorted(rows_of(engine, wanted), key=lambda row: (-row.answers, row.outcome)):
         found[row.run, row.task_id][row.outcome] = row.answers
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """How an answer to a problem ended that did not pass."""
+
+    task_id: str
+    outcome: str
+    detail: str
+    """Its first characters."""
+    extracted: bool | None
+
+
+DETAIL = 80
+"""Characters: what an exception is called stands first."""
+
+
+def failed(engine: Engine, standing: Standing, runs: Collection[str]) -> list[Failed]:
+    """Return the ways in which answers of these runs did not pass, each once a problem."""
+    detail = func.substr(Verdict.detail, 1, DETAIL).label("detail")
+    columns = Completion.task_id, Verdict.outcome, detail, Verdict.extracted
+    found = rows_of(engine, _failed(standing, runs, *columns).distinct())
+    return [Failed(**row._mapping) for row in found]
+
+
+def _failed(standing: Standing, runs: Collection[str], *columns: Any) -> Select[Any]:
+    """Those answers under a score's contract that did not pass."""
+    return (
+        select(*columns)
+        .join(Verdict, Verdict.completion == Completion.id)
+        .where(
+            Completion.benchmark == standing.result.benchmark,
+            Completion.asking == standing.asking,
+            Completion.run.in_(runs),
+            Verdict.judging == standing.judging,
+            Verdict.outcome != "passed",
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

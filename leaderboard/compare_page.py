@@ -11,11 +11,22 @@ from database.costs import cost_key
 from database.facts import Pulse, RunFacts, Standing
 from database.paired import Pair, Paired, Written
 from database.problems import ProblemFacts
-from leaderboard import choices, compare_words, links, marks, ranking, reading, untrusted
+from leaderboard import (
+    choices,
+    compare_words,
+    links,
+    marks,
+    ranking,
+    reading,
+    untrusted,
+    verdict_words,
+)
 from leaderboard.board_page import opened, watch
 from leaderboard.words import interval, names_of, percent, plain, program, small
 
 PROBLEMS_ON_A_PAGE = 200
+ANY = "Any"
+"""No failure is chosen."""
 
 
 def show() -> None:
@@ -61,7 +72,10 @@ def _compare(pulse: Pulse, found: Sequence[Standing], contract: str) -> None:
     if len({side.result.run for side in sides}) < len(sides):
         st.info("One run was chosen twice; choose another.")
         return
-    against = [reading.paired(pulse, _key(sides[0]), _key(other)) for other in sides[1:]]
+    against = [
+        reading.paired(pulse, reading.key_of(sides[0]), reading.key_of(other))
+        for other in sides[1:]
+    ]
     against = paired.together(against)
     _verdicts(sides, against)
     first = against[0]
@@ -73,18 +87,13 @@ def _compare(pulse: Pulse, found: Sequence[Standing], contract: str) -> None:
         f"compare-{'-'.join(side.result.run for side in sides)}",
         _rows(sides, against),
         keep={
-            **links.held("show", "plain"),
+            **links.held("show", "failure", "plain"),
             "benchmark": result.benchmark,
             "metric": result.metric,
             "contract": result.contract,
             **{letter.lower(): s.result.run for letter, s in zip(letters, sides, strict=True)},
         },
     )
-
-
-def _key(standing: Standing) -> reading.ScoreKey:
-    result = standing.result
-    return result.benchmark, result.metric, result.run, result.contract
 
 
 def _choose(of_run: dict[str, Standing], names: dict[str, str]) -> list[str]:
@@ -159,20 +168,42 @@ def _counts(found: Paired, letter: str, metric: str) -> None:
 
 def _problems(pulse: Pulse, sides: Sequence[Standing], against: Sequence[Paired]) -> None:
     st.header("Problems")
-    shown = st.pills("Show", list(compare_words.SHOWN), key="show", bind="query-params")
+    runs = [side.result.run for side in sides]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        shown = st.pills("Show", list(compare_words.SHOWN), key="show", bind="query-params")
+        failure = st.selectbox(
+            "Failure",
+            [ANY, *verdict_words.FAILURES],
+            key="failure",
+            bind="query-params",
+            help="Problems to which an answer of one of these runs ended so.",
+        )
     found = compare_words.narrowed(against[0], shown)
+    if failure != ANY:
+        failing = reading.failing(pulse, reading.key_of(sides[0]), tuple(runs)).get(failure, set())
+        found = [pair for pair in found if pair.task_id in failing]
     if not found:
-        st.info(f"No problem is left under “{shown}”. Choose it again to see all.")
+        st.info(_nothing_left(shown, failure))
         return
     pages = ceil(len(found) / PROBLEMS_ON_A_PAGE)
     page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
     start = (page - 1) * PROBLEMS_ON_A_PAGE
     here = found[start : start + PROBLEMS_ON_A_PAGE]
-    runs = [side.result.run for side in sides]
     failed = paired.failures(reading.ledger(), sides[0], runs, [pair.task_id for pair in here])
     further = against[1] if len(against) > 1 else None
-    _grid(compare_words.problem_rows(here, further, runs, failed), here, f"{shown}-{page}-{runs}")
+    _grid(
+        compare_words.problem_rows(here, further, runs, failed),
+        here,
+        f"{shown}-{failure}-{page}-{runs}",
+    )
     _one_problem(sides, here)
+
+
+def _nothing_left(shown: str | None, failure: str) -> str:
+    if failure == ANY:
+        return f"No problem is left under “{shown}”. Choose it again to see all."
+    among = f" under “{shown}”" if shown else ""
+    return f"No problem{among} was failed by “{failure}”. Choose “{ANY}” to see all."
 
 
 def _grid(rows: list[dict[str, Any]], pairs: Sequence[Pair], state: str) -> None:
@@ -217,7 +248,10 @@ def _one_problem(sides: Sequence[Standing], pairs: Sequence[Pair]) -> None:
         links.problem_link(result.benchmark, result.contract, task_id, "All answers to it")
         + " · "
         + links.try_link(
-            runs, "Try these models on it side by side", problem=_named(sides[0], task_id)
+            runs,
+            "Try these models on it side by side",
+            problem=f"{result.benchmark}:{task_id}",
+            contract=result.contract,
         )
     )
     if question:
@@ -236,10 +270,6 @@ def _one_problem(sides: Sequence[Standing], pairs: Sequence[Pair]) -> None:
                 st.caption(compare_words.unanswered(side, sides[0]))
     if programs[0] is not None and programs[1] is not None:
         _diff(programs[0], programs[1])
-
-
-def _named(standing: Standing, task_id: str) -> str:
-    return f"{standing.result.benchmark}:{task_id}"
 
 
 def _wanted(pair: Pair) -> dict[str, bool]:

@@ -87,7 +87,7 @@ def _head(page: CompletionPage, verdict: VerdictFacts | None, run: RunFacts | No
     by = links.run_link(facts.run, run.label if run else facts.run)
     contract = contract_of(facts.asking, verdict.judging) if verdict else ""
     problem = links.problem_link(
-        facts.benchmark, contract, facts.task_id, untrusted.seen(facts.task_id)
+        facts.benchmark, contract, facts.task_id, untrusted.seen(facts.task_id), facts.run
     )
     st.markdown(f"By {by}, to problem {problem} of {plain(facts.benchmark)}.")
 

@@ -37,9 +37,11 @@ def problems_link(benchmark: str, contract: str, label: str) -> str:
     return link(label, "problems", benchmark=benchmark, contract=contract)
 
 
-def problem_link(benchmark: str, contract: str, task_id: str, label: str) -> str:
-    """Return a link to one problem and all answers to it."""
-    return link(label, "problem", benchmark=benchmark, contract=contract, id=task_id)
+def problem_link(
+    benchmark: str, contract: str, task_id: str, label: str, run: str | None = None
+) -> str:
+    """Return a link to one problem and the answers to it; those of `run` are open."""
+    return link(label, "problem", benchmark=benchmark, contract=contract, id=task_id, run=run)
 
 
 def completion_link(completion: str, label: str, judging: str | None = None) -> str:
@@ -60,9 +62,18 @@ def compare_link(
     return link(label, "compare", **sides, benchmark=benchmark, metric=metric, contract=contract)
 
 
-def try_link(runs: Sequence[str], label: str, problem: str | None = None) -> str:
-    """Return a link that asks up to three runs side by side."""
-    return link(label, "try", m=list(runs), problem=problem)
+def try_link(
+    runs: Sequence[str], label: str, problem: str | None = None, contract: str | None = None
+) -> str:
+    """Return a link that asks up to three runs side by side.
+
+    Args:
+        runs: ids.
+        label: of the link.
+        problem: `benchmark:task_id` of a problem to ask.
+        contract: that names the version of its benchmark.
+    """
+    return link(label, "try", m=list(runs), problem=problem, contract=contract)
 
 
 def methods_link(label: str, anchor: str = "", contract: str | None = None) -> str:

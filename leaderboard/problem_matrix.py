@@ -20,6 +20,8 @@ CELLS_AT_MOST = 4_000
 NAMED_AT_MOST = 40
 """With more problems their names no longer fit under the heat map."""
 RUNS_AT_MOST = 20
+CELL = "cell"
+"""What the cell that is clicked is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ def heat_map(rows: Sequence[Row], names: Mapping[str, str]) -> alt.Chart:
             color=alt.Color("share:Q", scale=scale, legend=legend),
             tooltip=["problem:N", "run:N", alt.Tooltip("passed:N", title="answers that pass")],
         )
+        .add_params(alt.selection_point(CELL, fields=["problem", "run"]))
     )
 
 
@@ -195,10 +198,11 @@ def table(
         contract: of the links.
         numbers: whether each run has a column.
     """
+    alone = next(iter(names)) if len(names) == 1 else None  # whose answers are meant then
     return [
         {
             "Problem": problem_link(
-                benchmark, contract, row.problem.task_id, untrusted.seen(row.problem.task_id)
+                benchmark, contract, row.problem.task_id, untrusted.seen(row.problem.task_id), alone
             ),
             "Answers that pass": percent(row.share),
             "Solved by": _solvers(row, names),

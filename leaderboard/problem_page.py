@@ -69,7 +69,8 @@ def _head(benchmark: str, contract: ContractFacts, found: ProblemFacts) -> None:
     if found.released is not None:
         said.append(f"published {found.released:%Y-%m-%d}")
     every = links.problems_link(benchmark, contract.id, "All problems")
-    tried = links.try_link((), "Ask models this", problem=f"{benchmark}:{found.task_id}")
+    named = f"{benchmark}:{found.task_id}"
+    tried = links.try_link((), "Ask models this", problem=named, contract=contract.id)
     st.markdown(f"{', '.join(said)}. Contract `{contract.id}`. {every} · {tried}")
     with st.container(horizontal=True):
         step("Previous problem", found.previous, PREVIOUS)

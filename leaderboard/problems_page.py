@@ -8,7 +8,7 @@ import streamlit as st
 from database.facts import Pulse
 from database.problems import ContractFacts
 from database.suspects import RUNS_AT_LEAST
-from leaderboard import choices, evidence, links, problem_matrix, reading
+from leaderboard import choices, evidence, links, problem_cell, problem_matrix, reading
 from leaderboard.board_page import opened, watch
 from leaderboard.problem_matrix import CELLS_AT_MOST, ORDERS, RUNS_AT_MOST, SHOWN, Row
 from leaderboard.words import count, plain, told_apart
@@ -142,7 +142,15 @@ def _problems(
         "A run solves a problem when one of its answers passes."
     )
     told = problem_matrix.heat_words(drawn, names)
-    st.altair_chart(problem_matrix.heat_map(drawn, names), alt=told)
+    st.altair_chart(
+        problem_matrix.heat_map(drawn, names),
+        alt=told,
+        key=problem_cell.MAP,
+        on_select=lambda: problem_cell.choose(names),
+        selection_mode=problem_matrix.CELL,
+    )
+    problem_cell.show(drawn, names, benchmark, contract)
+    st.header("All of them")
     numbers = st.toggle("Numbers of each run", key="numbers", bind="query-params")
     pages = max(1, ceil(len(rows) / ROWS))
     place = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1

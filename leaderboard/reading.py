@@ -29,13 +29,13 @@ from database.facts import (
     TrainingFacts,
 )
 from database.in_view import gap_in_view, in_view
-from database.paired import Paired, contents_of
+from database.paired import Paired, contents_of, failed
 from database.paired import paired as paired_up
 from database.published import Agreement, PublishedFacts, published_scores
 from database.published import agreement as agreed
 from database.session import ledger_url
 from database.spread import over_seeds
-from leaderboard import ranking, run_facts
+from leaderboard import ranking, run_facts, verdict_words
 from leaderboard.entries import Board, entries_of
 
 
@@ -227,11 +227,31 @@ ScoreKey = tuple[str, str, str, str]
 @st.cache_data(max_entries=256, show_spinner=False, hash_funcs=BUT_STEPS)
 def paired(pulse: Pulse, a: ScoreKey, b: ScoreKey) -> Paired:
     """Return two scores of one benchmark and metric, problem by problem."""
-    of_key = {
-        (s.result.benchmark, s.result.metric, s.result.run, s.result.contract): s
-        for s in standings(pulse, *a[:2])
-    }
+    of_key = {key_of(s): s for s in standings(pulse, *a[:2])}
     return paired_up(ledger(), of_key[a], of_key[b])
+
+
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=BUT_STEPS)
+def failing(pulse: Pulse, key: ScoreKey, runs: tuple[str, ...]) -> dict[str, set[str]]:
+    """Return the problems that answers of these runs failed in each way, by class of failure.
+
+    Args:
+        pulse: of the ledger.
+        key: of a score whose benchmark and contract are meant.
+        runs: ids.
+    """
+    standing = next(s for s in standings(pulse, *key[:2]) if key_of(s) == key)
+    found: dict[str, set[str]] = {}
+    for one in failed(ledger(), standing, runs):
+        kind = verdict_words.kind(one.outcome, one.detail, one.extracted)
+        found.setdefault(kind, set()).add(one.task_id)
+    return found
+
+
+def key_of(standing: Standing) -> ScoreKey:
+    """Return what names a score."""
+    result = standing.result
+    return result.benchmark, result.metric, result.run, result.contract
 
 
 def price() -> Price | None:

@@ -64,7 +64,7 @@ def _outcome(counts: Mapping[str, int], answers: int) -> str | None:
 def _answer(answer: AnswerStart, of: Answers, contract: str) -> None:
     whole = links.completion_link(answer.id, "All of it", of.judging)
     problem = links.problem_link(
-        of.benchmark, contract, answer.task_id, untrusted.seen(answer.task_id)
+        of.benchmark, contract, answer.task_id, untrusted.seen(answer.task_id), of.run
     )
     title = links.completion_link(answer.id, f"answer {answer.position + 1}", of.judging)
     with st.container(border=True):

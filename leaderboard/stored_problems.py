@@ -9,6 +9,7 @@ import streamlit as st
 
 from database import LedgerError
 from database.failed_problems import FailedProblem, ProblemText, failed_problems, problem_text
+from database.paired import contract_parts
 from leaderboard import reading
 from leaderboard.own_cases import OwnProblem
 from leaderboard.serving import Model
@@ -20,13 +21,22 @@ DEFINED = re.compile(r"^(?:async )?def (\w+)", re.MULTILINE)
 
 
 def from_link(fill: Fill) -> None:
-    """Fill the form with the problem that the URL names, once."""
-    asked = st.query_params.get("problem", "")
-    if not asked or st.session_state.get("linked") == asked:
+    """Fill the form with the problem that the URL names, once; its contract says which version."""
+    asked, contract = (st.query_params.get(name, "") for name in ("problem", "contract"))
+    if not asked or st.session_state.get("linked") == (asked, contract):
         return
-    st.session_state["linked"] = asked
+    st.session_state["linked"] = asked, contract
     benchmark, _, task_id = asked.partition(":")
-    use(benchmark, task_id, fill)
+    use(benchmark, task_id, fill, _judging(contract) if contract else None)
+
+
+def _judging(contract: str) -> str:
+    """The judging part of a contract by its short hash; of one that is not known, the hash."""
+    try:
+        parts = contract_parts(reading.ledger(), contract)
+    except LedgerError:
+        parts = None
+    return parts[1] if parts else contract
 
 
 def use(benchmark: str, task_id: str, fill: Fill, judging: str | None = None) -> None:
@@ -43,7 +53,8 @@ def use(benchmark: str, task_id: str, fill: Fill, judging: str | None = None) ->
     except LedgerError:
         found = None
     if found is None:
-        st.warning(plain(f"No problem {task_id} of {benchmark} is in the ledger."))
+        version = " under this contract" if judging else ""
+        st.warning(plain(f"No problem {task_id} of {benchmark} is in the ledger{version}."))
         return
     problem = as_own(found)
     fill(problem, None if problem.tests else NO_TESTS)

@@ -18,6 +18,16 @@ CLASSES = {
 """By outcome; `failed` has several."""
 EXCEPTION = re.compile(r"\s*([A-Z]\w*(?:Error|Exception|Exit|Interrupt|Iteration|Warning))\b")
 SYNTAX = ("SyntaxError", "IndentationError", "TabError")
+KINDS = {
+    "timed_out": "Timed out",
+    "out_of_memory": "Out of memory",
+    "crashed": "Crashed",
+    "output_limit": "Output limit",
+    OURS: "Not judged (our fault)",
+}
+FAILED = ("Wrong answer", "Exception", "No valid Python", "No program found")
+FAILURES = (*FAILED, *KINDS.values())
+"""The classes of failure: those of the outcome `failed`, and of each other outcome."""
 FINISHES = {
     "end": "the model ended it",
     "stop": "a stop string ended it",
@@ -53,6 +63,18 @@ def _failed(detail: str) -> str:
     if name in SYNTAX:
         return f"no valid Python ({name})"
     return f"raised an exception ({name})"
+
+
+def kind(outcome: str, detail: str, extracted: bool | None) -> str:
+    """Return the class of a failure, of `FAILURES`; an outcome that is none of ours as it is."""
+    if outcome != "failed":
+        return KINDS.get(outcome, outcome)
+    if extracted is False:
+        return "No program found"
+    raised = EXCEPTION.match(detail)
+    if raised is None or raised[1] == "AssertionError":
+        return "Wrong answer"
+    return "No valid Python" if raised[1] in SYNTAX else "Exception"
 
 
 def sign(outcome: str | None) -> str:

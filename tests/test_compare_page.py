@@ -144,6 +144,17 @@ def test_failures_are_counted_by_run_and_problem(ledger):
     }
 
 
+def test_ways_to_fail_are_told_once_a_problem(ledger):
+    write(ledger, two_tuned())
+    (mine,) = of_runs(ledger, TUNED)
+    found = paired.failed(ledger, mine, [BASE, SECOND])
+
+    of_first = {one.outcome for one in found if one.task_id == "humaneval/1"}
+    assert of_first == {"timed_out"}
+    assert len({(one.task_id, one.outcome) for one in found}) == len(found)
+    assert all(one.detail.startswith("AssertionError") for one in found if one.outcome == "failed")
+
+
 def test_answers_to_a_problem_come_with_their_verdicts(ledger):
     write(ledger, small_ledger())
     (mine,) = of_runs(ledger, TUNED)
@@ -261,6 +272,24 @@ def test_nothing_left_says_how_to_see_all(filled):
     app = page(compare_script, a=TUNED, b=SECOND, show="Both fail")
 
     assert any("Choose it again" in info.value for info in app.info)
+
+
+@pytest.mark.parametrize(
+    ("failure", "left"), [("Timed out", 5), ("Wrong answer", 5), ("Exception", 0)]
+)
+def test_problems_are_narrowed_by_how_an_answer_failed(filled, failure, left):
+    app = page(compare_script, a=TUNED, b=SECOND, plain="true", show="Only A", failure=failure)
+    listed = [t.value for t in app.table if "Problem" in t.value.columns]
+
+    if left:
+        assert len(listed[0]) == left
+        odd = [
+            int(task_id.split("/")[1]) % 2 for task_id in listed[0]["Problem"].str.replace("\\", "")
+        ]
+        assert set(odd) == {1 if failure == "Timed out" else 0}
+    else:
+        assert "failed by “Exception”" in app.info[0].value
+    assert app.query_params["failure"] in (failure, [failure])
 
 
 def test_an_unknown_run_in_the_address_is_said(filled):

@@ -196,6 +196,26 @@ def test_the_runs_chosen_are_in_the_url_by_id(filled):
     assert "40 problems by 1 run;" in app.get("vega_lite_chart")[0].proto.alt
 
 
+def test_of_one_run_alone_problems_open_its_answers(filled):
+    rows = page(problems_script, benchmark="humaneval", run=BASE).table[0].value
+
+    assert all(f"&run={BASE})" in problem for problem in rows["Problem"])
+
+
+def test_a_cell_of_the_map_is_chosen_by_keyboard_and_held_by_id(filled):
+    app = page(problems_script, benchmark="humaneval")
+    app.selectbox(key="choice-problem").set_value("humaneval/4").run()
+    app.selectbox(key="choice-by").set_value(BASE).run()
+
+    said = " ".join(block.value for block in app.markdown)
+    assert f"&id=humaneval%2F4&run={BASE})" in said
+    assert "0 of 2 answers pass." in said
+    assert f"(completion?id={answer_id(BASE, 4, 1)}&judging={JUDGING.id}): assertion" in said
+    asked = {name: app.query_params[name] for name in ("problem", "by")}
+    assert asked in ({"problem": "humaneval/4", "by": BASE},
+                     {"problem": ["humaneval/4"], "by": [BASE]})  # fmt: skip
+
+
 def test_too_few_runs_to_suspect_a_problem_are_said(filled):
     app = page(problems_script, benchmark="humaneval", show="Suspect", search="AL/3")
 
@@ -309,6 +329,24 @@ def test_without_a_contract_it_is_the_one_that_most_runs_were_scored_under(fille
 )
 def test_failures_in_words(outcome, detail, extracted, said):
     assert verdict_words.failure(outcome, detail, extracted) == said
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail", "extracted", "kind"),
+    [
+        ("failed", "AssertionError: x", None, "Wrong answer"),
+        ("failed", "call 3 returned 5", True, "Wrong answer"),
+        ("failed", "", True, "Wrong answer"),
+        ("failed", "NameError: name 'x' is not defined", True, "Exception"),
+        ("failed", "IndentationError: unexpected", True, "No valid Python"),
+        ("failed", "SyntaxError: invalid", False, "No program found"),
+        ("timed_out", "", True, "Timed out"),
+        ("sandbox_error", "", None, "Not judged (our fault)"),
+    ],
+)
+def test_each_failure_is_of_one_class(outcome, detail, extracted, kind):
+    assert verdict_words.kind(outcome, detail, extracted) == kind
+    assert kind in verdict_words.FAILURES
 
 
 def test_a_failure_of_the_sandbox_is_none_of_the_model():

@@ -8,11 +8,13 @@ import time
 import httpx
 import pytest
 import streamlit as st
-from plausible_rows import BASE, TUNED, small_ledger
+from plausible_rows import ASKING, BASE, JUDGING, TUNED, judged, problems, small_ledger
 from streaming_server import MODELS, WORDS, Server
 from streamlit.testing.v1 import AppTest
 
 from database import open_ledger, write
+from database.schema import Contract, Tally
+from database.standings import contract_of
 from leaderboard import controls, serving, streams, try_turns
 from leaderboard.own_cases import OwnProblem
 from leaderboard.questions import Question, Settings
@@ -291,6 +293,23 @@ def test_a_problem_by_link_fills_the_form_once(stored, server):
     assert app.text_area(key="ask").value == "Mine"
 
 
+def test_a_problem_by_link_is_of_the_version_that_its_contract_names(stored, server):
+    other = Contract(id="judging00002", kind="judging", content={"sha256": "e" * 64})
+    (again, *_) = problems(1)
+    again.digest, again.instruction = "e" * 64, "Newer words."
+    engine = open_ledger()
+    write(engine, [other, again, judged(BASE, [0] * 40, judging=other)[-1]])
+    engine.dispose()
+    links = (JUDGING.id, "Write has_close_elements."), (other.id, "Newer words.")
+    for judging, words in links:
+        contract = contract_of(ASKING.id, judging)
+        app = page(problem="humaneval:humaneval/0", contract=contract)
+        assert app.text_area(key="ask").value == words
+
+    app = page(problem="humaneval:humaneval/0", contract="f" * 12)
+    assert "under this contract" in app.warning[0].value
+
+
 def test_a_problem_that_is_not_there_is_named(stored, server):
     app = page(problem="humaneval:humaneval/99")
 
@@ -318,10 +337,6 @@ def test_a_problem_that_the_tuned_model_failed_is_asked_again(stored, server, mo
 
 
 def tally(**row):
-    from plausible_rows import ASKING, JUDGING
-
-    from database.schema import Tally
-
     return Tally(benchmark="humaneval", asking=ASKING.id, judging=JUDGING.id, **row)
 
 
