@@ -157,7 +157,7 @@ class Kubernetes(Everywhere):
         return self
 
 
-class Slurm(Everywhere, Kept):
+class Slurm(Everywhere):
     """Nodes of a Slurm cluster, asked for by `sbatch`."""
 
     place: Literal["slurm"]

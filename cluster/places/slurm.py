@@ -124,9 +124,7 @@ def script(declared: Slurm, name: str, state: Path, work: str = STAND) -> str:
     """The batch script of a cluster."""
     more = f" \\\n        --interface {declared.interface}" if declared.interface else ""
     more += f" \\\n        --kind {declared.gpu_kind}" if declared.gpu_kind else ""
-    more += f" \\\n        --tls {state}/tls" if declared.tls else ""
-    kept = f" --gcs-folder {declared.control_store}" if declared.control_store else ""
-    text = SCRIPT.format(
+    return SCRIPT.format(
         options="\n".join(f"#SBATCH {option}" for option in options(declared, name, state)),
         folder=declared.folder,
         home=declared.home,
@@ -142,7 +140,6 @@ def script(declared: Slurm, name: str, state: Path, work: str = STAND) -> str:
         more=more,
         work=work,
     )
-    return text.replace("--record)", f"--record{kept})")
 
 
 def options(declared: Slurm, name: str, state: Path) -> list[str]:
