@@ -17,7 +17,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_leng
 """As Kubernetes wants names."""
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 """A name or an address; never an option of ssh."""
-Absolute = Annotated[str, Field(pattern=r"^/[^\s'\"$`\\;&|<>]*$")]
+Absolute = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./@:+,=~-]*$")]
 """A path on other hosts, without anything a shell would read otherwise."""
 Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@-]*$")]
 """A word without anything a shell or YAML would read otherwise."""

@@ -101,6 +101,14 @@ def test_a_dry_run_writes_nothing_runs_nothing_and_shows_no_secret(
     assert not home.exists()
 
 
+def test_the_name_of_a_file_is_a_name_for_a_cluster(tmp_path, capsys):
+    bad = tmp_path / "my cluster; reboot.yaml"
+    bad.write_text("place: this-machine\n")
+
+    assert main(["up", str(bad), "--dry-run"]) == 2
+    assert "small letters" in capsys.readouterr().err
+
+
 def test_a_variable_that_is_not_set_is_named(capsys, monkeypatch):
     monkeypatch.delenv("CODELADDER_DATABASE_URL", raising=False)
 
