@@ -233,11 +233,12 @@ def real(steps: int) -> float:
     """Twelve real runs: the share of the GPUs that Ray counts as taken."""
     with tempfile.TemporaryDirectory(prefix="cl-", dir="/tmp") as name:
         folder = Path(name)
-        path, home = folder / "twelve.yaml", folder / "home"
+        path, home, beside = folder / "twelve.yaml", folder / "home", folder / "sampler"
+        beside.mkdir()
         path.write_text(EXPERIMENT % {"steps": steps})
         with ray_cluster(folder) as environment:
             sampler = subprocess.Popen(
-                [sys.executable, "-c", SAMPLER, str(folder / "sampler")],
+                [sys.executable, "-c", SAMPLER, str(beside)],
                 env=environment,
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
