@@ -168,16 +168,26 @@ class _Hand:
 
     def compete(self, match: Match, rank: float) -> None:
         """The trainings of a contest; then each run that was not stopped, as any other."""
+        while not self._is_decided(match, rank):
+            continue
+
+    def _is_decided(self, match: Match, rank: float) -> bool:
+        """One attempt at a contest; False: another driver took a part of it over, and what is left
+        is to be looked at when that one is done."""
         place = self.workplace
         try:
             works = self._claimed_together(match)
             outcomes = contest_stage(match.contest.rule, works, place, rank)
         except Exception as error:
+            if self._are_lost(match, error):
+                return False
             for work in match.works:
                 if work.wanted:
                     self._tell(work.run, error)
                     self._leave(work.run)
-            return
+            return True
+        if self._are_lost(match):
+            return False
         trained = []
         for work in works:
             outcome = outcomes[work.run.id]
@@ -188,6 +198,19 @@ class _Hand:
                 continue
             self._leave(work.run)
         _side_by_side(trained)
+        return True
+
+    def _are_lost(self, match: Match, error: Exception | None = None) -> bool:
+        """Whether another driver took runs of a contest over; all are given back then."""
+        place, wanted = self.workplace, [work.run for work in match.works if work.wanted]
+        lost = [run for run in wanted if place.claims.lost(run.id)]
+        if not lost and not isinstance(error, LostClaimError):
+            return False
+        for run in lost:
+            place.say(run, "another driver has taken it over; its sweep waits for that one")
+        for run in wanted:
+            place.claims.give_back(run.id)
+        return not place.stopping.is_set()
 
     def _claimed_together(self, match: Match) -> list[Work]:
         """Claim the runs of a contest, all in the order of their ids: two drivers that each hold

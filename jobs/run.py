@@ -20,7 +20,7 @@ from database.session import LedgerError, open_ledger
 from jobs.asha import Contest, contests, stopped
 from jobs.checks import host_mistakes, missing_libraries
 from jobs.curves.copies import NO_COPIES, Copies
-from jobs.declared import UserError, report
+from jobs.declared import UserError, nearest, report
 from jobs.experiment import Benchmark, Experiment, Run, short_hash
 from jobs.fit.placing import spread_out
 from jobs.home import Home
@@ -232,6 +232,11 @@ def _slots(
     cluster, there = experiment.file.cluster, machines()
     of_gpus, of_cpus = cluster.of_gpus(experiment.name), cluster.of_processors(experiment.name)
     gpus = gpus_of(there)
+    if cluster.accelerator and cluster.accelerator not in gpus:
+        near = nearest(cluster.accelerator, filter(None, gpus))
+        raise UserError(
+            f"cluster.accelerator: the cluster has no GPU of kind {cluster.accelerator}.{near}"
+        )
     if alone:
         yield Slots(gpus, of_gpus) if gpus else None, Slots(processors_of(there), of_cpus)
         return
