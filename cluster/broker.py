@@ -19,6 +19,7 @@ from typing import Any
 from cluster.ending import Unwanted, never
 from cluster.line import Held, Line, Request
 from cluster.nodes import machines
+from cluster.session import ClusterError
 from cluster.slots import Share, Told, Turn, gpus_of, processors_of
 
 NAMESPACE = "codeladder"
@@ -33,6 +34,8 @@ NODES_SECONDS = 2.0
 """Between two counts of what the cluster has."""
 ANSWER_SECONDS = 20.0
 """For an answer of the actor; after that another one is looked for."""
+TRIES = 4
+"""To reach the actor at the start of a driver."""
 GPUS, PROCESSORS = "GPUs", "processors"
 
 Totals = Mapping[str, Mapping[str, int]]
@@ -238,12 +241,12 @@ def sharing(driver: str, gpus: Share, processors: Share) -> Iterator[Broker]:
     """Share the slots of the cluster that this process is connected to with other drivers.
 
     Raises:
-        ray.exceptions.RayError: the cluster does not answer.
+        ClusterError: the cluster starts no actor.
     """
     import ray
 
     broker = Broker(driver, gpus, processors)
-    broker.exchange()
+    _begin(broker)
     thread = threading.Thread(target=broker.keep_exchanging, daemon=True)
     thread.start()
     try:
@@ -253,6 +256,22 @@ def sharing(driver: str, gpus: Share, processors: Share) -> Iterator[Broker]:
         thread.join(ANSWER_SECONDS)
         with suppress(ray.exceptions.RayError, ValueError):
             broker.exchange()
+
+
+def _begin(broker: Broker) -> None:
+    """The first exchange; the actor may have to be started, or be about to end with its driver."""
+    import ray
+
+    for left in reversed(range(TRIES)):
+        try:
+            broker.exchange()
+            return
+        except (ray.exceptions.RayError, ValueError) as error:
+            if not left:
+                raise ClusterError(
+                    f"the cluster starts no actor to share its GPUs and processors: {error}"
+                ) from error
+            time.sleep(BEAT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
