@@ -10,7 +10,7 @@ BIN := .venv/bin
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help audit setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-statistics bench-board bench-serve faults chaos fuzz-codec starter-models lock
+.PHONY: help audit setup train-all plan results leaderboard demo-board serve dashboard cluster-up cluster-down cluster-status submit test test-slow check format bench-sandbox bench-data bench-planted bench-train bench-train-gpu bench-generate bench-generate-gpu bench-ray-overhead bench-cluster bench-statistics bench-board bench-serve faults chaos fuzz-codec starter-models lock
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -96,6 +96,10 @@ bench-generate-gpu:  ## models of 7B asked on one GPU, beside transformers' gene
 
 bench-ray-overhead: setup  ## what Ray adds to a step of a training, beside torchrun
 	@$(BIN)/python benchmarks/ray_overhead.py
+
+bench-cluster: setup  ## how full the scheduler keeps a cluster, and how fast the ledger takes rows, in under twenty minutes
+	@$(BIN)/python benchmarks/scheduling.py
+	@$(BIN)/python benchmarks/ledger.py
 
 bench-statistics: setup  ## whether intervals hold the truth and tests find what they should, in about five minutes
 	@$(BIN)/python benchmarks/intervals.py
