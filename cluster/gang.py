@@ -291,8 +291,8 @@ def _reason(error: Exception, places: Path) -> str:
     if gone:
         rank, words = next(iter(gone.items()))
         return f"worker {rank}{_on(places / str(rank))} {words}"
-    if rank := _without_node(places):
-        return f"worker {rank}{_on(places / rank)} was lost with its node"
+    if alone := _without_node(places):
+        return f"worker {alone}{_on(places / alone)} was lost with its node"
     number, cause = min(failures.items())
     return f"worker {number}{_on(places / str(number))} failed: {_last_line(cause)}"
 
