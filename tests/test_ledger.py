@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plausible_rows import ASKING, BASE, NOON, TUNED, base_run, small_ledger, tuned_run
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from database import LedgerError, NoLedgerError, open_for_reading, open_ledger, write
 from database.filesystem import filesystem
@@ -280,3 +280,27 @@ def test_sqlite_on_a_network_filesystem_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("database.filesystem.MOUNTS", mounts)
     with pytest.raises(LedgerError, match="on nfs, where SQLite loses rows"):
         open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def test_a_text_that_is_too_long_is_refused_and_never_cut(postgres_url):
+    engine = open_ledger(postgres_url)
+    with pytest.raises(DataError):
+        write(engine, [base_run(label="x" * 301)])
+
+    assert count(engine, Run) == 0
+    engine.dispose()
+
+
+def test_numbers_are_stored_as_such_in_whatever_form_they_come(ledger):
+    steps = [
+        Step(run=BASE, step=step, loss=loss, learning_rate=rate, gradient_norm=None, tokens=tokens,
+             seconds=1)
+        for step, loss, rate, tokens in ((1, 1, 0.5, 9), (2, 0.5, 1, True), (3, None, 0, 0))
+    ]  # fmt: skip
+    write(ledger, [base_run(), *steps])
+
+    with ledger.connect() as connection:
+        wanted = select(Step.loss, Step.learning_rate, Step.tokens).order_by(Step.step)
+        assert list(map(tuple, connection.execute(wanted))) == [
+            (1.0, 0.5, 9), (0.5, 1.0, 1), (None, 0.0, 0),
+        ]  # fmt: skip
