@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from leaderboard import access
+from leaderboard import access, sign_in
 from leaderboard.words import plain
 
 USER = "email"
@@ -35,6 +35,8 @@ def admit() -> None:
         st.error("Your provider has not verified your e-mail address; verify it, then sign in.")
         st.button("Sign out", on_click=st.logout)
     else:
+        if why := sign_in.TOLD.get(st.query_params.get(sign_in.WHY, "")):
+            st.error(why)
         st.markdown("Sign in to see the leaderboard.")
         st.button("Sign in", on_click=st.login)
     st.stop()

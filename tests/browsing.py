@@ -35,45 +35,53 @@ def record(rows):
 
 
 @contextmanager
-def started(script, folder, *options, **environment):
+def started(script, folder, *options, port=None, **environment):
     """The address of what `streamlit run` serves, while it does."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port)]
     told = {**os.environ, **environment}
     with (folder / "app.log").open("w") as log:
         server = subprocess.Popen([*command, *options], cwd=ROOT, env=told, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until_healthy(url, server)
+        wait_until_there(f"{url}/_stcore/health", server)
         yield url
     finally:
         server.terminate()
         server.wait(30)
 
 
-def wait_until_healthy(url, server):
+def wait_until_there(url, server):
+    """Wait until a process that was started answers at an address."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    pytest.fail("the app did not start")
+    pytest.fail(f"nothing answers at {url}")
 
 
-@pytest.fixture
-def models(monkeypatch):
+@contextmanager
+def answering():
     """A model server that holds its first token back."""
     server = Server()
     server.first.clear()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    monkeypatch.setenv("CODELADDER_SERVE_URL", f"http://127.0.0.1:{server.server_port}")
     yield server
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def models(monkeypatch):
+    """The same, for one test; the app that is started then asks it."""
+    with answering() as server:
+        monkeypatch.setenv("CODELADDER_SERVE_URL", f"http://127.0.0.1:{server.server_port}")
+        yield server
 
 
 @pytest.fixture
@@ -84,9 +92,9 @@ def app(home, models, tmp_path):
         yield url
 
 
-@pytest.fixture
-def tab(tmp_path):
-    """A browser tab; what goes wrong in it fails the test."""
+@contextmanager
+def opened_tab():
+    """A tab of a browser of its own."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -97,3 +105,17 @@ def tab(tmp_path):
         page.set_default_timeout(60_000)
         yield page
         browser.close()
+
+
+def wait_until_quiet(tab):
+    """Wait until a page is drawn whole; parts of it load their code when they are first shown."""
+    tab.get_by_test_id("stMain").get_by_role("heading", level=1).first.wait_for()
+    tab.get_by_test_id("stStatusWidget").wait_for(state="detached")
+    tab.wait_for_timeout(500)
+
+
+@pytest.fixture
+def tab():
+    """A browser tab for one test."""
+    with opened_tab() as page:
+        yield page
