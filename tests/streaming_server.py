@@ -13,6 +13,7 @@ class Server(ThreadingHTTPServer):
 
     `first` holds the first word back and `last` the last one, `comment` is said meanwhile, `busy`
     refuses so many questions and `error` all of them; `asked` and `voted` are the bodies that came.
+    `words` may be others than `WORDS`.
     """
 
     daemon_threads = True
@@ -25,6 +26,7 @@ class Server(ThreadingHTTPServer):
         self.busy = 0
         self.comment = "waiting"
         self.error = None
+        self.words = WORDS
         self.asked = []
         self.voted = []
 
@@ -64,8 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not self.waited(self.server.first):
             return
-        for word in WORDS:
-            if word == WORDS[-1] and not self.waited(self.server.last):
+        for word in self.server.words:
+            if word == self.server.words[-1] and not self.waited(self.server.last):
                 return
             choice = {"delta": {"content": word}} if chat else {"text": word}
             self.say(f"data: {json.dumps({'choices': [choice]})}")
