@@ -117,10 +117,3 @@ class Retries:
             if wished is not None:
                 self._taken[run_id] = wished
             return new
-
-    def take(self) -> frozenset[str]:
-        """The runs that are wished again and were not taken since, each wish once."""
-        with self._lock:
-            new = {run: at for run, at in self._found.items() if self._taken.get(run) != at}
-            self._taken |= new
-            return frozenset(new)
