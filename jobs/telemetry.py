@@ -47,7 +47,7 @@ class Telemetry:
 
     def __init__(self, ledger: Engine, experiment: str, say: Callable[[str], None]) -> None:
         """Tell a ledger; `say` takes the one line on what could not be recorded."""
-        now, since = datetime.now(UTC), moment(ledger)
+        since = moment(ledger)
         self.stops = Stops(ledger, since=since)
         self.retries = Retries(ledger, since=since)
         self._ledger = ledger
@@ -68,8 +68,8 @@ class Telemetry:
             process=os.getpid(),
             cluster="",
             dashboard="",
-            started_at=now,
-            at=now,
+            started_at=since,
+            at=since,
             ended_at=None,
             submission=submission(os.environ),
             attempt=attempt(os.environ),

@@ -1,7 +1,7 @@
 """What the cluster does now: the queue, the machines, what was judged, and the model server."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote
 
 import streamlit as st
@@ -52,7 +52,7 @@ def show() -> None:
 def _work() -> None:
     """Drivers, their queues and machines, from the ledger as it is now."""
     with work_reading.calmly():
-        now = datetime.now(UTC)
+        now = work_reading.present()
         known = work_reading.drivers()
         working = [driver for driver in known if driver.works(now)]
         _now(known, now)
@@ -212,7 +212,7 @@ def _judged() -> None:
         if not known:
             st.caption("Nothing was judged by an experiment yet.")
             return
-        now = datetime.now(UTC)
+        now = work_reading.present()
         shown = next((driver for driver in known if driver.works(now)), None)
         _outcomes(shown or max(known, key=lambda driver: driver.started_at))
 

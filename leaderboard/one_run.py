@@ -1,6 +1,5 @@
 """One run at work or over: why it ended, its end on demand, and its log."""
 
-from datetime import UTC, datetime
 from typing import Literal
 
 import streamlit as st
@@ -37,7 +36,7 @@ def show(run: RunFacts) -> None:
 
 def _held(run: RunFacts) -> None:
     """Who works on it, and where else that can be looked at."""
-    now = datetime.now(UTC)
+    now = work_reading.present()
     claim = work_reading.holder_of(run.id)
     driver = work_reading.driver_of(run.id, now)
     told = [holder_words(claim, now)] if claim else []
@@ -60,7 +59,7 @@ def _ended(run: RunFacts) -> None:
         if said := command(run):
             st.markdown("To try again, or go on:" if run.state == "failed" else "To go on:")
             st.code(said, language="bash")
-        now = datetime.now(UTC)
+        now = work_reading.present()
         rows = [
             {"When": ago(event.at, now), "What": untrusted.word(event.kind)} for event in happened
         ]
@@ -70,7 +69,7 @@ def _ended(run: RunFacts) -> None:
 
 def _stop(run: RunFacts) -> None:
     """Have it ended, after a second look at what that does."""
-    now = datetime.now(UTC)
+    now = work_reading.present()
     driver = work_reading.driver_of(run.id, now)
     if driver is None:
         st.caption("No driver is working on it, so nothing is there to be stopped.")

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database import LedgerError, claims, queries, work
 from database.claims import ClaimFacts
+from database.clock import moment
 from database.facts import Happening, RunFacts, TrainingFacts
 from database.trainings import clock as clock_of
 from database.work import DriverFacts, NodeFacts, StageFacts, StopFacts
@@ -28,6 +29,11 @@ def calmly() -> Iterator[None]:
     else:
         return
     st.warning(f"The ledger does not answer; what is shown may be old. {plain(said)}")
+
+
+def present() -> datetime:
+    """Return the time by the clock of the database, which drivers are heard of by."""
+    return moment(ledger())
 
 
 def drivers() -> list[DriverFacts]:
