@@ -32,6 +32,7 @@ class Answering:
         """
         self.order = order
         self.tell = tell
+        self.asked_at = time.monotonic()
         self.left = threading.Event()
         """Set by whoever asked, when nobody wants the answer any more."""
         self.over = False

@@ -7,7 +7,8 @@ cluster (`jobs.serving.replicas`).
 import asyncio
 import contextlib
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ class Room:
 
     bases: int = 4
     """Bases, and models of weights of their own; the one not asked for longest makes room."""
+    turn: float = 20.0
+    """Seconds that a busy base keeps its place at least, though others wait for one."""
     adapters: int = 16
     """Adapters beside each base."""
     seats: int = 16
@@ -52,8 +55,11 @@ class ModelEngine:
         """Held while weights are read: transformers and peft do that in one thread at a time."""
         self._held: OrderedDict[tuple[Any, ...], Resident] = OrderedDict()
         """Those that take questions, the one asked last at the end."""
-        self._in_memory: set[Resident] = set()
-        """Those and others that end, until their memory is free again."""
+        self._in_memory: dict[Resident, float] = {}
+        """Those that have a place, and others that end, until their memory is free again; the one
+        that has it longest first, with the time it was given."""
+        self._line: list[Resident] = []
+        """Those that wait for a place, in the order in which they came."""
         self.closed = False
 
     def state(self, model: Servable) -> str:
@@ -111,30 +117,66 @@ class ModelEngine:
                 answering.finish(RuntimeError("the server is being stopped"))
                 return
             if key not in self._held:
-                self._held[key] = Resident(self, key, answering.order.model.weights)
-                self._held[key].start()
+                self._begin(Resident(self, key, answering.order.model.weights))
             self._held.move_to_end(key)
             self._held[key].ask(answering)
             self.changed.notify_all()
 
+    def _begin(self, resident: "Resident") -> None:
+        self._held[resident.key] = resident
+        self._line.append(resident)
+        resident.start()
+
     def make_room(self, newcomer: "Resident") -> bool:
-        """Wait until one more base may be loaded; those that are idle are let go.
+        """Wait until one more base may be loaded: first come, first served.
 
         Returns:
             False: nobody wants the newcomer any more.
         """
         with self.changed:
             while not newcomer.closing and newcomer.is_wanted():
-                if len(self._in_memory) < self.room.bases:
-                    self._in_memory.add(newcomer)
-                    return True
-                leaving = any(one.closing for one in self._in_memory)
-                idle = next((one for one in self._held.values() if one.is_idle()), None)
-                if idle is not None and not leaving:
-                    self.dismiss(idle)
+                if self._line[0] is newcomer:
+                    if len(self._in_memory) < self.room.bases:
+                        self._line.remove(newcomer)
+                        self._in_memory[newcomer] = time.monotonic()
+                        return True
+                    self._let_go_idle()
                 self.changed.wait(LOOKS_EVERY_SECONDS)
+            self._line.remove(newcomer)
             self.dismiss(newcomer)
             return False
+
+    def _let_go_idle(self) -> None:
+        """Have an idle base end, unless one ends already."""
+        idle = next((one for one in self._held.values() if one.is_idle()), None)
+        if idle is not None and not any(one.closing for one in self._in_memory):
+            self.dismiss(idle)
+
+    def comes_first(self, resident: "Resident", answering: "Answering") -> bool:
+        """Whether a question may be begun, although other bases wait for a place.
+
+        The base that has its place longest gives it up after its turn: it begins what was asked
+        before the others' questions, and no more.
+        """
+        with self.changed:
+            if not self._line or resident is not next(iter(self._in_memory), None):
+                return True
+            if time.monotonic() - self._in_memory[resident] < self.room.turn:
+                return True
+            others = self._line[0].asked_at
+            return others is None or answering.asked_at <= others
+
+    def pass_on(self, resident: "Resident") -> None:
+        """Have a base give up its place; who still waits for it goes to the end of the line."""
+        from jobs.serving.resident import Resident
+
+        with self.changed:
+            self.dismiss(resident)
+            if (waiting := [one for one in resident.waiting if one.wanted]) and not self.closed:
+                again = Resident(self, resident.key, waiting[0].order.model.weights)
+                resident.waiting.clear()
+                again.waiting = deque(waiting)
+                self._begin(again)
 
     def let_go_one(self) -> bool:
         """Have an idle base end, and wait for its memory; False: there is none."""
@@ -161,7 +203,7 @@ class ModelEngine:
     def gone(self, resident: "Resident") -> None:
         """Know that a base's memory is free again."""
         with self.changed:
-            self._in_memory.discard(resident)
+            self._in_memory.pop(resident, None)
             self.changed.notify_all()
 
 

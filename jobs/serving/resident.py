@@ -67,6 +67,11 @@ class Resident:
         """Whether anybody waits who has not left."""
         return any(one.wanted for one in self.waiting)
 
+    @property
+    def asked_at(self) -> float | None:
+        """When the question was asked that waits longest; None: nobody waits."""
+        return min((one.asked_at for one in self.waiting if one.wanted), default=None)
+
     def is_idle(self) -> bool:
         """Whether it is in memory for nobody."""
         table = self._table
@@ -100,6 +105,9 @@ class Resident:
         self._the_table.leave()
         if self._the_table.taken:
             return not self.closing
+        first = self._first()
+        if first is not None and not self.engine.comes_first(self, first):
+            self.engine.pass_on(self)
         let_go = time.monotonic() + self.engine.room.idle
         with self.engine.changed:
             while not self.closing and not self.waiting:
@@ -133,7 +141,7 @@ class Resident:
     def _turn(self) -> None:
         """Let one more sit down, and write a token of every answer."""
         answering = self._first()
-        if answering is not None and self._may_sit(answering):
+        if answering and self.engine.comes_first(self, answering) and self._may_sit(answering):
             answering.tell(WRITING)
             self._within_memory(lambda: self._the_table.sit(answering), answering)
         if self._table is None:  # given up: see `_wear`
