@@ -1,6 +1,7 @@
 """Opening, migrating and writing the ledger, on SQLite and PostgreSQL."""
 
 import math
+import shlex
 import subprocess
 import sys
 import time
@@ -274,11 +275,86 @@ def test_the_filesystem_of(folder, kind):
     assert filesystem(Path(folder), MOUNT_LINES) == kind
 
 
-def test_sqlite_on_a_network_filesystem_is_refused(tmp_path, monkeypatch):
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/runs {tmp_path} nfs rw 0 0\n")
-    monkeypatch.setattr("database.filesystem.MOUNTS", mounts)
-    with pytest.raises(LedgerError, match="on nfs, where SQLite loses rows"):
+SHARED = {
+    "NFS": "server:/x {} nfs4 rw 0 0",
+    "a folder bound to another on NFS": "server:/x/deep {} nfs rw,addr=10.0.0.1 0 0",
+    "a FUSE program that nobody knows": "thing {} fuse.anything rw 0 0",
+    "FUSE without a name": "thing {} fuse rw 0 0",
+    "the host of a virtual machine": "tag {} virtiofs rw 0 0",
+    "the host, as 9p": "host {} 9p rw,trans=virtio 0 0",
+}
+OWN = {
+    "ext4": "/dev/vdb {} ext4 rw 0 0",
+    "a disk of Windows": "/dev/sdb1 {} fuseblk rw 0 0",
+    "layers of a local disk": "x {} fuse.fuse-overlayfs rw 0 0",
+    "a sandbox's own disk": "none {} 9p rw,trans=fd,rfdno=4 0 0",
+    "memory": "tmpfs {} tmpfs rw 0 0",
+}
+
+
+@pytest.fixture
+def mounted(tmp_path, monkeypatch):
+    """Let the folder be a mount of some type, as the kernel would list it."""
+
+    def mount(line):
+        mounts = tmp_path / "mounts"
+        folder = tmp_path / "the folder"
+        folder.mkdir(exist_ok=True)
+        listed = line.format(str(folder).replace(" ", "\\040"))
+        mounts.write_text(f"/dev/vda / ext4 rw 0 0\n{listed}\n")
+        monkeypatch.setattr("database.filesystem.MOUNTS", mounts)
+        return folder
+
+    return mount
+
+
+@pytest.mark.parametrize("line", SHARED.values(), ids=SHARED)
+def test_sqlite_is_refused_where_other_hosts_may_write_too(line, mounted, tmp_path):
+    folder = mounted(line)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    for place in (folder, link):
+        with pytest.raises(LedgerError, match="where SQLite loses rows"):
+            open_ledger(f"sqlite:///{place / 'ledger.db'}")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_reader_of_sqlite_on_a_network_filesystem_is_refused_too(mounted):
+    open_ledger(f"sqlite:///{mounted(OWN['ext4']) / 'ledger.db'}").dispose()
+    folder = mounted(SHARED["NFS"])
+
+    with pytest.raises(LedgerError, match="where SQLite loses rows"):
+        open_for_reading(f"sqlite:///{folder / 'ledger.db'}")
+
+
+@pytest.mark.parametrize("line", OWN.values(), ids=OWN)
+def test_sqlite_is_opened_on_a_disk_of_this_host(line, mounted):
+    open_ledger(f"sqlite:///{mounted(line) / 'ledger.db'}").dispose()
+
+
+def test_a_folder_that_is_bound_to_another_is_what_it_leads_to(tmp_path):
+    """The kernel's own list, of a real mount."""
+    for name in ("disk", "bound"):
+        (tmp_path / name).mkdir()
+    code = (
+        "from pathlib import Path; from database.filesystem import MOUNTS, filesystem;"
+        f"print(filesystem(Path({str(tmp_path / 'bound')!r}), MOUNTS.read_text()))"
+    )
+    mounts = f"mount -t tmpfs x {tmp_path}/disk && mount --bind {tmp_path}/disk {tmp_path}/bound"
+    command = f"{mounts} && {sys.executable} -c {shlex.quote(code)}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"nothing may be mounted here: {done.stderr.strip()}")
+
+    assert done.stdout == "tmpfs\n"
+
+
+def test_a_worker_of_a_cluster_opens_no_sqlite_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/venv/ray/_private/workers/default_worker.py", "--x"])
+
+    with pytest.raises(LedgerError, match="return rows to the driver"):
         open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
