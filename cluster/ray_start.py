@@ -135,7 +135,11 @@ def environment(node: Node) -> dict[str, str]:
     )
 
 
-_MISLEADING = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+_MISLEADING = (
+    *("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG_JSON_ENV_VAR"),
+    # Where these are set, every bash that Ray starts reads ~/.bashrc, and with it another PATH.
+    *("SSH_CLIENT", "SSH2_CLIENT", "SSH_CONNECTION"),
+)
 
 
 def _network(ip: str) -> dict[str, str]:
