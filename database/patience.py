@@ -4,6 +4,7 @@ What is tried again has to be safe to repeat: where a connection breaks at its C
 say whether the database heard it.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +19,8 @@ PATIENCE = 120.0
 `CODELADDER_DATABASE_PATIENCE` says otherwise."""
 PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between two tries; the last one goes on."""
+TOLD_AFTER = len(PAUSES)
+"""Tries that fail before it is told: a deadlock passes sooner."""
 PASSING = frozenset(
     (
         "40001",  # serialization failure
@@ -31,6 +34,7 @@ PASSING = frozenset(
 )
 """States of SQL that pass by themselves."""
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 def patience() -> float:
@@ -53,16 +57,21 @@ def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | N
     Raises:
         sqlalchemy.exc.DBAPIError: what it failed with last; at once, if that does not pass.
     """
-    given_up, tries = float("inf"), 0
+    began, tries = 0.0, 0
     while True:
         try:
             with engine.connect().execution_options(writes=True) as connection, connection.begin():
-                return act(connection)
+                done = act(connection)
+            if tries > TOLD_AFTER:
+                _log.warning("the database answers again, after %.0f s", time.monotonic() - began)
+            return done
         except DBAPIError as error:
+            began = began or time.monotonic()
             waits = patience() if seconds is None else seconds
-            given_up = min(given_up, time.monotonic() + waits)
-            if not is_passing(error) or time.monotonic() >= given_up:
+            if not is_passing(error) or time.monotonic() >= began + waits:
                 raise
+            if tries == TOLD_AFTER:
+                _log.warning("the database does not answer; waiting up to %.0f s for it", waits)
         time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
         tries += 1
 

@@ -52,6 +52,13 @@ def filled(server):
     engine.dispose()
 
 
+def wait_until(true):
+    given_up = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < given_up
+        time.sleep(0.05)
+
+
 def event(number):
     return Event(run=BASE, kind=f"event {number}", message="")
 
@@ -61,15 +68,16 @@ def kinds(engine):
         return set(connection.scalars(select(Event.kind)))
 
 
-def test_a_write_waits_for_a_database_that_was_killed(server, filled):
+def test_a_write_waits_for_a_database_that_was_killed_and_says_so(server, filled, caplog):
     server.kill()
     with ThreadPoolExecutor(1) as thread:
         written = thread.submit(write, filled, [event(1)])
-        time.sleep(1)
+        wait_until(lambda: "the database does not answer" in caplog.text)
         assert not written.done()
         server.start()
         written.result(timeout=60)
 
+    assert "the database answers again" in caplog.text
     assert kinds(filled) == {"event 1"}
 
 
