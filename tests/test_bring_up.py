@@ -17,6 +17,7 @@ import pytest
 from cluster.__main__ import main
 from cluster.keeping import ENDED
 from cluster.node import living
+from cluster.ray_start import Node, environment
 from cluster.session import ClusterError, connect, running
 
 ROOT = Path(__file__).parent.parent
@@ -267,6 +268,22 @@ def test_a_node_says_all_that_is_wrong_with_its_options(tmp_path, capsys):
     assert "no interface of this host has the address 192.0.2.7" in said
     assert f"chmod 600 {token}" in said
     assert "--ports: 80" in said
+
+
+def test_bash_on_a_node_that_was_started_over_ssh_reads_no_bashrc(tmp_path, monkeypatch):
+    (tmp_path / ".bashrc").write_text("echo read\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSH_CLIENT", "192.0.2.1 50000 22")
+    monkeypatch.delenv("SHLVL", raising=False)
+
+    def said(variables):
+        words = ["bash", "-c", "true"]
+        return subprocess.run(words, env=variables, capture_output=True, text=True).stdout
+
+    if said(dict(os.environ)) != "read\n":
+        pytest.skip("this bash never reads it")
+    node = Node(ip="127.0.0.1", token=tmp_path / "token", state=tmp_path)
+    assert said(environment(node)) == ""
 
 
 def kept(code, *, restarts=5, **more):
