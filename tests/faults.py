@@ -5,6 +5,7 @@ or a supervisor does afterwards. Nothing of ours is replaced or told that it is 
 """
 
 import re
+import shutil
 import signal
 import sys
 import time
@@ -180,9 +181,11 @@ def lose_two(trial: Trial) -> None:
 def fill_disk(trial: Trial) -> None:
     """That work lands on, until the driver gives up."""
     filler = trial.disk.parent / "filler"
-    trial.driver.run("sh", "-c", f"dd if=/dev/zero of={filler} bs=1M 2>/dev/null || true")
+    free = shutil.disk_usage(trial.seen).free
+    fill = f"fallocate -l {free - 2**20} {filler}; dd if=/dev/zero of={filler}.rest bs=4k || true"
+    trial.driver.run("sh", "-c", fill)
     assert trial.end() == 1, trial.said()
-    trial.driver.run("rm", str(filler))
+    trial.driver.run("rm", str(filler), f"{filler}.rest")
 
 
 def hide_folder(trial: Trial) -> None:
