@@ -33,6 +33,13 @@ PASSING = frozenset(
     )
 )
 """States of SQL that pass by themselves."""
+STARTING = (
+    "the database system is starting up",
+    "the database system is shutting down",
+    "the database system is not yet accepting connections",
+    "the database system is in recovery mode",
+)
+"""What PostgreSQL says to who connects; no state of SQL comes with it."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -74,6 +81,25 @@ def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | N
                 _log.warning("the database does not answer; waiting up to %.0f s for it", waits)
         time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
         tries += 1
+
+
+def until_started(act: Callable[[], T]) -> T:
+    """Do what opens a database, again while it says of itself that it starts or ends.
+
+    That nobody answers at an address is told at once: it may be a wrong one.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: anything else; this, too, when patience ends.
+    """
+    given_up = time.monotonic() + patience()
+    while True:
+        try:
+            return act()
+        except DBAPIError as error:
+            said = str(error.orig)
+            if not any(one in said for one in STARTING) or time.monotonic() >= given_up:
+                raise
+        time.sleep(PAUSES[-1])
 
 
 def read(engine: Engine, act: Callable[[Connection], T]) -> T:

@@ -16,7 +16,7 @@ from database.address import LedgerError as LedgerError
 from database.address import NoLedgerError as NoLedgerError
 from database.address import ledger_url as ledger_url
 from database.address import refuse_elsewhere, seconds_from, shown
-from database.patience import patience
+from database.patience import patience, until_started
 from database.stored import as_json
 from database.upgrading import head, newer, revision_of, upgrade
 
@@ -60,7 +60,7 @@ def open_ledger(url: str | None = None) -> Engine:
     patience()  # a wrong value is told now
     engine = engine_of(address)
     with speaking_of(address, engine):
-        if _revision(engine) != head():
+        if until_started(lambda: _revision(engine)) != head():
             engine.dispose()  # a connection from before knows nothing of the write-ahead log
             unhurried = engine_of(address, statement_seconds=0)
             try:

@@ -100,6 +100,21 @@ def test_a_reader_reads_on_after_a_restart(server, filled):
     reader.dispose()
 
 
+def test_a_ledger_is_opened_once_its_database_has_started(server, filled):
+    server.kill()
+    with ThreadPoolExecutor(1) as thread:
+        started = thread.submit(server.start)
+        opened = []
+        while not opened:
+            assert not started.done() or started.exception() is None
+            try:
+                opened.append(open_ledger(server.url))
+            except LedgerError as error:
+                assert "starting up" not in str(error)
+    assert len(runs(opened[0])) == 1
+    opened[0].dispose()
+
+
 def test_patience_ends(server, filled):
     server.kill()
     started = time.monotonic()
@@ -233,6 +248,7 @@ def test_nothing_is_lost_while_the_database_is_away(fault, server, writers, tmp_
     ]
     harm = threading.Thread(target=harmed, args=(fault, server))
     try:
+        assert [process.stdout.readline() for process in started] == ["ready\n"] * 4
         writers._go(started)
         harm.start()
         assert [process.wait(400) for process in started] == [0] * 4
