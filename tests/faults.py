@@ -184,15 +184,19 @@ def fill_disk(trial: Trial) -> None:
     free = shutil.disk_usage(trial.seen).free
     fill = f"fallocate -l {free - 2**20} {filler}; dd if=/dev/zero of={filler}.rest bs=4k || true"
     trial.driver.run("sh", "-c", fill)
-    assert trial.end() == 1, trial.said()
-    trial.driver.run("rm", str(filler), f"{filler}.rest")
+    try:
+        assert trial.end() == 1, trial.said()
+    finally:
+        trial.driver.run("rm", str(filler), f"{filler}.rest")
 
 
 def hide_folder(trial: Trial) -> None:
     """That all machines share, until the driver gives up; then it is back."""
     trial.nodes.network.hide()
-    assert trial.end() == 1, trial.said()
-    trial.nodes.network.show()
+    try:
+        assert trial.end() == 1, trial.said()
+    finally:
+        trial.nodes.network.show()
 
 
 def freeze_folder(trial: Trial) -> None:
