@@ -129,7 +129,7 @@ def test_hosts_come_up_run_an_experiment_and_go_down_again(lab, tls):
             "submit", file, "experiments/smoke.yaml", "--wait", "--name", name, timeout=500
         )
         assert sent.returncode == 0, sent.stdout + sent.stderr
-        assert (lab.network.folder / "disk" / "ledger.db").exists()
+        lab.network.all["one"].run("test", "-s", f"{lab.network.shared}/ledger.db")
     finally:
         down = lab.cluster("down", file)
     assert down.returncode == 0, down.stderr
