@@ -68,7 +68,7 @@ def test_a_fifth_base_is_served_beside_four_that_are_never_idle(models):
     with contextlib.closing(ModelEngine(Room(bases=4, turn=0.2))) as engine:
         pieces = asyncio.run(ask(engine))
 
-    assert pieces[-1].tokens == SHORT.max_new_tokens
+    assert pieces[-1].finish is not None
 
 
 def test_bases_that_wait_for_a_place_get_it_in_the_order_in_which_they_came(models):
@@ -121,4 +121,4 @@ def test_an_asker_who_leaves_the_line_holds_nobody_up(models):
             return (await asked(engine, other))[1]
 
     with contextlib.closing(ModelEngine(Room(bases=1, turn=0.2))) as engine:
-        assert asyncio.run(ask(engine))[-1].tokens == SHORT.max_new_tokens
+        assert asyncio.run(ask(engine))[-1].finish is not None
