@@ -28,7 +28,9 @@ def test_a_cell_that_is_clicked_opens_its_answers_and_is_held_by_id(app, tab):
     assert f"run={cell['by']}" in problem.get_attribute("href")
     said = told.inner_text()
 
-    again = tab.context.new_page()  # the link, sent to somebody else, with other problems first
+    again = (
+        tab.context.browser.new_page()
+    )  # the link, sent to somebody else, with other problems first
     again.set_default_timeout(60_000)
     again.goto(f"{tab.url}&order=Name")
     again.get_by_test_id("stMain").get_by_text(said).wait_for()
