@@ -80,7 +80,7 @@ def execute_all(
         tasks.append(partial(hand.execute, work, len(matches) + rank))
     try:
         _side_by_side(tasks)
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, or SIGTERM, for which Ray raises SystemExit
         place.stopping.set()
         raise
     return list(failures.values())

@@ -312,3 +312,25 @@ def test_a_driver_that_was_frozen_is_replaced_and_changes_nothing_when_it_is_bac
     assert counts(home)["states"] == ["done"] * 2
     assert counts(home)["completions"] == 2 * 12 * 2
     assert list((home / "drivers").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_told_to_end_takes_that_for_no_failure_and_gives_its_runs_back(
+    cluster, tmp_path
+):
+    home, path = tmp_path / "shared", experiment(tmp_path, "one", 4, steps=60)
+    driver = cluster.driver(home, path)
+    wait_for(lambda: list(home.glob("*/attempts/step-*5")), driver)
+
+    driver.terminate()
+    driver.wait(PATIENCE_SECONDS)
+
+    ledger = open_ledger(f"sqlite:///{home}/ledger.db")
+    with ledger.connect() as connection:
+        failed = connection.scalars(select(Event.message).where(Event.kind == "failed")).all()
+        claimed = connection.scalar(
+            select(func.count()).select_from(Claimed).where(Claimed.released_at.is_(None))
+        )
+    ledger.dispose()
+    assert failed == []
+    assert claimed == 0
