@@ -156,7 +156,7 @@ def _status(ledger: Engine, asked: Named, known: Sequence[DriverFacts], now: dat
         told=remarkable(ledger, ids),
         held=held,
     )
-    theirs = [driver for driver in known if _is_at(ledger, driver, asked, held)]
+    theirs = _theirs(ledger, known, asked, held)
     shown = [driver for driver in theirs if driver.works(now)] or theirs[:1]
     return Status(
         name=asked.name,
@@ -165,13 +165,18 @@ def _status(ledger: Engine, asked: Named, known: Sequence[DriverFacts], now: dat
     )
 
 
-def _is_at(ledger: Engine, driver: DriverFacts, asked: Named, held: dict[str, ClaimFacts]) -> bool:
-    """Whether a driver is of this experiment, or at this run."""
+def _theirs(
+    ledger: Engine, known: Sequence[DriverFacts], asked: Named, held: dict[str, ClaimFacts]
+) -> list[DriverFacts]:
+    """The drivers of an experiment; of a run the one that holds it, or those of its experiments."""
     if asked.is_experiment:
-        return driver.experiment == asked.name
-    (run,) = asked.runs
-    claimed = held.get(run.id)
-    return claimed.driver == driver.id if claimed else run.id in grid(ledger, driver.experiment)
+        return [driver for driver in known if driver.experiment == asked.name]
+    run = asked.runs[0].id
+    if run in held:
+        return [driver for driver in known if driver.id == held[run].driver]
+    told = {driver.experiment for driver in known}
+    of_run = {name for name in told if run in grid(ledger, name)}
+    return [driver for driver in known if driver.experiment in of_run]
 
 
 def _trainings(ledger: Engine, runs: Sequence[RunFacts]) -> list[TrainingFacts]:
