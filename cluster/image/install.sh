@@ -15,10 +15,10 @@ id "$user" >/dev/null 2>&1 || useradd --uid 1000 --create-home --shell /bin/bash
 mkdir -p "$target"
 tar -C "$source" --exclude=./.git --exclude='./.venv*' --exclude=./runs --exclude=./tests -cf - . | tar -C "$target" -xf -
 cd "$target"
-if [ -z "${SKIP_PACKAGES:-}" ]; then
-    python3 -m venv .venv
+python3 -m venv .venv
+if [ "${PACKAGES:-all}" != none ]; then # a test brings its own
     .venv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check -r requirements.lock
-    touch .venv/.ready
 fi
+touch .venv/.ready
 mkdir -p experiments/submitted runs
 chown -R "$user:$user" "$target"
