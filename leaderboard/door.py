@@ -52,7 +52,7 @@ class Door:
         if access.sign_in == "header":
             return self._unless_proxied(asked)
         if path.startswith(API) and (access.sign_in == "oidc" or access.token):
-            return None if shows_token else _refused(401, self._how())
+            return None if shows_token else self._untold(asked)
         return None
 
     def _unless_proxied(self, asked: HTTPConnection) -> JSONResponse | None:
@@ -63,10 +63,16 @@ class Door:
             return _refused(401, f"the proxy named nobody in {self.access.user_header}")
         return None
 
-    def _how(self) -> str:
+    def _untold(self, asked: HTTPConnection) -> JSONResponse:
+        """No token, or a wrong one: 401 and 403, as Ray's doors have them."""
         if not self.access.token:
-            return "the API takes a bearer token, and CODELADDER_BOARD_TOKEN is not set"
-        return "a bearer token is needed: the one in CODELADDER_BOARD_TOKEN"
+            return _refused(
+                401, "the API takes a bearer token, and CODELADDER_BOARD_TOKEN is not set"
+            )
+        needed = "a bearer token is needed: the one in CODELADDER_BOARD_TOKEN"
+        if "authorization" in asked.headers:
+            return _refused(403, f"the token is wrong; {needed}")
+        return _refused(401, needed)
 
 
 def _unless_local(asked: HTTPConnection) -> JSONResponse | None:

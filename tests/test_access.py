@@ -196,7 +196,7 @@ def test_the_door_is_before_the_pages_own_socket_too():
 
 
 @pytest.mark.parametrize(
-    ("shown", "status"), [(None, 401), ("Bearer wrong", 401), ("Bearer sesame", 200)]
+    ("shown", "status"), [(None, 401), ("Bearer wrong", 403), ("Bearer sesame", 200)]
 )
 def test_where_people_sign_in_programs_show_a_token(shown, status):
     client = site(Access(local=False, sign_in="oidc", token="sesame"), host="board.example")

@@ -136,7 +136,7 @@ def test_the_model_server_answers_only_with_its_token(site, door):
     url, headers = site[1] + path, {"Content-Type": "application/json"}
 
     assert status(url, None, method, body, **headers) == 401
-    assert status(url, "wrong", method, body, **headers) == 401
+    assert status(url, "wrong", method, body, **headers) == 403
     assert status(url, SERVE_TOKEN, method, body, **headers) not in (401, 403)
 
 
@@ -149,7 +149,7 @@ def test_the_model_server_lists_its_models_with_the_right_token_and_lives_for_ev
 def test_the_boards_api_answers_only_with_its_token(site, path):
     url = site[0] + path
 
-    assert (status(url), status(url, "wrong")) == (401, 401)
+    assert (status(url), status(url, "wrong")) == (401, 403)
     assert status(url, BOARD_TOKEN) not in (401, 403)
 
 

@@ -365,7 +365,7 @@ def test_a_token_is_needed_where_one_is_set(tmp_path, ledger, scripted):
         ask = {"url": f"{address}/v1/models", "trust_env": False}
 
         assert httpx.get(**ask).status_code == 401
-        assert httpx.get(**ask, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert httpx.get(**ask, headers={"Authorization": "Bearer wrong"}).status_code == 403
         assert httpx.get(**ask, headers={"Authorization": "Bearer secret"}).status_code == 200
         assert httpx.get(f"{address}/health", trust_env=False).json()["status"] == "ok"
 

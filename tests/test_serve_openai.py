@@ -165,7 +165,7 @@ def test_an_unknown_model_and_an_unknown_route_are_not_found(client):
 def test_a_wrong_token_is_an_authentication_error(client):
     with (
         client.with_options(api_key="wrong") as stranger,
-        pytest.raises(openai.AuthenticationError) as caught,
+        pytest.raises(openai.PermissionDeniedError) as caught,
     ):
         stranger.models.list()
 

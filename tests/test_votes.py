@@ -124,5 +124,5 @@ def test_the_server_refuses_with_the_reason(post, serving_ledger, body, told):
 
 
 def test_a_vote_needs_the_token(post, serving_ledger):
-    assert post(token="guess", **vote(1)).status_code == 401
+    assert post(token="guess", **vote(1)).status_code == 403
     assert not stored(serving_ledger)

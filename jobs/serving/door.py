@@ -57,11 +57,14 @@ class Door:
             return JSONResponse(error(message, "invalid_request_error"), 403)
         if not self.token or request.scope["path"] == "/health":
             return None
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if secrets.compare_digest(given.encode(), self.token.encode()):
+        shown = request.headers.get("authorization", "")
+        if secrets.compare_digest(shown.removeprefix("Bearer ").encode(), self.token.encode()):
             return None
-        message = f"a bearer token is needed: the one in {TOKEN}"
+        needed = f"a bearer token is needed: the one in {TOKEN}"
+        message = f"the token is wrong; {needed}" if shown else needed
         refused = error(message, "authentication_error", code="invalid_api_key")
+        if shown:  # 401 and 403 as Ray's doors have them
+            return JSONResponse(refused, 403)
         return JSONResponse(refused, 401, {"WWW-Authenticate": "Bearer"})
 
 
