@@ -1,6 +1,6 @@
 """Chaos: the starter experiment at several seeds, under one random fault after the other.
 
-    python benchmarks/chaos.py [--minutes 30] [--seeds 3] [--random NUMBER]
+    python benchmarks/chaos.py [--minutes 30] [--seeds 3] [--random NUMBER] [--postgresql]
 
 Machines are made of namespaces of this one (root). The same experiment runs undisturbed first; at
 the end weights and rows must be the same. What happened, and when, is printed; `--random` repeats
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,17 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from experiment_under_faults import Trial
-from faults import ASKS, JUDGES, TRAINS, difference, recover
+from faults import difference
+from mishaps import ASKS, JUDGES, TRAINS, fill, hog, kill_children, recover
 from namespaces import ROOT, Machine, missing
-from ray_nodes import RayNodes, Size, ray_nodes
+from ray_nodes import SIZES, RayNodes, ray_nodes
 
-SIZES = {
-    "head": Size(0),
-    "driver": Size(2),
-    "gpu-1": Size(1, 1),
-    "gpu-2": Size(1, 1),
-    "gpu-3": Size(1, 1),
-}
+from benchmarks.private_postgres import private_server
+
 LEAST, MOST = 15.0, 60.0
 """Seconds between two faults."""
 AWAY = 20.0
@@ -76,7 +73,15 @@ class Chaos:
         return self.trial.process is not None and self.trial.process.poll() == 0
 
     def _acts(self) -> dict[str, Callable[[], str]]:
-        return {
+        away = (
+            {}
+            if self.trial.server is None
+            else {
+                "database stopped": self._stop_database,
+                "database out of reach": self._freeze_database,
+            }
+        )
+        return away | {
             "worker killed": lambda: self._send(signal.SIGKILL),
             "worker frozen": lambda: self._send(signal.SIGSTOP),
             "raylet killed": self._kill_raylet,
@@ -84,6 +89,11 @@ class Chaos:
             "node without power": self._lose_power,
             "driver killed": self._kill_driver,
             "writes into the shared folder wait": self._freeze,
+            "disk full": self._fill,
+            "shared folder gone": self._hide,
+            "head restarted, its memory lost": self._restart_head,
+            "sandboxes killed": self._kill_sandboxes,
+            "object store full": self._hog,
         }
 
     def _machine(self) -> Machine:
@@ -133,6 +143,53 @@ class Chaos:
         self.trial.nodes.network.thaw()
         return f"for {AWAY:.0f} s"
 
+    def _fill(self) -> str:
+        with fill(self.trial):
+            time.sleep(AWAY)
+        return f"for {AWAY:.0f} s"
+
+    def _hide(self) -> str:
+        self.trial.nodes.network.hide()
+        time.sleep(AWAY)
+        self.trial.nodes.network.show()
+        return f"for {AWAY:.0f} s"
+
+    def _restart_head(self) -> str:
+        head = self.trial.nodes.head
+        head.lose_power()
+        time.sleep(5)
+        head.start()
+        self.trial.nodes.keep(head)
+        recover(self.trial.nodes)
+        return "and all machines joined it again"
+
+    def _kill_sandboxes(self) -> str:
+        machines = self.trial.nodes.network.all.values()
+        actors = [actor for machine in machines for actor in machine.processes(JUDGES)]
+        return f"{sum(map(kill_children, actors))} processes"
+
+    def _hog(self) -> str:
+        machine = self._machine()
+        if machine.init is None:
+            return "there was none"
+        hog(self.trial, machine)
+        time.sleep(AWAY)
+        return machine.name
+
+    def _stop_database(self) -> str:
+        assert self.trial.server is not None
+        self.trial.server.stop()
+        time.sleep(AWAY)
+        self.trial.server.start()
+        return f"for {AWAY:.0f} s"
+
+    def _freeze_database(self) -> str:
+        assert self.trial.server is not None
+        self.trial.server.freeze()
+        time.sleep(AWAY)
+        self.trial.server.thaw()
+        return f"for {AWAY:.0f} s"
+
     def _say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
 
@@ -144,6 +201,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the experiment (3)")
     parser.add_argument("--random", type=int, default=None, help="repeats the choice of faults")
     parser.add_argument("--experiment", type=Path, default=ROOT / "experiments" / "starter.yaml")
+    parser.add_argument("--postgresql", action="store_true", help="keep the ledger in one")
     asked = parser.parse_args()
     if why := missing():
         print(f"no machines can be made here: {why}", file=sys.stderr)
@@ -155,12 +213,15 @@ def main() -> int:
     text += f"\nseeds: {list(range(asked.seeds))}\n"
     try:
         with ray_nodes(folder, SIZES) as nodes:
-            return _compare(nodes, text, random.Random(number), 60 * asked.minutes)
+            dice = random.Random(number)
+            return _compare(nodes, text, dice, 60 * asked.minutes, asked.postgresql)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _compare(nodes: RayNodes, text: str, dice: random.Random, seconds: float) -> int:
+def _compare(
+    nodes: RayNodes, text: str, dice: random.Random, seconds: float, postgresql: bool
+) -> int:
     driver = nodes.network.all["driver"]
     undisturbed = Trial(nodes, driver, "undisturbed", text)
     began = time.monotonic()
@@ -170,22 +231,28 @@ def _compare(nodes: RayNodes, text: str, dice: random.Random, seconds: float) ->
     until, rounds = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         rounds += 1
-        trial = Trial(nodes, driver, f"chaos-{rounds}", text)
-        trial.begin()
-        chaos = Chaos(trial, dice, time.monotonic())
-        chaos.go_on(until)
-        status = chaos.settle(nodes)
-        wrong = f"exit {status}" if status else difference(undisturbed.left(), trial.left())
-        told = sum(", again" in kind for kind, _ in trial.events())
-        print(
-            f"round {rounds}: {trial.drivers} drivers, the board tells of {told} losses", end=": "
-        )
-        print(wrong or "weights and rows as undisturbed", flush=True)
-        if wrong:
-            print(trial.said(), file=sys.stderr)
-            return 1
-        trial.forget()
+        with ExitStack() as stack:
+            server = stack.enter_context(private_server()) if postgresql else None
+            trial = Trial(nodes, driver, f"chaos-{rounds}", text, server)
+            if not _round(trial, undisturbed, dice, until):
+                return 1
+            trial.forget()
     return 0
+
+
+def _round(trial: Trial, undisturbed: Trial, dice: random.Random, until: float) -> bool:
+    """One experiment; whether all of it is as undisturbed."""
+    trial.begin()
+    chaos = Chaos(trial, dice, time.monotonic())
+    chaos.go_on(until)
+    status = chaos.settle(trial.nodes)
+    wrong = f"exit {status}" if status else difference(undisturbed.left(), trial.left())
+    told = sum(", again" in kind for kind, _ in trial.events())
+    print(f"{trial.name}: {trial.drivers} drivers, the board tells of {told} losses", end=": ")
+    print(wrong or "weights and rows as undisturbed", flush=True)
+    if wrong:
+        print(trial.said(), file=sys.stderr)
+    return not wrong
 
 
 if __name__ == "__main__":

@@ -20,17 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from experiment_under_faults import Trial
-from faults import FAULTS, Fault, Measured, difference, recover, undergo
+from faults import FAULTS, Fault, Measured, once
 from namespaces import missing
-from ray_nodes import RayNodes, Size, ray_nodes
-
-SIZES = {
-    "head": Size(0),
-    "driver": Size(2),
-    "gpu-1": Size(1, 1),
-    "gpu-2": Size(1, 1),
-    "gpu-3": Size(1, 1),
-}
+from ray_nodes import SIZES, RayNodes, ray_nodes
 
 
 def main() -> int:
@@ -90,17 +82,11 @@ def _undisturbed(nodes: RayNodes) -> tuple[Trial, float]:
 
 def _once(nodes: RayNodes, undisturbed: Trial, fault: Fault, number: int) -> Measured | str:
     """What it cost, or what went wrong."""
-    trial = Trial(nodes, nodes.network.all["driver"], f"{fault.name.replace(' ', '-')}-{number}")
-    shutil.copytree(undisturbed.seen / "data", trial.seen / "data")
     try:
-        measured = undergo(trial, fault)
-        return difference(undisturbed.left(), trial.left()) or measured
+        return once(nodes, undisturbed, fault, number)
     except AssertionError as error:
         print(error, file=sys.stderr)
         return str(error).partition("\n")[0]
-    finally:
-        recover(nodes)
-        trial.forget()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import hashlib
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,9 @@ from pathlib import Path
 
 from namespaces import ROOT, Machine
 from ray_nodes import RayNodes
+from sqlalchemy import create_engine, text
+
+from benchmarks.private_postgres import Server
 
 STEPS = 48
 CHECKPOINT_EVERY = 8
@@ -69,6 +71,8 @@ class Trial:
     name: str
     text: str = SMALL
     """The experiment, as YAML."""
+    server: Server | None = None
+    """The PostgreSQL that the ledger is in; None: it is a file of the driver's machine."""
     lines: list[Line] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     drivers: int = 0
@@ -90,9 +94,11 @@ class Trial:
         return self.nodes.network.folder / "disk" / self.name
 
     @property
-    def ledger(self) -> Path:
-        """On the disk of the machine that the driver runs on."""
-        return self.nodes.network.folder / f"{self.name}.db"
+    def ledger(self) -> str:
+        """Its address."""
+        if self.server is not None:
+            return self.server.url
+        return f"sqlite:///{self.nodes.network.folder / self.name}.db"
 
     def begin(self) -> None:
         """Start a driver, or start it again."""
@@ -105,7 +111,7 @@ class Trial:
             {
                 "RAY_ADDRESS": self.nodes.address,
                 "CODELADDER_HOME": str(self.home),
-                "CODELADDER_DATABASE_URL": f"sqlite:///{self.ledger}",
+                "CODELADDER_DATABASE_URL": self.ledger,
                 "PYTHONPATH": str(ROOT),
                 "COLUMNS": "200",
             },
@@ -170,6 +176,10 @@ class Trial:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the driver does not end: {self.said()}") from None
 
+    def settle(self) -> None:
+        """Let what was said be read."""
+        time.sleep(1)
+
     def kill_driver(self) -> None:
         """End the driver as a power cut would."""
         for process in self.driver.processes("-m jobs run", self.name):
@@ -183,22 +193,22 @@ class Trial:
             str(path.relative_to(self.seen)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.seen.glob("*/checkpoint/**/*.safetensors")
         }
-        with sqlite3.connect(self.ledger) as ledger:
-            rows = {
-                table: sorted(ledger.execute(f"select {columns} from {table}").fetchall())
-                for table, columns in SAME.items()
-            }
+        rows = {
+            table: sorted(self._select(f"select {columns} from {table}"))
+            for table, columns in SAME.items()
+        }
         return Left(weights=weights, rows=rows)
-
-    def newest_checkpoint(self) -> int:
-        """Step of the last one that an unfinished training can go on from; 0: there is none."""
-        found = self.seen.glob("*/*/step-*")
-        return max((int(n) for p in found if (n := p.name[5:]).isdigit()), default=0)
 
     def events(self) -> list[tuple[str, str]]:
         """Kind and message of all that the board tells of the runs, in order."""
-        with sqlite3.connect(self.ledger) as ledger:
-            return ledger.execute("select kind, message from events order by at").fetchall()
+        return self._select("select kind, message from events order by at")
+
+    def _select(self, query: str) -> list[tuple]:
+        engine = create_engine(self.ledger.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.connect() as ledger:
+            rows = [tuple(row) for row in ledger.execute(text(query))]
+        engine.dispose()
+        return rows
 
     def forget(self) -> None:
         """Make room for the next one."""

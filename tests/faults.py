@@ -1,33 +1,22 @@
-"""Real faults: processes killed and frozen, cables pulled, disks filled, the head lost.
-
-Each is a moment of a `Trial` to wait for, what is done to its machines then, and what an operator
-or a supervisor does afterwards. Nothing of ours is replaced or told that it is tested.
+"""Real faults: each a moment of an experiment to wait for, what is done to its machines then, and
+what an operator or a supervisor does afterwards.
 """
 
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-import psutil
-from experiment_under_faults import Left, Line, Trial, step_of
-from namespaces import Machine
+import mishaps
+from experiment_under_faults import CHECKPOINT_EVERY, Left, Line, Trial, step_of
+from mishaps import ASKS, JUDGES, TRAINS
 from ray_nodes import RayNodes
 
-EARLY = 10
-"""A step between two checkpoints, the first of them done."""
-BACK_SECONDS = 120.0
-TRAINS = "ray::RayTrainWorker"
-ASKS = "ray::AskActor"
-JUDGES = "ray::JudgeActor"
-
-
-def nothing(trial: Trial) -> None:
-    """Nobody has to help."""
+from benchmarks.private_postgres import private_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +27,22 @@ class Fault:
     moment: Callable[[Trial], Line]
     """Waits for the moment at which it happens."""
     inflict: Callable[[Trial], None]
-    mend: Callable[[Trial], None] = nothing
+    mend: Callable[[Trial], None] = mishaps.nothing
     """What is done about it from outside, soon after."""
     noticed: str = r"again|another takes its place"
     """What the log of a run says once it is noticed (a regular expression)."""
     goes_on: str = r"step \d+ of"
     """What the log says once work goes on (a regular expression)."""
+    told: str = r", again \d+: "
+    """What the board says of it in the end: kind and message of an event (a regular expression)."""
     seconds: float
     """Until work goes on, at most, on machines that are not busy."""
     restarts: bool = False
     """Whether the driver ends and the same command is given again."""
     silent: bool = False
-    """Whether nothing is lost, so that there is nothing to tell."""
+    """Whether nothing is lost, so that there is nothing to notice."""
+    postgresql: bool = False
+    """Whether the ledger is one, `Trial.server`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +51,34 @@ class Measured:
 
     fault: str
     detected: float
-    """Seconds until the board had a word on it."""
+    """Seconds until the log had a word on it, or the driver had ended."""
     resumed: float
     """Seconds until work went on: the next step of a training, or the end of the stage."""
     repeated: int
-    """Steps trained a second time."""
+    """Steps that were told a second time."""
+
+
+def once(nodes: RayNodes, undisturbed: Trial, fault: Fault, number: int = 0) -> Measured:
+    """Have a fault happen in an experiment of its own; all machines are as before in the end.
+
+    Raises:
+        AssertionError: something was lost, repeated or changed, or the board does not tell of it.
+    """
+    with ExitStack() as stack:
+        server = stack.enter_context(private_server()) if fault.postgresql else None
+        name = f"{fault.name.replace(' ', '-')}-{number}"
+        trial = Trial(nodes, nodes.network.all["driver"], name, server=server)
+        stack.callback(trial.forget)
+        stack.callback(mishaps.recover, nodes)
+        shutil.copytree(undisturbed.seen / "data", trial.seen / "data")
+        measured = undergo(trial, fault)
+        assert measured.repeated <= CHECKPOINT_EVERY, f"{measured.repeated} steps again"
+        assert (wrong := difference(undisturbed.left(), trial.left())) == "", wrong
+        events = [f"{kind}: {message}" for kind, message in trial.events()]
+        assert fault.silent or any(re.search(fault.told, one) for one in events), (
+            f"not told: {events}"
+        )
+        return measured
 
 
 def undergo(trial: Trial, fault: Fault) -> Measured:
@@ -70,185 +86,27 @@ def undergo(trial: Trial, fault: Fault) -> Measured:
     trial.begin()
     fault.moment(trial)
     began = time.monotonic()
-    reached = max(map(step_of, trial.lines), default=0)
     fault.inflict(trial)
-    fault.mend(trial)
-    if fault.restarts or fault.silent:
+    noticed = Line(time.monotonic(), "")
+    if fault.restarts:
+        trial.settle()
         noticed = Line(time.monotonic(), "")
-    else:
+    fault.mend(trial)
+    if not fault.restarts and not fault.silent:
         noticed = trial.until(fault.noticed, since=began)
-        reached = max((step_of(one) for one in trial.lines if one.at <= noticed.at), default=0)
-    kept = trial.newest_checkpoint()
     status = trial.end()
     assert status == 0, trial.said()
-    after = [one for one in list(trial.lines) if one.at > noticed.at]
-    going = next((one for one in after if re.search(fault.goes_on, one.text)), noticed)
+    trial.settle()
+    after = [one for one in trial.lines if one.at > noticed.at]
+    going = next((one for one in after if re.search(fault.goes_on, one.text)), None)
+    assert going is not None, f"nothing says that work went on: {trial.said()}"
+    steps = [step for one in trial.lines if (step := step_of(one))]
     return Measured(
         fault=fault.name,
-        detected=noticed.at - began,
+        detected=0.0 if fault.silent else noticed.at - began,
         resumed=going.at - began,
-        repeated=max(0, reached - kept) if step_of(going) and not fault.silent else 0,
+        repeated=len(steps) - len(set(steps)),
     )
-
-
-def in_training(trial: Trial) -> Line:
-    """Between two checkpoints of the training."""
-    return trial.until_step(EARLY)
-
-
-def _line(text: str, trial: Trial) -> Line:
-    """The first line of a run's log that has this."""
-    return trial.until(text)
-
-
-def in_judging(trial: Trial) -> Line:
-    """While answers of the tuned model are judged."""
-    line = trial.until("judging starter begins")
-    _process(trial, JUDGES)
-    return line
-
-
-def in_asking(trial: Trial) -> Line:
-    """While a model is asked."""
-    line = trial.until("generating starter begins")
-    _process(trial, ASKS)
-    return line
-
-
-def _process(trial: Trial, *words: str) -> tuple[Machine, psutil.Process]:
-    """A process on a machine other than the driver's, where there is one."""
-    others = [one for one in trial.nodes.network.all.values() if one is not trial.driver]
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for machine in (*others, trial.driver):
-            if found := machine.processes(*words):
-                return machine, found[0]
-        time.sleep(0.02)
-    raise AssertionError(f"no process {words}: {trial.said()}")
-
-
-def _signal(*words: str, number: signal.Signals = signal.SIGKILL) -> Callable[[Trial], None]:
-    def act(trial: Trial) -> None:
-        _process(trial, *words)[1].send_signal(number)
-
-    return act
-
-
-def kill_raylet(trial: Trial) -> None:
-    """Of a machine that trains; its supervisor starts Ray again."""
-    machine, _ = _process(trial, TRAINS)
-    (raylet,) = [one for one in machine.processes("raylet") if one.name() == "raylet"]
-    raylet.kill()
-
-
-def cut(trial: Trial) -> None:
-    """The network of a machine that trains."""
-    _process(trial, TRAINS)[0].cut()
-
-
-def heal(trial: Trial) -> None:
-    """Put cables back once the others have given the machine up."""
-    time.sleep(45)
-    for machine in trial.nodes.network.all.values():
-        machine.heal()
-
-
-def lose_power(trial: Trial) -> None:
-    """Of a machine that trains."""
-    _process(trial, TRAINS)[0].lose_power()
-
-
-def come_back(trial: Trial) -> None:
-    """Switch on what is off."""
-    for machine in trial.nodes.network.all.values():
-        if machine.init is None:
-            machine.start()
-            trial.nodes.keep(machine)
-
-
-def lose_two(trial: Trial) -> None:
-    """Machines with GPUs, so that too few are left for the gang; one is added a while later."""
-    first, _ = _process(trial, TRAINS)
-    others = [m for m in trial.nodes.network.all.values() if trial.nodes.sizes[m.name].gpus]
-    second = next(machine for machine in others if machine is not first)
-    for machine in (first, second):
-        machine.lose_power()
-    time.sleep(20)
-    first.start()
-    trial.nodes.keep(first)
-
-
-def fill_disk(trial: Trial) -> None:
-    """That work lands on, until the driver gives up."""
-    filler = trial.disk.parent / "filler"
-    free = shutil.disk_usage(trial.seen).free
-    fill = f"fallocate -l {free - 2**20} {filler}; dd if=/dev/zero of={filler}.rest bs=4k || true"
-    trial.driver.run("sh", "-c", fill)
-    try:
-        assert trial.end() == 1, trial.said()
-    finally:
-        trial.driver.run("rm", str(filler), f"{filler}.rest")
-
-
-def hide_folder(trial: Trial) -> None:
-    """That all machines share, until the driver gives up; then it is back."""
-    trial.nodes.network.hide()
-    try:
-        assert trial.end() == 1, trial.said()
-    finally:
-        trial.nodes.network.show()
-
-
-def freeze_folder(trial: Trial) -> None:
-    """Its server hangs for a while, and with it whoever writes."""
-    trial.nodes.network.freeze()
-    time.sleep(20)
-    trial.nodes.network.thaw()
-
-
-def restart_head(trial: Trial) -> None:
-    """It loses its power and all that it knew, and is back after a few seconds."""
-    head = trial.nodes.head
-    head.lose_power()
-    time.sleep(5)
-    head.start()
-    trial.nodes.keep(head)
-    assert trial.end() != 0, trial.said()
-    recover(trial.nodes)
-
-
-def fill_object_stores(trial: Trial) -> None:
-    """Another driver keeps more in the object store of each machine than it holds."""
-    for machine in trial.nodes.network.all.values():
-        if trial.nodes.sizes[machine.name].cpus:
-            log = trial.nodes.network.folder / f"hog-{machine.name}.log"
-            machine.spawn([sys.executable, "-c", HOG, trial.nodes.address], log)
-    time.sleep(20)
-
-
-HOG = """
-import sys, time, numpy, ray
-ray.init(sys.argv[1], log_to_driver=False)
-kept = [ray.put(numpy.ones(25 * 2**20, dtype="uint8")) for _ in range(20)]
-time.sleep(60)
-"""
-
-
-def kill_sandboxes(trial: Trial) -> None:
-    """The processes that a judging actor runs untrusted programs in."""
-    _, actor = _process(trial, JUDGES)
-    for process in actor.children(recursive=True):
-        process.kill()
-
-
-def restart_driver(trial: Trial) -> None:
-    """Give the same command again."""
-    trial.begin()
-
-
-def kill_driver(trial: Trial) -> None:
-    """With everything that it holds in memory."""
-    trial.kill_driver()
 
 
 def difference(wanted: Left, found: Left) -> str:
@@ -259,133 +117,165 @@ def difference(wanted: Left, found: Left) -> str:
     return next((f"other {table}" for table in other), "")
 
 
-def recover(nodes: RayNodes) -> None:
-    """Have all machines of a cluster as they were before any fault."""
-    for machine in nodes.network.all.values():
-        nodes.come_back(machine)
-    deadline = time.monotonic() + BACK_SECONDS
-    while nodes.alive() < len(nodes.sizes):
-        assert time.monotonic() < deadline, "not all machines came back"
-        time.sleep(1)
-
-
 FAULTS = {
     fault.name: fault
     for fault in (
         Fault(
             name="worker of a training killed",
-            moment=in_training,
-            inflict=_signal(TRAINS),
+            moment=mishaps.in_training,
+            inflict=mishaps.send(TRAINS),
             seconds=30,
         ),
         Fault(
             name="worker of a training frozen",
-            moment=in_training,
-            inflict=_signal(TRAINS, number=signal.SIGSTOP),
+            moment=mishaps.in_training,
+            inflict=mishaps.send(TRAINS, number=signal.SIGSTOP),
             seconds=150,
         ),
-        Fault(name="raylet killed", moment=in_training, inflict=kill_raylet, seconds=60),
         Fault(
-            name="node cut off and healed", moment=in_training, inflict=cut, mend=heal, seconds=90
+            name="raylet killed",
+            moment=mishaps.in_training,
+            inflict=mishaps.kill_raylet,
+            seconds=60,
+        ),
+        Fault(
+            name="node cut off and healed",
+            moment=mishaps.in_training,
+            inflict=mishaps.cut,
+            mend=mishaps.heal,
+            seconds=90,
         ),
         Fault(
             name="node without power, and back",
-            moment=in_training,
-            inflict=lose_power,
-            mend=come_back,
+            moment=mishaps.in_training,
+            inflict=mishaps.lose_power,
+            mend=mishaps.come_back,
             seconds=90,
         ),
         Fault(
             name="worker that asks killed",
-            moment=in_asking,
-            inflict=_signal(ASKS),
+            moment=mishaps.in_asking,
+            inflict=mishaps.send(ASKS),
             goes_on="generating starter done",
             seconds=60,
         ),
         Fault(
             name="worker that asks frozen",
-            moment=in_asking,
-            inflict=_signal(ASKS, number=signal.SIGSTOP),
+            moment=mishaps.in_asking,
+            inflict=mishaps.send(ASKS, number=signal.SIGSTOP),
             goes_on="generating starter done",
             seconds=150,
         ),
         Fault(
             name="worker that judges killed",
-            moment=in_judging,
-            inflict=_signal(JUDGES),
+            moment=mishaps.in_judging,
+            inflict=mishaps.send(JUDGES),
             goes_on="judging starter done",
             seconds=60,
         ),
         Fault(
             name="two nodes without power, one added",
-            moment=in_training,
-            inflict=lose_two,
-            mend=come_back,
+            moment=mishaps.in_training,
+            inflict=mishaps.lose_two,
+            mend=mishaps.come_back,
             seconds=120,
         ),
         Fault(
             name="disk full, and room again",
-            moment=in_training,
-            inflict=fill_disk,
-            mend=restart_driver,
+            moment=mishaps.in_training,
+            inflict=mishaps.fill_disk,
+            mend=mishaps.restart_driver,
+            told="failed: .*/shared/",
             restarts=True,
             seconds=120,
         ),
         Fault(
             name="shared folder gone, and back",
-            moment=in_training,
-            inflict=hide_folder,
-            mend=restart_driver,
+            moment=mishaps.in_training,
+            inflict=mishaps.hide_folder,
+            mend=mishaps.restart_driver,
+            told="failed: .*/shared/",
             restarts=True,
             seconds=120,
         ),
         Fault(
             name="writes into the shared folder wait",
-            moment=in_training,
-            inflict=freeze_folder,
+            moment=mishaps.in_training,
+            inflict=mishaps.freeze_folder,
             silent=True,
             seconds=60,
         ),
         Fault(
             name="head restarted, its memory lost",
-            moment=in_training,
-            inflict=restart_head,
-            mend=restart_driver,
+            moment=mishaps.in_training,
+            inflict=mishaps.restart_head,
+            mend=mishaps.come_back_and_restart,
+            goes_on=r"step \d+ of|generating starter begins",  # its workers may end without it
+            told="^training: ",
             restarts=True,
             seconds=240,
         ),
         Fault(
             name="object stores full",
-            moment=in_asking,
-            inflict=fill_object_stores,
+            moment=mishaps.in_asking,
+            inflict=mishaps.fill_object_stores,
             silent=True,
-            goes_on="generating starter done",
+            goes_on="(generating|judging) starter done",
             seconds=90,
         ),
         Fault(
             name="sandboxes killed",
-            moment=in_judging,
-            inflict=kill_sandboxes,
+            moment=mishaps.in_judging,
+            inflict=mishaps.kill_sandboxes,
             silent=True,
             goes_on="judging starter done",
             seconds=60,
         ),
         Fault(
             name="driver killed in training",
-            moment=in_training,
-            inflict=kill_driver,
-            mend=restart_driver,
+            moment=mishaps.in_training,
+            inflict=mishaps.kill_driver,
+            mend=mishaps.restart_driver,
+            told="an earlier driver left it unfinished",
             restarts=True,
+            seconds=60,
+        ),
+        Fault(
+            name="disk full while a model is asked, and room again",
+            moment=mishaps.in_asking,
+            inflict=mishaps.fill_disk,
+            mend=mishaps.restart_driver,
+            goes_on="generating starter done",
+            told="failed: .*/shared/",
+            restarts=True,
+            seconds=120,
+        ),
+        Fault(
+            name="database stopped for 20 s",
+            moment=mishaps.in_training,
+            inflict=mishaps.stop_database,
+            silent=True,
+            postgresql=True,
+            seconds=60,
+        ),
+        Fault(
+            name="database out of reach for 20 s between two stages",
+            moment=partial(mishaps.until, "training done"),
+            inflict=mishaps.freeze_database,
+            silent=True,
+            postgresql=True,
+            goes_on=r"generating starter (begins|done)",
             seconds=60,
         ),
         *(
             Fault(
                 name=f"driver killed when {moment}",
-                moment=partial(_line, moment),
-                inflict=kill_driver,
-                mend=restart_driver,
+                moment=partial(mishaps.until, moment),
+                inflict=mishaps.kill_driver,
+                mend=mishaps.restart_driver,
                 restarts=True,
                 goes_on=".",
+                told=f"^{moment.rpartition(' ')[0]}: ",
                 seconds=60,
             )
             for moment in (

@@ -25,6 +25,16 @@ class Size:
     gpus: int = 0
 
 
+SIZES = {
+    "head": Size(0),
+    "driver": Size(2),
+    "gpu-1": Size(1, 1),
+    "gpu-2": Size(1, 1),
+    "gpu-3": Size(1, 1),
+}
+"""Five machines, three with a GPU that is only counted."""
+
+
 @dataclass(slots=True)
 class RayNodes:
     """Ray on every machine of a network; the first is the head, which takes no work."""
