@@ -243,7 +243,7 @@ def test_a_request_for_one_kind_holds_up_nobody_who_wants_another():
     assert line.decide() == {"other": Held(1, "A100"), "any": Held(1, "A100")}
 
 
-def test_a_thousand_runs_on_64_nodes_of_8_end_within_a_tenth_of_the_bound_and_are_decided_fast():
+def test_a_thousand_runs_on_512_slots_end_within_a_tenth_of_the_bound_decided_in_50_ms_each():
     numbers = random.Random(1)
     simulation, order = Simulation({"": 512}), count()
     runs = [
@@ -265,4 +265,5 @@ def test_a_thousand_runs_on_64_nodes_of_8_end_within_a_tenth_of_the_bound_and_ar
     area = sum(width * seconds for run in runs for width, seconds in run) / 512
     assert next(order) == 2000
     assert simulation.now <= 1.1 * max(area, longest)
-    assert simulation.slowest < 0.05  # 3 ms measured; the rest is for a busy machine
+    # On any machine, however busy; `benchmarks/scheduling.py` measures the 10 ms wanted.
+    assert simulation.slowest < 0.05
