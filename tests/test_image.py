@@ -18,7 +18,18 @@ PROGRAM = "/codeladder"
 def test_the_dockerfile_does_nothing_that_the_script_does_not():
     steps = re.findall(r"^(RUN .*)$", (IMAGE / "Dockerfile").read_text(), re.MULTILINE)
 
-    assert steps == [f"RUN /source/cluster/image/install.sh /source {PROGRAM} && rm -rf /source"]
+    mounted = "--mount=type=bind,target=/source"  # a COPY would stay in a layer of its own
+    assert steps == [f"RUN {mounted} /source/cluster/image/install.sh /source {PROGRAM}"]
+
+
+def test_the_image_is_made_of_what_git_knows_and_of_nothing_beside_it():
+    lines = (IMAGE / "Dockerfile.dockerignore").read_text().splitlines()[1:]
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, check=True)
+    known = {name.partition("/")[0] for name in listed.stdout.decode().splitlines()}
+
+    assert lines[0] == "*"
+    sent = {line[1:].partition("/")[0] for line in lines if line.startswith("!")}
+    assert sent == known - {".ci", ".gitattributes", ".gitignore", "tests"}
 
 
 def test_the_image_runs_as_a_user_that_is_not_root():
