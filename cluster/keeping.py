@@ -10,6 +10,8 @@ from types import FrameType
 
 ENDED = frozenset({0, 1, 2, 3, 4, 130})
 """Exit statuses of ours: the work is over, or only a person can help. All others are crashes."""
+MISTAKE = 2
+"""Of the user; from a later start, which has the same experiment, something is away for now."""
 ATTEMPT = "CODELADDER_ATTEMPT"
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Between two starts, doubled from crash to crash."""
@@ -35,7 +37,8 @@ def keep(command: Sequence[str], restarts: int, as_done: Sequence[int] = ()) -> 
         attempt += 1
         began = time.monotonic()
         status = keeper.start(command, attempt)
-        if status in ENDED or keeper.told:
+        ended = status in ENDED and (status != MISTAKE or attempt == 1)
+        if ended or keeper.told:
             return 0 if status in as_done else status
         if time.monotonic() - began > STEADY_SECONDS:
             left, wait = restarts, SHORTEST_WAIT

@@ -7,6 +7,7 @@ traceback; ours keep it.
 import argparse
 import contextlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from jobs.judge import SandboxFailedError
 
 LOG_WIDTH = 140
 """Columns of a table where no terminal says how many it has."""
+CRASHED = 70
+"""Exit status of an error of ours that nothing expected; `cluster keep` starts again after it."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,6 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
+    except Exception:
+        traceback.print_exc()
+        return CRASHED
 
 
 def _plan(asked: argparse.Namespace, console: Console) -> int:
