@@ -1,6 +1,7 @@
 """A cluster of pods that the KubeRay operator keeps, and experiments as RayJobs of their own."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +22,8 @@ FOLDER = "/codeladder"
 """Of the program in the image."""
 RAY = version("ray")
 METRICS = 8080
+LONGEST_NAME = 47
+"""Of a RayJob: KubeRay makes longer names of it."""
 STOPPED = 3
 """Exit status of a driver some of whose runs a person stopped; a retry would go on with them."""
 LOOK_SECONDS = 10.0
@@ -59,6 +62,7 @@ class OnKubernetes:
         """As a RayJob, which takes a cluster of its own and gives it back."""
         checked(submission.experiment)
         name = submission.name.lower().replace("_", "-").replace(".", "-")
+        _carried(name, submission.experiment)
         for number, manifest in enumerate(job_manifests(self.declared, name, submission)):
             self._apply(f"{name}-{number}.yaml", manifest)
         self.hands.say(f"sent {name}: kubectl --namespace {self.declared.namespace} get rayjobs")
@@ -131,6 +135,16 @@ def job_manifests(
         "spec": spec,
     }
     return config, job
+
+
+def _carried(name: str, file: Path) -> None:
+    """Refuse names that KubeRay, a ConfigMap or a shell would not take as they are."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name) or len(name) > LONGEST_NAME:
+        raise ClusterError(
+            f"--name {name!r}: KubeRay takes small letters, digits and '-', at most {LONGEST_NAME}"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", file.name):
+        raise ClusterError(f"{file.name!r}: a ConfigMap takes letters, digits, '-', '_' and '.'")
 
 
 def _text(file: Path) -> str:
