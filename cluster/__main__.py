@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cluster.acting import Hands
 from cluster.node import NodeError
-from cluster.session import ROOT, ClusterError, running
+from cluster.session import ROOT, ClusterError, own_token, running
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,16 +58,19 @@ def _status(asked: argparse.Namespace) -> int:
 
 def _submit(asked: argparse.Namespace) -> int:
     from cluster.places.place import Submission
-    from cluster.submitting import name_of, submit_to_recorded
+    from cluster.submitting import dashboard_at, name_of, submit_to, submit_to_recorded
 
+    hands = Hands(dry=asked.dry_run)
     submission = Submission(
         experiment=asked.experiment,
         name=name_of(asked.experiment, asked.name),
         wait=asked.wait,
         restarts=asked.restarts,
     )
+    if asked.at:
+        return submit_to(dashboard_at(asked.at), own_token(home()), submission, hands)
     if asked.cluster is None:
-        return submit_to_recorded(home(), submission, Hands(dry=asked.dry_run))
+        return submit_to_recorded(home(), submission, hands)
     return int(_at(asked).submit(submission))
 
 
@@ -135,6 +138,7 @@ def _submit_arguments(parser: argparse.ArgumentParser) -> None:
     _file_or_current(parser)
     parser.add_argument("experiment", type=Path, help="experiments/NAME.yaml")
     parser.add_argument("--name", default="", help="of the Ray job; default: experiment and time")
+    parser.add_argument("--at", default="", metavar="HOST:PORT", help="of a control store instead")
     parser.add_argument("--wait", action="store_true", help="show its output; end as it ends")
     parser.add_argument("--restarts", type=int, default=10, help="of a driver that crashes")
     _dry(parser)

@@ -23,6 +23,9 @@ Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@-]*$")]
 """A word without anything a shell or YAML would read otherwise."""
 
 
+NO_AUTOSCALING = "an experiment counts on what is there, so nothing is lent as work asks for it"
+
+
 class Declared(BaseModel):
     """Base of what a user writes: immutable, and a misspelt key is an error."""
 
@@ -113,7 +116,7 @@ class Pods(Declared):
 
     count: int = Field(default=1, ge=0)
     most: int | None = Field(default=None, ge=1)
-    """With autoscaling; default: no more than `count`."""
+    """No other than `count`: an experiment counts on what is there when it begins."""
     cpus: int = Field(default=8, ge=1)
     memory_gib: int = Field(default=32, ge=1)
     gpus: int = Field(default=0, ge=0)
@@ -146,9 +149,9 @@ class Kubernetes(Everywhere):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         wrong = [
-            f"workers.{name}.most: {pods.most} is fewer than count, {pods.count}"
+            f"workers.{name}.most: {pods.most} is not count, {pods.count}; {NO_AUTOSCALING}"
             for name, pods in self.workers.items()
-            if pods.most is not None and pods.most < pods.count
+            if pods.most is not None and pods.most != pods.count
         ]
         if self.pass_on:
             wrong.append("pass_on: pods get their variables from `secret`, never from this machine")
@@ -224,15 +227,13 @@ class Cloud(Everywhere):
     workers: dict[Name, Machines] = Field(min_length=1)
     before: tuple[str, ...] = ()
     """Commands for every machine before set-up, such as mounting the shared folder."""
-    idle_minutes: int = Field(default=10, ge=1)
-    """After which a machine without work is given back."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         wrong = [
-            f"workers.{name}.most: {machines.most} is fewer than least, {machines.least}"
+            f"workers.{name}.least: {machines.least} is not most, {machines.most}; {NO_AUTOSCALING}"
             for name, machines in self.workers.items()
-            if machines.most < machines.least
+            if machines.least != machines.most
         ]
         if self.place == "gcp" and self.project is None:
             wrong.append("project: required on GCP")

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -49,6 +50,8 @@ class Note:
     """Whether Ray runs and has joined."""
     command: list[str]
     """How Ray is started here."""
+    settings: str
+    """A digest of all that it was told."""
 
 
 class Supervisor:
@@ -131,7 +134,13 @@ class Supervisor:
                     log.write(f"{error}\n".encode())
 
     def _tell(self, *, up: bool) -> None:
-        note = {"process": os.getpid(), "starts": self._starts, "up": up, "command": self._command}
+        note = {
+            "process": os.getpid(),
+            "starts": self._starts,
+            "up": up,
+            "command": self._command,
+            "settings": digest(self._node),
+        }
         draft = self._node.state / f".node.json.{os.getpid()}"
         draft.write_text(json.dumps(note))
         draft.replace(self._node.state / "node.json")
@@ -152,19 +161,32 @@ def keep_node(node: Node, when_up: Callable[[], None]) -> None:
     supervisor.keep()
 
 
-def start_in_background(arguments: list[str], state: Path, ports: Ports) -> Note:
+def digest(node: Node) -> str:
+    """A word for all that a node is told, the variables too, which may be secrets."""
+    told = [*start_command(node), str(node.tls), str(node.gcs_folder), repr(node.variables)]
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()
+
+
+def start_in_background(arguments: list[str], node: Node) -> Note:
     """Start `python -m cluster node ARGUMENTS` as a process of its own, and wait until Ray is up.
 
-    Does nothing where a supervisor already works in `state`, but wait.
+    Does nothing where a supervisor already works in the node's state folder, but wait.
 
     Raises:
-        NodeError: a port is taken, or Ray did not come up, and then nothing of it is left; the
-            message ends with what it said last.
+        NodeError: one works there that was told something else; a port is taken; or Ray did not
+            come up, and then nothing of it is left, and the message ends with what it said last.
     """
+    state = node.state
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     if found := living(state):
-        return _until_up(state, found.process)
-    if taken := taken_ports(ports):
+        kept = _until_up(state, found.process)
+        if kept.settings != digest(node):
+            raise NodeError(
+                "it is up with other settings than the cluster's file and variables say now; "
+                "take it down first"
+            )
+        return kept
+    if taken := taken_ports(node.ports):
         told = ", ".join(map(str, taken))
         raise NodeError(f"taken by another program here: port {told}; see `ports` (--ports)")
     with (state / "supervisor.log").open("ab") as log:
@@ -224,7 +246,7 @@ def living(state: Path) -> Note | None:
         return Note(**json.loads((state / "node.json").read_text()))
     except FileNotFoundError:  # it has only just begun
         process = (state / "node.lock").read_text()
-        return Note(process=int(process or 0), starts=0, up=False, command=[])
+        return Note(process=int(process or 0), starts=0, up=False, command=[], settings="")
 
 
 def stop_node(state: Path) -> bool:

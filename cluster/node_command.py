@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--join-at", type=Path, metavar="FILE", help="which names it, once it is up"
     )
     parser.add_argument("--meet", type=Path, metavar="FILE", help="write there where the head is")
-    parser.add_argument("--record", action="store_true", help="as the cluster of CODELADDER_HOME")
+    parser.add_argument(
+        "--record", default="", metavar="NAME", help="as the cluster of CODELADDER_HOME"
+    )
     parser.add_argument("--ip", default="", help="the address of this host that the others use")
     parser.add_argument("--interface", default="", help="whose address to take instead")
     parser.add_argument("--token", type=Path, help="file with the cluster's token, mode 600")
@@ -74,26 +76,31 @@ def run_node(asked: argparse.Namespace) -> int:
     node = _node(asked, state)
     if asked.background:
         words = [word for word in sys.argv[2:] if word != "--background"]
-        kept = start_in_background(words, state, node.ports)
+        kept = start_in_background(words, node)
         print(f"up, kept by process {kept.process}")
         return 0
     keep_node(node, when_up=partial(_tell, asked, node))
     if asked.record:
-        forget(_home(node))
+        forget(_home(node), address=_cluster(node).address)
     return 0
 
 
-def _tell(asked: argparse.Namespace, node: Node) -> None:
-    """Leave word where others look for the head."""
-    cluster = Cluster(
+def _cluster(node: Node) -> Cluster:
+    """The cluster whose head a node is."""
+    return Cluster(
         address=f"{node.ip}:{node.ports.control_store}",
         dashboard_url=f"http://{node.ip}:{node.ports.dashboard}",
         token_path=node.token,
         cpus=0,
         gpus=0,
     )
+
+
+def _tell(asked: argparse.Namespace, node: Node) -> None:
+    """Leave word where others look for the head."""
+    cluster = _cluster(node)
     if asked.record:
-        note(_home(node), cluster)
+        note(_home(node), cluster, name=asked.record, replace=True)
     if asked.meet:
         draft = asked.meet.with_name(f".{asked.meet.name}.{os.getpid()}")
         draft.write_text(cluster.address)

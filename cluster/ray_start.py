@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from cluster.ports import Ports
+from cluster.session import private_folder
 
 ROOT = Path(__file__).parent.parent
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -59,8 +60,8 @@ class Node:
     @property
     def scratch(self) -> Path:
         """Ray's own folder, by the same path on all nodes, because what a Ray job brings along lies
-        there; and short, because a socket's path may have 107 bytes."""
-        return Path("/tmp") / f"codeladder-{os.getuid()}" / str(self.ports.first)
+        there. The folder around it, which is ours alone, is made if need be."""
+        return private_folder() / str(self.ports.first)
 
 
 def start_command(node: Node) -> list[str]:

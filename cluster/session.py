@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ OBJECT_STORE_BYTES = 256 * 2**20
 STOP_SECONDS = 10.0
 """For Ray's processes to end by themselves; they take half a second."""
 RECORD = "cluster.json"
+OWN = "own"
+"""Ray's folder where a command has a cluster of its own; those that stand are named by ports."""
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for what runs as a Ray job."""
 NOT_UPLOADED = [
@@ -69,7 +72,8 @@ def connect(home: Path) -> Iterator[Cluster]:
     others = set(psutil.Process().children(recursive=True))
     with _environment(settings, without=() if joined else ("RAY_AUTH_TOKEN",)):
         cluster = _start(joined, token_path)
-        noted = note(home, cluster)
+        # A Ray job works on a cluster that stands; it ends, and the cluster stays.
+        noted = JOB not in os.environ and note(home, cluster)
         try:
             yield cluster
         finally:
@@ -225,12 +229,27 @@ def _given_token() -> Path | None:
     return path
 
 
-def _temporary_folder() -> Path:
-    """Ray's own folder: short, because a socket's path may have 107 bytes, and nobody else's."""
+def private_folder() -> Path:
+    """A folder for those of Ray, made if need be, into which nobody else can look.
+
+    Its path is short, because a socket's may have 107 bytes. Ray opens the folder that it is given
+    to everybody, so it gets one inside of this.
+
+    Raises:
+        ClusterError: it belongs to someone else.
+    """
     folder = Path("/tmp") / f"codeladder-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ClusterError(f"{folder} belongs to someone else; remove it")
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ClusterError(f"{folder} is no folder of ours; remove it")
+    folder.chmod(0o700)
+    return folder
+
+
+def _temporary_folder() -> Path:
+    folder = private_folder() / OWN
     _sweep(folder)
     return folder
 
@@ -255,21 +274,30 @@ def alive(process: int) -> bool:
     return True
 
 
-def note(home: Path, cluster: Cluster, process: int | None = None, host: str = "") -> bool:
+def note(
+    home: Path,
+    cluster: Cluster,
+    process: int | None = None,
+    name: str = "",
+    *,
+    replace: bool = False,
+) -> bool:
     """Record where a cluster is, unless another that lives is recorded; whether it was.
 
     Args:
         process: whose life is the cluster's; None: this one's; 0: no process tells.
-        host: of the process; default: this one.
+        name: of the cluster that stands; empty: it ends with a command.
+        replace: whatever is recorded.
     """
-    if running(home) is not None:
+    if not replace and running(home) is not None:
         return False
     record = {
         "address": cluster.address,
         "dashboard_url": cluster.dashboard_url,
         "token_path": str(cluster.token_path or ""),
         "process": os.getpid() if process is None else process,
-        "host": host or socket.gethostname(),
+        "host": socket.gethostname(),
+        "name": name,
     }
     draft = home / f".{RECORD}.{os.getpid()}"
     draft.write_text(json.dumps(record))
@@ -277,9 +305,12 @@ def note(home: Path, cluster: Cluster, process: int | None = None, host: str = "
     return True
 
 
-def forget(home: Path) -> None:
-    """Remove what `note` recorded."""
-    (home / RECORD).unlink(missing_ok=True)
+def forget(home: Path, **only: str) -> None:
+    """Remove what `note` recorded, if it has the values of `only`."""
+    with suppress(FileNotFoundError):
+        record = json.loads((home / RECORD).read_text())
+        if all(record.get(key) == value for key, value in only.items()):
+            (home / RECORD).unlink()
 
 
 def running(home: Path) -> dict[str, str] | None:

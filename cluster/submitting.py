@@ -7,13 +7,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cluster.acting import Hands
 from cluster.places.place import Submission
+from cluster.ports import Ports
 from cluster.ray_start import DRIVER
 from cluster.session import NOT_UPLOADED, ROOT, ClusterError, running
 from cluster.standing import resources
@@ -23,6 +24,12 @@ GONE = 1
 RESUBMISSIONS = 1
 """Times that `--wait` sends an experiment again whose driver was lost with its node."""
 LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 300.0
+"""For a dashboard that does not answer, such as while its head is started again."""
+LOG_BYTES = 100_000
+"""Each look fetches all that was printed so far: a second more between two for so many bytes."""
+UNKNOWN = "status code 404"
+"""Told where a head that started again knows nothing of a Ray job."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -56,9 +63,21 @@ def submit_to(url: str, token: Path, submission: Submission, hands: Hands) -> in
         hands.say(f"send   {submission.name} to {url}:\n       | {command}")
         return 0
     metadata = _metadata(submission, runs)
-    where = {DRIVER: 1.0} if resources(url, token).get(DRIVER) else None
+    where = _where(resources(url, token))
     with _speaking(url, token) as client:
         return _send(client, submission, command, metadata, where, hands)
+
+
+def dashboard_at(address: str) -> str:
+    """The dashboard of the cluster whose control store is at HOST:PORT, where ours started it.
+
+    Raises:
+        ClusterError: it is no such address.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"--at {address!r}: HOST:PORT of a control store")
+    return f"http://{host}:{Ports(int(port)).dashboard}"
 
 
 def checked(experiment: Path) -> int:
@@ -68,7 +87,7 @@ def checked(experiment: Path) -> int:
         ClusterError: it has mistakes; the message tells all of them.
     """
     plan = subprocess.run(
-        [sys.executable, "-m", "jobs", "plan", str(experiment)],
+        [sys.executable, "-m", "jobs", "plan", str(experiment.resolve())],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -106,6 +125,19 @@ def name_of(experiment: Path, given: str) -> str:
     return name
 
 
+def _where(there: Mapping[str, float]) -> dict[str, float] | None:
+    """What a driver takes, so that it is kept off a head that does no work.
+
+    Raises:
+        ClusterError: such a head is all there is yet.
+    """
+    if there.get(DRIVER):
+        return {DRIVER: 1.0}
+    if not there.get("CPU"):
+        raise ClusterError("no node that works is up yet; `status` shows them when they come")
+    return None  # others brought this cluster up
+
+
 def _metadata(submission: Submission, runs: int) -> dict[str, str]:
     """Shown on the Ray dashboard beside the job; never a secret."""
     board = os.environ.get("CODELADDER_BOARD_URL", "")
@@ -123,7 +155,7 @@ def _speaking(url: str, token: Path) -> Iterator[Any]:
 
         logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of every file left out
         yield JobSubmissionClient(url)
-    except (RuntimeError, ConnectionError) as error:
+    except (RuntimeError, OSError) as error:  # requests has errors of the latter kind
         raise ClusterError(f"{url}: {error}") from None
     finally:
         os.environ.clear()
@@ -160,17 +192,28 @@ def _send(
 
 def _follow(client: Any, name: str, hands: Hands) -> int | None:
     """Show what a Ray job prints until it ends; its driver's status, None where none was told."""
-    shown = 0
+    shown, answered = 0, time.monotonic()
     while True:
-        over = client.get_job_status(name).is_terminal()
-        printed = client.get_job_logs(name)
+        try:
+            told = client.get_job_info(name)
+            printed = client.get_job_logs(name)
+        except (OSError, RuntimeError) as error:  # requests has errors of the former kind
+            if UNKNOWN in str(error):
+                return None
+            if time.monotonic() - answered > PATIENCE_SECONDS:
+                raise ClusterError(
+                    f"the cluster has not answered for {PATIENCE_SECONDS:.0f} s, and {name} may go "
+                    f"on without us: {error}"
+                ) from None
+            time.sleep(LOOK_SECONDS)
+            continue
+        answered = time.monotonic()
         if len(printed) > shown:
             hands.say(printed[shown:].rstrip("\n"))
             shown = len(printed)
-        if over:
+        if told.status.is_terminal():
             break
-        time.sleep(LOOK_SECONDS)
-    told = client.get_job_info(name)
+        time.sleep(LOOK_SECONDS + len(printed) / LOG_BYTES)
     if told.driver_exit_code is not None:
         return int(told.driver_exit_code)
     if told.status == "STOPPED":

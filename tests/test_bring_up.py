@@ -5,20 +5,25 @@ import os
 import re
 import signal
 import socket
+import socketserver
+import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from cluster.__main__ import main
 from cluster.keeping import ENDED
 from cluster.node import living
 from cluster.ray_start import Node, environment
-from cluster.session import ClusterError, connect, running
+from cluster.session import Cluster, ClusterError, connect, forget, note, private_folder, running
 
 ROOT = Path(__file__).parent.parent
 PORTS = 30000
@@ -79,6 +84,17 @@ def test_up_again_changes_nothing(standing):
     assert living(standing.state) == before
 
 
+def test_up_with_other_settings_says_that_they_would_not_be_heeded(standing, tmp_path):
+    file = tmp_path / "here.yaml"  # the same name: the same cluster
+    file.write_text(standing.file.read_text() + "gpu_kind: H200\n")
+
+    done = standing.run("up", file)
+
+    assert done.returncode == 2
+    assert "take it down first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_status_says_where_the_cluster_is_and_what_it_has(standing):
     of_the_file = standing.run("status", standing.file)
     of_whatever_is_up = standing.run("status")
@@ -110,6 +126,25 @@ def test_no_command_line_shows_the_token(standing):
     assert not [line for line in lines if token in line]
 
 
+def test_nobody_else_looks_into_the_folder_of_ray(standing):
+    folder = Path(f"/tmp/codeladder-{os.getuid()}")
+
+    assert (folder / str(PORTS) / "session_latest").exists()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_ray_that_somebody_else_prepared_is_refused(tmp_path, monkeypatch):
+    nobody = 999_000_001
+    monkeypatch.setattr(os, "getuid", lambda: nobody)
+    theirs = Path(f"/tmp/codeladder-{nobody}")
+    theirs.symlink_to(tmp_path)
+    try:
+        with pytest.raises(ClusterError, match="no folder of ours"):
+            private_folder()
+    finally:
+        theirs.unlink()
+
+
 def test_prometheus_and_grafana_find_what_ray_writes(standing):
     folder = ROOT / "cluster" / "monitoring"
     named = {
@@ -118,9 +153,19 @@ def test_prometheus_and_grafana_find_what_ray_writes(standing):
         for path in re.findall(r"/ray/([\w./]+)", file.read_text())
     }
     written = Path(f"/tmp/codeladder-{os.getuid()}/{PORTS}")
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"].values()
+    mounts = [
+        dict(reversed(mount.removesuffix(":ro").rsplit(":", 1)) for mount in service["volumes"])
+        for service in services
+    ]
 
     assert len(named) == 2
     wait_until(lambda: all((written / path).exists() for path in named))
+    # A container follows links as it sees them: all of Ray's lead to the folder by its own path.
+    assert {(written / path).resolve().is_relative_to(written) for path in named} == {True}
+    for there in mounts:
+        assert there["/ray"].startswith("${RAY_FOLDER:?")
+        assert there["${RAY_FOLDER}"] == "${RAY_FOLDER}"
     (targets,) = json.loads((written / "prom_metrics_service_discovery.json").read_text())
     assert {int(target.rpartition(":")[2]) for target in targets["targets"]} <= set(
         range(PORTS, PORTS + 1000)
@@ -141,6 +186,7 @@ def test_a_raylet_that_dies_is_there_again(standing):
         assert answer.status == 200
 
 
+@pytest.mark.slow
 def test_a_cluster_of_our_own_beside_it_leaves_its_record_alone(standing):
     before = running(standing.home)
 
@@ -177,6 +223,54 @@ def test_a_submitted_experiment_runs_under_its_name_and_its_exit_status_comes_ba
     assert "nightly" in again.stderr
 
 
+class Way(socketserver.BaseRequestHandler):
+    """From a caller to the dashboard and back, while the server has not closed it."""
+
+    def handle(self):
+        with socket.create_connection(("127.0.0.1", PORTS + 1)) as there:
+            back = threading.Thread(target=self.carry, args=(there, self.request))
+            back.start()
+            self.carry(self.request, there)
+            back.join()
+
+    def carry(self, from_, to):
+        with suppress(OSError):
+            while data := from_.recv(65536):
+                if self.server.closed.is_set():
+                    self.server.refused += 1
+                    break
+                to.sendall(data)
+        for end in (from_, to):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.slow
+def test_waiting_for_an_experiment_outlives_a_dashboard_that_is_away_for_a_moment(standing):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Way) as server:
+        server.closed, server.refused = threading.Event(), 0
+        threading.Thread(target=server.serve_forever).start()
+        words = ["submit", "experiments/smoke.yaml", "--name", "hiccup", "--wait"]
+        words += ["--at", f"127.0.0.1:{server.server_address[1] - 1}"]
+        with subprocess.Popen(
+            [sys.executable, "-u", "-m", "cluster", *words],
+            cwd=ROOT,
+            env=os.environ | {"CODELADDER_HOME": str(standing.home)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as sent:
+            assert "sent hiccup" in sent.stdout.readline()
+            server.closed.set()
+            time.sleep(4)
+            server.closed.clear()
+            sent.stdout.read()
+        server.shutdown()
+
+    assert server.refused > 0
+    assert sent.returncode == 0
+
+
+@pytest.mark.slow
 def test_down_leaves_no_process_and_is_safe_to_repeat(tmp_path):
     there = Standing(tmp_path)
     there.file.write_text("place: this-machine\nports: 29000\ncpus: 1\n")
@@ -291,6 +385,19 @@ def kept(code, *, restarts=5, **more):
     return command(*words, home="/nowhere", **more)
 
 
+def test_a_driver_that_crashed_outlives_a_database_that_is_away_for_its_next_start(tmp_path):
+    note = tmp_path / "attempts"
+    code = (
+        "import os\n"
+        f"open({str(note)!r}, 'a').write(os.environ['CODELADDER_ATTEMPT'])\n"
+        "raise SystemExit({'1': 70, '2': 2}.get(os.environ['CODELADDER_ATTEMPT'], 0))"
+    )
+
+    done = kept(code)
+
+    assert (done.returncode, note.read_text()) == (0, "123")
+
+
 @pytest.mark.parametrize("status", sorted(ENDED))
 def test_a_driver_that_ended_by_itself_is_not_started_again(status, tmp_path):
     note = tmp_path / "starts"
@@ -349,6 +456,22 @@ def test_ray_client_is_refused_by_name(tmp_path, monkeypatch):
 
     with pytest.raises(ClusterError, match="Ray Client"), connect(tmp_path):
         pass
+
+
+def test_a_head_that_ends_leaves_the_record_of_the_one_after_it(tmp_path):
+    first, second = (
+        Cluster(address=f"{host}:10000", dashboard_url="", token_path=None, cpus=0, gpus=0)
+        for host in ("n1", "n2")
+    )
+    assert note(tmp_path, first, name="lab", replace=True)
+    assert note(tmp_path, second, name="lab", replace=True)
+    assert not note(tmp_path, first)
+
+    forget(tmp_path, address=first.address)
+
+    assert running(tmp_path)["address"] == second.address
+    forget(tmp_path, name="lab")
+    assert running(tmp_path) is None
 
 
 def test_a_record_of_a_dead_process_means_no_cluster(tmp_path):

@@ -48,6 +48,22 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_the_nearest_key(tmp_path):
     assert "head.cpu: unknown key. Did you mean 'cpus'?" in told
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "fewer", "told"),
+    [
+        ("aws", "least: 4", "least: 1", "workers.gpu.least: 1 is not most, 4"),
+        ("kubernetes", "count: 2", "count: 2, most: 3", "workers.gpu.most: 3 is not count, 2"),
+    ],
+)
+def test_machines_that_would_come_as_work_asks_for_them_are_refused(
+    name, more, fewer, told, tmp_path
+):
+    text = (ROOT / "cluster" / f"{name}.yaml").read_text()
+
+    assert more in text
+    assert told in refused(tmp_path, text.replace(more, fewer))
+
+
 def test_a_place_that_is_none_names_the_nearest(tmp_path):
     assert "Did you mean 'kubernetes'?" in refused(tmp_path, "place: kubernets\n")
 
@@ -204,6 +220,23 @@ def test_the_experiment_travels_with_its_rayjob():
     assert "experiments/submitted/smoke.yaml" in manifests["job"]["spec"]["entrypoint"]
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "told"),
+    [("mine; reboot.yaml", "x", "a ConfigMap takes"), ("smoke.yaml", "x" * 48, "at most 47")],
+)
+def test_a_name_that_kubernetes_or_a_shell_would_read_otherwise_is_refused(
+    file, name, told, tmp_path
+):
+    experiment = tmp_path / file
+    experiment.write_text((ROOT / "experiments" / "smoke.yaml").read_text())
+    place = kubernetes.OnKubernetes(
+        declared=KUBERNETES, named=Named(name="lab", home=tmp_path), hands=Hands(True)
+    )
+
+    with pytest.raises(ClusterError, match=told):
+        place.submit(Submission(experiment=experiment, name=name))
+
+
 @pytest.fixture(params=["aws", "gcp"])
 def launched(request, tmp_path):
     declared = load(ROOT / "cluster" / f"{request.param}.yaml")
@@ -269,6 +302,23 @@ def test_the_batch_script_is_valid_bash(work, tmp_path):
     text = slurm_place.script(SLURM, "codeladder-x", tmp_path, work)
 
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_an_allocation_of_one_experiment_is_nobody_elses(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / "experiments")
+    said = []
+    declared = SLURM.model_copy(update={"home": str(tmp_path)})
+    place = slurm_place.OnSlurm(
+        declared=declared, named=Named(name="lab", home=tmp_path), hands=Hands(True, said.append)
+    )
+
+    place.submit(Submission(experiment=Path("smoke.yaml"), name="x", restarts=4))
+
+    told = "\n".join(said)
+    assert "cluster submit experiments/smoke.yaml --at" in told
+    assert "--restarts 4" in told
+    assert "--record" not in told
+    assert "--job-name=codeladder-lab.x" in told
 
 
 def test_a_secret_that_hands_write_is_its_owners_alone(tmp_path):

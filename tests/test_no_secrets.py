@@ -110,7 +110,7 @@ def test_a_real_run_writes_no_secret_anywhere(postgres_url, home, tmp_path):
     assert found_in((tmp_path / "said").read_text(), secrets) == []
     assert files_with(home, secrets) == {}
     assert found_in(all_rows(postgres_url), secrets) == []
-    sessions = Path("/tmp") / f"codeladder-{os.getuid()}"
+    sessions = Path("/tmp") / f"codeladder-{os.getuid()}" / "own"
     mine = [one for one in sessions.glob(f"session_*_{process.pid}") if not one.is_symlink()]
     assert [one for one in mine if one.stat().st_mtime > began - 1]
     assert {name: told for one in mine for name, told in files_with(one, secrets).items()} == {}

@@ -18,6 +18,8 @@ from cluster.submitting import checked, entrypoint
 THERE = "~/codeladder"
 STATE = "~/.codeladder"
 SSH = 22
+RAY = str(Path(sys.executable).with_name("ray"))
+AUTOSCALING = " --autoscaling ~/ray_bootstrap_config.yaml"
 NOT_SENT = [".git", ".venv", ".venv-peers", "runs", "__pycache__", "docs/pictures", "tests"]
 
 
@@ -30,7 +32,7 @@ class InCloud:
     hands: Hands
 
     def up(self) -> None:
-        """Lend the head, set it up, and let it lend workers as work asks for them."""
+        """Lend the head, set it up, and have it lend the workers."""
         variables = passed_on(self.declared)
         if not self.hands.dry:
             own_token(self.named.home)
@@ -49,10 +51,10 @@ class InCloud:
     def status(self) -> int:
         """What the head says."""
         self._write()
-        return self._ray("exec", str(self._file), self._there("python -m cluster status"))
+        return self._asked("python -m cluster status")
 
     def submit(self, submission: Submission) -> int:
-        """Send the experiment's file to the head, and hand it in there."""
+        """Send the experiment's file to the head, and hand it in there; 1 for all but 0."""
         checked(submission.experiment)
         entrypoint(submission)
         inside = submission.experiment.resolve().relative_to(ROOT)
@@ -60,8 +62,9 @@ class InCloud:
         source, target = str(submission.experiment), f"{THERE}/{inside}"
         self._ray("rsync-up", str(self._file), source, target)
         words = ["python", "-m", "cluster", "submit", str(inside), "--name", submission.name]
+        words += ["--restarts", str(submission.restarts)]
         words += ["--wait"] if submission.wait else []
-        return self._ray("exec", str(self._file), self._there(shlex.join(words)))
+        return self._asked(shlex.join(words))
 
     @property
     def _file(self) -> Path:
@@ -72,11 +75,13 @@ class InCloud:
         validate(manifest)
         self.hands.write(self._file, yaml.safe_dump(manifest, sort_keys=False))
 
-    def _ray(self, *words: str) -> int:
-        status = self.hands.show([str(Path(sys.executable).with_name("ray")), *words])
-        if status:
+    def _ray(self, *words: str) -> None:
+        if status := self.hands.show([RAY, *words]):
             raise ClusterError(f"ray {words[0]} ended with status {status}; its words are above")
-        return status
+
+    def _asked(self, command: str) -> int:
+        """What a command ends with on the head: Ray tells 1 for everything that is not 0."""
+        return self.hands.show([RAY, "exec", str(self._file), self._there(command)])
 
     def _there(self, command: str) -> str:
         home = shlex.quote(self.declared.home)
@@ -89,7 +94,6 @@ def launcher(declared: Cloud, named: Named) -> dict[str, Any]:
     return {
         "cluster_name": f"codeladder-{named.name}",
         "max_workers": sum(machines.most for machines in declared.workers.values()),
-        "idle_timeout_minutes": declared.idle_minutes,
         "provider": _provider(declared),
         "auth": {"ssh_user": declared.user},
         "head_node_type": "head",
@@ -110,7 +114,7 @@ def launcher(declared: Cloud, named: Named) -> dict[str, Any]:
         ],
         "head_start_ray_commands": [
             _node("--stop"),
-            _node(f"--head --record --autoscaling ~/ray_bootstrap_config.yaml{_common(declared)}"),
+            _node(f"--head --record {named.name}{AUTOSCALING}{_common(declared)}"),
         ],
         "worker_start_ray_commands": [
             _node("--stop"),

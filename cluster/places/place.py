@@ -10,7 +10,7 @@ from typing import Protocol
 from cluster.acting import Hands
 from cluster.declared import Everywhere
 from cluster.ray_start import encrypted
-from cluster.session import Cluster, ClusterError, forget, note, running
+from cluster.session import Cluster, ClusterError, note, running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,7 @@ def record(hands: Hands, named: Named, cluster: Cluster, process: int = 0) -> No
     if found and found["address"] != cluster.address:
         hands.say(f"The cluster at {found['address']} stays the one meant where no file is named.")
         return
-    forget(named.home)
-    note(named.home, cluster, process)
+    note(named.home, cluster, process, named.name, replace=True)
 
 
 def explain(hands: Hands, cluster: Cluster, tls: Path | None = None) -> None:

@@ -8,7 +8,7 @@ from cluster.acting import FORTNIGHT, CommandError, Hands
 from cluster.declared import Slurm
 from cluster.places.place import Named, Submission, passed_on, write_variables
 from cluster.ports import FIRST, LAST, SPAN
-from cluster.session import own_token, running
+from cluster.session import ROOT, forget, own_token, running
 from cluster.submitting import checked, entrypoint, submit_to_recorded
 
 LEAD_SECONDS = 120
@@ -27,7 +27,7 @@ trap 'kill -TERM "$nodes" 2>/dev/null || true' TERM
 
 srun --ntasks={nodes} --ntasks-per-node=1 --kill-on-bad-exit=0 bash -c '
     role=(--join-at "$2")
-    [ "$SLURM_NODEID" != 0 ] || role=(--head --meet "$2" --record)
+    [ "$SLURM_NODEID" != 0 ] || role=(--head --meet "$2"{record})
     exec .venv/bin/python -m cluster node "${{role[@]}}" --ports "$1" --token {token} \\
         --variables {variables} --state "/tmp/codeladder-$UID/slurm-$SLURM_JOB_ID" \\
         --cpus {cpus} --gpus {gpus}{more}
@@ -39,10 +39,14 @@ until [ -s "$meet" ]; do
 done
 {work}
 """
-STAND = 'wait "$nodes"'
+STAND = 'wait "$nodes" || wait "$nodes"   # the first wait ends with a signal, the second with them'
 RUN = """status=0
-.venv/bin/python -m cluster submit {experiment} --name {name} --wait || status=$?
-kill -TERM "$nodes"
+.venv/bin/python -m cluster submit {experiment} --at "$(cat "$meet")" --name {name} \\
+    --restarts {restarts} --wait &
+sent=$!
+status=0
+wait "$sent" || status=$?   # bash hears a signal only while it waits
+kill "$sent" "$nodes" 2>/dev/null || true
 wait "$nodes" || true
 exit "$status\""""
 
@@ -60,7 +64,7 @@ class OnSlurm:
         if not self.hands.dry and (found := self._number()):
             self.hands.say(f"Slurm job {found} is there already: squeue --jobs {found}")
             return
-        number = self._hand_in("up", STAND)
+        number = self._hand_in(self._job_name, STAND, record=True)
         self.hands.say(f"handed in: Slurm job {number}; python -m cluster status says when it runs")
 
     def down(self) -> None:
@@ -68,6 +72,8 @@ class OnSlurm:
         name = f"--name={self._job_name}"
         self.hands.run(["scancel", "--signal=TERM", "--batch", name])
         self.hands.run(["scancel", name])
+        if not self.hands.dry:  # a head that died could not
+            forget(Path(self.declared.home), name=self.named.name)
         self.hands.say("cancelled")
 
     def status(self) -> int:
@@ -85,16 +91,22 @@ class OnSlurm:
         checked(submission.experiment)
         entrypoint(submission)  # refuses a file that the nodes would not find
         work = RUN.format(
-            experiment=shlex.quote(str(submission.experiment)), name=shlex.quote(submission.name)
+            experiment=shlex.quote(str(submission.experiment.resolve().relative_to(ROOT))),
+            name=shlex.quote(submission.name),
+            restarts=submission.restarts,
         )
+        job_name = f"{self._job_name}.{submission.name}"  # `down` is for the cluster that stands
         try:
-            number = self._hand_in(submission.name, work, wait=submission.wait)
+            number = self._hand_in(job_name, work, wait=submission.wait)
         except CommandError as error:
             if not submission.wait or error.status is None:
                 raise
             self.hands.say(f"{error.said.strip()}; its output: {self._state}/NUMBER.log")
             return error.status  # of the job's, so of the driver
-        self.hands.say(f"handed in: Slurm job {number}, which ends with the experiment")
+        self.hands.say(
+            f"handed in: Slurm job {number}, which ends with the experiment, or by: "
+            f"scancel --batch --signal=TERM {number}"
+        )
         return 0
 
     @property
@@ -109,19 +121,25 @@ class OnSlurm:
         asked = ["squeue", "--noheader", "--format=%A", f"--name={self._job_name}"]
         return self.hands.run(asked).strip().partition("\n")[0]
 
-    def _hand_in(self, name: str, work: str, *, wait: bool = False) -> str:
+    def _hand_in(self, name: str, work: str, *, wait: bool = False, record: bool = False) -> str:
         if not self.hands.dry:
             own_token(Path(self.declared.home))
         variables = passed_on(self.declared)
         write_variables(self.hands, self._state / "variables.json", variables)
         path = self._state / f"{name}.sbatch"
-        self.hands.write(path, script(self.declared, self._job_name, self._state, work))
+        recorded = self.named.name if record else ""
+        self.hands.write(path, script(self.declared, name, self._state, work, recorded))
         command = ["sbatch", "--parsable", *(["--wait"] if wait else []), str(path)]
         return self.hands.run(command, seconds=FORTNIGHT).strip()
 
 
-def script(declared: Slurm, name: str, state: Path, work: str = STAND) -> str:
-    """The batch script of a cluster."""
+def script(declared: Slurm, name: str, state: Path, work: str = STAND, recorded: str = "") -> str:
+    """The batch script of a cluster.
+
+    Args:
+        name: of the Slurm job.
+        recorded: as what the home of work records the cluster; empty: it is not for others.
+    """
     more = f" \\\n        --interface {declared.interface}" if declared.interface else ""
     more += f" \\\n        --kind {declared.gpu_kind}" if declared.gpu_kind else ""
     return SCRIPT.format(
@@ -138,6 +156,7 @@ def script(declared: Slurm, name: str, state: Path, work: str = STAND) -> str:
         cpus=declared.cpus,
         gpus=declared.gpus,
         more=more,
+        record=f" --record {recorded}" if recorded else "",
         work=work,
     )
 
