@@ -23,7 +23,7 @@ DIGEST = "d" * 64
 ASKING = Contract(id="asking000001", kind="asking", content={"form": "alpaca", "n": 2})
 JUDGING = Contract(id="judging00001", kind="judging", content={"sha256": DIGEST, "seconds": 10})
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-BASE, TUNED = "ba5eba5eba5e", "70ned70ned70"
+BASE, TUNED = "ba5eba5eba5e", "70ded70ded70"
 NAMES = ["has_close_elements", "separate_paren_groups", "truncate_number", "below_zero"]
 
 
@@ -196,7 +196,7 @@ def small_ledger():
         Checkpoint(
             run=TUNED,
             kind="adapter",
-            path="runs/70ned70ned70/checkpoint",
+            path="runs/70ded70ded70/checkpoint",
             sha256="c" * 64,
             steps=60,
             facts={"engine": "deepspeed", "zero_stage": 2, "ranks": 2, "tokens": 122_880},

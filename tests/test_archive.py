@@ -62,7 +62,7 @@ def fill(home):
     (home / "data" / DATASET / "rows" / "0.parquet").write_bytes(b"rows")
     (home / "data" / DATASET / "report.json").write_text("{}")
     engine = open_ledger()
-    other = "0ther0ther00"
+    other = "0dd0dd0dd0dd"
     data = Dataset(
         digest=DATASET, name="starter", report={"a": [1]}, licence="MIT", rows_in=9, rows_out=8,
         duplicates=1, contaminated=0,
@@ -376,7 +376,7 @@ HOSTILE = {
     "files that are a list": (changed(files=[]), "manifest is wrong"),
     "more than the disk holds": (huge_file, "unpacks to"),
     "rows of another size": (bomb, "bytes, not"),
-    "rows of another run": (row_changed(TUNED.encode(), b"0ther0ther00"), "no row of run"),
+    "rows of another run": (row_changed(TUNED.encode(), b"0dd0dd0dd0dd"), "no row of run"),
     "a table that none has": (
         row_changed(b'"table": "steps"', b'"table": "votes"'),
         "table 'votes'",

@@ -112,7 +112,7 @@ HUB_BASES = {
 
 def adapter(**more):
     given = {
-        "run": "70ned70ned70",
+        "run": "70ded70ded70",
         "label": "qwen0.5b starter lora seed 0",
         "model": "qwen0.5b",
         "hub": "Qwen/Qwen2.5-Coder-0.5B",
@@ -146,7 +146,7 @@ def scored(benchmark="humaneval", **more):
     """A score of HumanEval, 41 points above its base."""
     delta = Difference(value=0.413, low=0.37, high=0.456, p=0.001, verdict="better")
     given = {
-        "run": "70ned70ned70", "model": "qwen0.5b", "base": "ba5e", "method": "lora",
+        "run": "70ded70ded70", "model": "qwen0.5b", "base": "ba5e", "method": "lora",
         "dataset": "starter", "seed": 0, "benchmark": "mine", "metric": "pass@1", "value": 0.61234,
         "low": 0.55, "high": 0.67, "problems": 164, "completions": 20, "contract": "c0117ac7c0de",
         "delta": delta,

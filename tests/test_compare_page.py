@@ -263,7 +263,7 @@ def test_problems_are_narrowed_and_one_is_read(filled):
     assert len(rows) == 10
     assert rows["A"][0] == "2 of 2" and rows["B"][0] == "0 of 2"
     codes = [block.value for block in app.code]
-    assert any("# 70ned70ned70 0" in code for code in codes)
+    assert any("# 70ded70ded70 0" in code for code in codes)
     assert any("# 5ec05ec05ec0 0" in code for code in codes)
     assert any(code.startswith("--- A\n+++ B") for code in codes)
 

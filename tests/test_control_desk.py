@@ -43,7 +43,7 @@ def test_a_run_that_goes_on_is_asked_to_stop_in_the_name_of_who_did(desk, ledger
 
 @pytest.mark.parametrize(
     "run, status, said",
-    [(BASE, 409, "there is nothing to stop"), ("70ned70ned7x", 404, TUNED)],
+    [(BASE, 409, "there is nothing to stop"), ("70ded70ded7x", 404, TUNED)],
 )
 def test_what_cannot_be_stopped_is_refused_with_the_reason(desk, ledger, run, status, said):
     answer = desk.post(f"/runs/{run}/stop", json={})

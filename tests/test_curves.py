@@ -180,7 +180,7 @@ def test_runs_of_one_label_have_folders_of_their_own(recorded, folder):
 
     assert sorted(path.name for path in folder.iterdir()) == [
         "falcon-tiny-starter-lora-seed-1-111111111111",
-        "falcon-tiny-starter-lora-seed-1-70ned70ned70",
+        "falcon-tiny-starter-lora-seed-1-70ded70ded70",
     ]
 
 

@@ -356,7 +356,7 @@ def test_the_card_of_a_run_says_what_is_known_and_what_is_not(filled):
     assert "humaneval pass@1: 87.5 % (" in card
     assert "against its base +70.0 points, better" in card
     assert "## Not known here" in card
-    assert f"weights: runs/70ned70ned70/checkpoint, sha256 {'c' * 64}" in card
+    assert f"weights: runs/70ded70ded70/checkpoint, sha256 {'c' * 64}" in card
 
 
 def test_nothing_in_a_name_closes_a_fence_of_the_card_or_acts_in_it(filled):

@@ -86,8 +86,8 @@ def test_a_run_that_is_over_is_not_stopped(training):
 
 
 def test_a_run_with_a_typo_is_answered_with_the_nearest_that_goes_on(training):
-    with pytest.raises(UserError, match=f"no run '70ned70ned7x'.*{TUNED}"):
-        ask_to_stop(training, "70ned70ned7x", "ada")
+    with pytest.raises(UserError, match=f"no run '70ded70ded7x'.*{TUNED}"):
+        ask_to_stop(training, "70ded70ded7x", "ada")
 
 
 def test_the_command_says_what_comes_of_it_and_ends_with_1_where_nobody_heeds_it(home, capsys):

@@ -263,14 +263,14 @@ def test_held_out_losses_stay_in_sight_while_a_training_goes_on(started, tmp_pat
 
 OLD_ROWS = (
     "INSERT INTO runs (id, label, kind, model, seed, state, spec, provenance, created_at, "
-    "finished_at) VALUES ('70ned70ned70', 'old', 'tuned', 'm', 0, 'done', '{}', '{}', "
+    "finished_at) VALUES ('70ded70ded70', 'old', 'tuned', 'm', 0, 'done', '{}', '{}', "
     "'2026-01-01 00:00:00+00:00', '2026-01-01 00:09:00+00:00')",
     "INSERT INTO steps (run, step, loss, learning_rate, gradient_norm, tokens, seconds) VALUES "
-    "('70ned70ned70', 1, 2.5, 0.1, 0.5, 100, 0.2), ('70ned70ned70', 2, 1.5, 0.1, 0.5, 100, 0.2)",
+    "('70ded70ded70', 1, 2.5, 0.1, 0.5, 100, 0.2), ('70ded70ded70', 2, 1.5, 0.1, 0.5, 100, 0.2)",
     "INSERT INTO checkpoints (run, kind, path, sha256, steps, facts) VALUES "
-    "('70ned70ned70', 'adapter', 'p', 's', 2, '{}')",
+    "('70ded70ded70', 'adapter', 'p', 's', 2, '{}')",
     "INSERT INTO events (run, kind, message, seconds, at) VALUES "
-    "('70ned70ned70', 'training', 'done', 1.0, '2026-01-01 00:08:00+00:00')",
+    "('70ded70ded70', 'training', 'done', 1.0, '2026-01-01 00:08:00+00:00')",
 )
 
 
