@@ -57,12 +57,12 @@ def submit_to(url: str, token: Path, submission: Submission, hands: Hands) -> in
         ClusterError: the cluster does not answer, the experiment has mistakes, or a Ray job of
             that name is there.
     """
-    runs = checked(submission.experiment)
+    checked(submission.experiment)
     command = entrypoint(submission)
     if hands.dry:
         hands.say(f"send   {submission.name} to {url}:\n       | {command}")
         return 0
-    metadata = _metadata(submission, runs)
+    metadata = _metadata(submission)
     where = _where(resources(url, token))
     with _speaking(url, token) as client:
         return _send(client, submission, command, metadata, where, hands)
@@ -80,8 +80,8 @@ def dashboard_at(address: str) -> str:
     return f"http://{host}:{Ports(int(port)).dashboard}"
 
 
-def checked(experiment: Path) -> int:
-    """How many runs an experiment has, which `jobs plan` checks first.
+def checked(experiment: Path) -> None:
+    """Have `jobs plan` check an experiment.
 
     Raises:
         ClusterError: it has mistakes; the message tells all of them.
@@ -95,8 +95,6 @@ def checked(experiment: Path) -> int:
     )
     if plan.returncode:
         raise ClusterError(plan.stderr.strip() or plan.stdout.strip())
-    counted = re.search(r"([\d,]+) runs?\b", plan.stdout)
-    return int(counted[1].replace(",", "")) if counted else 0
 
 
 def entrypoint(submission: Submission) -> str:
@@ -138,10 +136,10 @@ def _where(there: Mapping[str, float]) -> dict[str, float] | None:
     return None  # others brought this cluster up
 
 
-def _metadata(submission: Submission, runs: int) -> dict[str, str]:
+def _metadata(submission: Submission) -> dict[str, str]:
     """Shown on the Ray dashboard beside the job; never a secret."""
     board = os.environ.get("CODELADDER_BOARD_URL", "")
-    told = {"experiment": submission.experiment.stem, "runs": str(runs)}
+    told = {"experiment": submission.experiment.stem}
     return told | ({"board": board} if board else {})
 
 
