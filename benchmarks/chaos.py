@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from experiment_under_faults import Trial
 from faults import difference
-from mishaps import ASKS, JUDGES, TRAINS, fill, hog, kill_children, recover
+from mishaps import ASKS, JUDGES, TRAINS, fill, hog, kill_children, lose_head, recover
 from namespaces import ROOT, Machine, missing
 from ray_nodes import SIZES, RayNodes, ray_nodes
 
@@ -155,11 +155,7 @@ class Chaos:
         return f"for {AWAY:.0f} s"
 
     def _restart_head(self) -> str:
-        head = self.trial.nodes.head
-        head.lose_power()
-        time.sleep(5)
-        head.start()
-        self.trial.nodes.keep(head)
+        lose_head(self.trial)
         recover(self.trial.nodes)
         return "and all machines joined it again"
 

@@ -73,6 +73,8 @@ class Trial:
     """The experiment, as YAML."""
     server: Server | None = None
     """The PostgreSQL that the ledger is in; None: it is a file of the driver's machine."""
+    kept: bool = False
+    """Whether `python -m cluster keep` starts the driver, and again where it is ended."""
     lines: list[Line] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     drivers: int = 0
@@ -105,8 +107,9 @@ class Trial:
         file = self.nodes.network.folder / f"{self.name}.yaml"
         file.write_text(self.text)
         self.drivers += 1
+        keeper = [sys.executable, "-m", "cluster", "keep", "--"] if self.kept else []
         self.process = self.driver.spawn(
-            [sys.executable, "-m", "jobs", "run", str(file)],
+            [*keeper, sys.executable, "-m", "jobs", "run", str(file)],
             self.output,
             {
                 "RAY_ADDRESS": self.nodes.address,

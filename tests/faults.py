@@ -41,6 +41,8 @@ class Fault:
     """Whether the driver ends and the same command is given again."""
     silent: bool = False
     """Whether nothing is lost, so that there is nothing to notice."""
+    kept: bool = False
+    """Whether a keeper gives it."""
     postgresql: bool = False
     """Whether the ledger is one, `Trial.server`."""
 
@@ -67,7 +69,7 @@ def once(nodes: RayNodes, undisturbed: Trial, fault: Fault, number: int = 0) -> 
     with ExitStack() as stack:
         server = stack.enter_context(private_server()) if fault.postgresql else None
         name = f"{fault.name.replace(' ', '-')}-{number}"
-        trial = Trial(nodes, nodes.network.all["driver"], name, server=server)
+        trial = Trial(nodes, nodes.network.all["driver"], name, server=server, kept=fault.kept)
         stack.callback(trial.forget)
         stack.callback(mishaps.recover, nodes)
         shutil.copytree(undisturbed.seen / "data", trial.seen / "data")
@@ -213,6 +215,16 @@ FAULTS = {
             goes_on=r"step \d+ of|generating starter begins",  # its workers may end without it
             told="^training: ",
             restarts=True,
+            seconds=240,
+        ),
+        Fault(
+            name="head restarted under a keeper",
+            moment=mishaps.in_training,
+            inflict=mishaps.lose_head,
+            goes_on=r"step \d+ of|generating starter begins",
+            told="^training: ",
+            restarts=True,
+            kept=True,
             seconds=240,
         ),
         Fault(

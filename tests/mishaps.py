@@ -154,13 +154,18 @@ def freeze_folder(trial: Trial) -> None:
     trial.nodes.network.thaw()
 
 
-def restart_head(trial: Trial) -> None:
+def lose_head(trial: Trial) -> None:
     """It loses its power and all that it knew, and is back after a few seconds."""
     head = trial.nodes.head
     head.lose_power()
     time.sleep(5)
     head.start()
     trial.nodes.keep(head)
+
+
+def restart_head(trial: Trial) -> None:
+    """As above; the driver ends of it."""
+    lose_head(trial)
     assert trial.end() != 0, trial.said()
 
 

@@ -13,10 +13,8 @@ from experiment_under_faults import CHECKPOINT_EVERY, Trial
 from faults import FAULTS, difference, once
 from ray_nodes import SIZES, ray_nodes
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(namespaces.missing()), reason=namespaces.missing() or "-"),
-]
+MISSING = namespaces.missing()
+DOCUMENT = Path(__file__).parent.parent / "docs" / "faults.md"
 BUSY = 3.0
 """Tests run on busy machines: so many times the bound is still no failure."""
 
@@ -37,6 +35,15 @@ def undisturbed(nodes):
     return trial
 
 
+def test_the_document_states_the_bound_of_every_fault():
+    lines = DOCUMENT.read_text().splitlines()
+
+    for fault in FAULTS.values():
+        assert f"| {fault.name} | {fault.seconds:.0f} |" in lines
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=MISSING or "-")
 @pytest.mark.parametrize("name", FAULTS)
 def test_nothing_is_lost_repeated_or_changed_by_a_fault(nodes, undisturbed, name):
     fault = FAULTS[name]
@@ -46,6 +53,8 @@ def test_nothing_is_lost_repeated_or_changed_by_a_fault(nodes, undisturbed, name
     assert measured.resumed <= BUSY * fault.seconds
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=MISSING or "-")
 def test_work_goes_on_while_a_head_restarts_that_keeps_its_memory_on_a_disk(undisturbed):
     folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
     gcs = folder / "gcs"
