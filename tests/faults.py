@@ -271,6 +271,15 @@ FAULTS = {
             seconds=60,
         ),
         Fault(
+            name="database stopped for 20 s between two stages",
+            moment=partial(mishaps.until, "training done"),
+            inflict=mishaps.stop_database,
+            silent=True,
+            postgresql=True,
+            goes_on=r"generating starter (begins|done)",
+            seconds=60,
+        ),
+        Fault(
             name="database out of reach for 20 s between two stages",
             moment=partial(mishaps.until, "training done"),
             inflict=mishaps.freeze_database,
