@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from namespaces import ROOT, Machine
 from ray_nodes import RayNodes
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from benchmarks.private_postgres import Server
 
@@ -76,6 +79,9 @@ class Trial:
     kept: bool = False
     """Whether `python -m cluster keep` starts the driver, and again where it is ended."""
     lines: list[Line] = field(default_factory=list)
+    trained: dict[tuple[str, int], set[float]] = field(default_factory=lambda: defaultdict(set))
+    """Seconds that each step of a run took. A training that goes on tells old steps again, with
+    the seconds that they took then; one that is trained again takes others."""
     process: subprocess.Popen[str] | None = None
     drivers: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
@@ -121,6 +127,7 @@ class Trial:
         )
         if self.drivers == 1:
             threading.Thread(target=self._watch, daemon=True).start()
+            threading.Thread(target=self._count, daemon=True).start()
 
     @property
     def output(self) -> Path:
@@ -140,6 +147,13 @@ class Trial:
                 whole = text[start:].rpartition("\n")[0]
                 read[path] = start + len(whole) + bool(whole)
                 self.lines += [Line(now, line) for line in whole.splitlines()]
+
+    def _count(self) -> None:
+        """Note how long each step took, whenever the ledger can be asked."""
+        while not self._over.wait(0.5):
+            with suppress(DBAPIError):
+                for run, step, seconds in self._select("select run, step, seconds from steps"):
+                    self.trained[run, step].add(seconds)
 
     def until(self, text: str, since: float = 0.0, seconds: float = PATIENCE_SECONDS) -> Line:
         """The first line with this text (a regular expression) after a time."""
@@ -207,7 +221,10 @@ class Trial:
         return self._select("select kind, message from events order by at")
 
     def _select(self, query: str) -> list[tuple]:
-        engine = create_engine(self.ledger.replace("postgresql://", "postgresql+psycopg://"))
+        # "rw" makes no ledger where the driver has none yet.
+        there = f"sqlite:///file:{self.ledger.removeprefix('sqlite:///')}?mode=rw&uri=true"
+        served = self.ledger.replace("postgresql:", "postgresql+psycopg:")
+        engine = create_engine(served if self.server else there)
         with engine.connect() as ledger:
             rows = [tuple(row) for row in ledger.execute(text(query))]
         engine.dispose()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import mishaps
-from experiment_under_faults import CHECKPOINT_EVERY, Left, Line, Trial, step_of
+from experiment_under_faults import CHECKPOINT_EVERY, Left, Line, Trial
 from mishaps import ASKS, JUDGES, TRAINS
 from ray_nodes import RayNodes
 
@@ -57,7 +57,7 @@ class Measured:
     resumed: float
     """Seconds until work went on: the next step of a training, or the end of the stage."""
     repeated: int
-    """Steps that were told a second time."""
+    """Steps that were trained a second time."""
 
 
 def once(nodes: RayNodes, undisturbed: Trial, fault: Fault, number: int = 0) -> Measured:
@@ -102,12 +102,11 @@ def undergo(trial: Trial, fault: Fault) -> Measured:
     after = [one for one in trial.lines if one.at > noticed.at]
     going = next((one for one in after if re.search(fault.goes_on, one.text)), None)
     assert going is not None, f"nothing says that work went on: {trial.said()}"
-    steps = [step for one in trial.lines if (step := step_of(one))]
     return Measured(
         fault=fault.name,
         detected=0.0 if fault.silent else noticed.at - began,
         resumed=going.at - began,
-        repeated=len(steps) - len(set(steps)),
+        repeated=sum(len(seconds) - 1 for seconds in trial.trained.values()),
     )
 
 
