@@ -174,19 +174,19 @@ class Turn:
 
 
 def gpus_of(machines: Sequence[Machine]) -> dict[str, int]:
-    """GPUs by kind; of one kind without a name where Ray does not know the kind of some."""
-    there = [machine for machine in machines if machine.alive and machine.gpus >= 1]
-    named = all(machine.gpu_kind for machine in there)
+    """GPUs by kind; those of which Ray does not know it are of one without a name.
+
+    Each node counts alone, so one that joins changes nothing of what is held.
+    """
     found: dict[str, int] = {}
-    for machine in there:
-        kind = machine.gpu_kind if named else ""
-        found[kind] = found.get(kind, 0) + int(machine.gpus)
+    for machine in machines:
+        if machine.alive and machine.gpus >= 1:
+            found[machine.gpu_kind] = found.get(machine.gpu_kind, 0) + int(machine.gpus)
     return found
 
 
 def processors_of(machines: Sequence[Machine]) -> dict[str, int]:
     """Processors that work without a GPU may take: one is left for each GPU, whose worker needs
     it."""
-    there = [machine for machine in machines if machine.alive]
-    cpus, gpus = sum(m.cpus for m in there), sum(m.gpus for m in there)
-    return {"": max(1, int(cpus - gpus))}
+    left = (int(max(0, m.cpus - m.gpus)) for m in machines if m.alive)
+    return {"": max(1, sum(left))}

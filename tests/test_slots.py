@@ -160,10 +160,11 @@ def test_gpus_are_counted_by_kind_on_machines_that_are_alive():
     assert gpus_of([*there, gone]) == {"A100": 4, "H100": 16}
 
 
-def test_where_ray_does_not_know_the_kind_of_some_all_gpus_are_of_one_kind():
-    assert gpus_of([machine("a", 8, 4, "A100"), machine("b", 8, 2)]) == {"": 6}
+def test_a_node_of_which_ray_does_not_know_the_kind_changes_nothing_of_the_others():
+    assert gpus_of([machine("a", 8, 4, "A100"), machine("b", 8, 2)]) == {"A100": 4, "": 2}
 
 
 def test_a_processor_is_left_for_each_gpu_so_that_its_worker_has_one():
     assert processors_of([machine("a", 8, 2), machine("b", 4, 0)]) == {"": 10}
     assert processors_of([machine("a", 2, 4)]) == {"": 1}
+    assert processors_of([machine("a", 2, 4), machine("b", 8, 1)]) == {"": 7}
