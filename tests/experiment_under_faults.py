@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from namespaces import ROOT, Machine
+from psutil import NoSuchProcess
 from ray_nodes import RayNodes
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -231,8 +232,11 @@ class Trial:
         return rows
 
     def forget(self) -> None:
-        """Make room for the next one."""
+        """Make room for the next one; a driver that still works, and its keeper, end."""
         self._over.set()
+        for process in self.driver.processes(f"{self.name}.yaml"):
+            with suppress(NoSuchProcess):
+                process.kill()
         shutil.rmtree(self.seen, ignore_errors=True)
 
 
