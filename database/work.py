@@ -209,6 +209,15 @@ def driver_of(engine: Engine, run_id: str, now: datetime) -> DriverFacts | None:
     return next((one for one in working if run_id in grid(engine, one.experiment)), None)
 
 
+def silent_driver_of(engine: Engine, run_id: str, now: datetime) -> DriverFacts | None:
+    """Return the driver of a run's experiment that was heard of last, where it fell silent without
+    a word of its end: it was killed, or cut off and may come back."""
+    wanted = _select(Driver, DriverFacts).where(Driver.ended_at.is_(None))
+    known = _facts(engine, wanted.order_by(Driver.at.desc(), Driver.id), DriverFacts)
+    silent = (one for one in known if one.silent(now))
+    return next((one for one in silent if run_id in grid(engine, one.experiment)), None)
+
+
 def judged_last(engine: Engine, runs: Collection[str], *, limit: int) -> dict[str, datetime]:
     """Return when the runs that were scored last were, the last one first."""
     at = func.max(Score.recorded_at).label("at")

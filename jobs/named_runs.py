@@ -62,3 +62,8 @@ def named(ledger: Engine, name: str) -> Named:
         )
     cells = (known[one] for one in grid(ledger, stem) if one in known)
     return Named(name=stem, is_experiment=True, runs=tuple(cells))
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal takes for commands: names and words of others are in it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -73,13 +73,14 @@ def execute_all(
     place.unfinished.update(work.run.id for work in (*works, *competing))
     failures: dict[str, Failure] = {}
     hand = _Hand(place, failures)
-    tasks: list[Callable[[], None]] = [
-        partial(hand.compete, match, rank) for rank, match in enumerate(matches)
+    tasks = [
+        (match.works[0].run, partial(hand.compete, match, rank))
+        for rank, match in enumerate(matches)
     ]
     for rank, work in enumerate(sorted(works, key=_longest_first)):
-        tasks.append(partial(hand.execute, work, len(matches) + rank))
+        tasks.append((work.run, partial(hand.execute, work, len(matches) + rank)))
     try:
-        _side_by_side(tasks)
+        hand.side_by_side(tasks)
     except BaseException:  # Ctrl-C, or SIGTERM, for which Ray raises SystemExit
         place.stopping.set()
         raise
@@ -93,6 +94,22 @@ class _Hand:
     workplace: Workplace
     failures: dict[str, Failure]
     """Of runs that failed and were not tried again, by id."""
+
+    def side_by_side(self, tasks: Sequence[tuple[Run, Callable[[], None]]]) -> None:
+        """Do these, each in a thread; what one of them raises is a failure of its run."""
+        threads = [threading.Thread(target=self._do, args=task, daemon=True) for task in tasks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+
+    def _do(self, run: Run, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # not of a stage, but of what is done around them
+            self.workplace.logs.say(run.id, _whole(error))
+            self.failures.setdefault(run.id, Failure(run, error))
 
     def execute(self, work: Work, rank: float) -> None:
         """One run, whatever becomes of it."""
@@ -115,7 +132,11 @@ class _Hand:
         except Exception as error:  # the outermost loop of a run
             if self._is_lost(run, error):
                 return False
-            place.telemetry.retries.takes(run.id)  # an older wish has been heeded by this attempt
+            if not isinstance(error, UnwantedError):
+                place.telemetry.retries.takes(run.id)  # this attempt has heeded an older wish
+            elif place.telemetry.stops.of(run.id) is None:
+                place.say(run, "somebody wants it tried again, before it was stopped")
+                return place.stopping.is_set()
             self._tell(run, error)
         return not self._is_asked_for(run)
 
@@ -149,6 +170,7 @@ class _Hand:
         if not (isinstance(error, LostClaimError) or place.claims.lost(run.id)):
             return False
         place.say(run, "another driver has taken it over; this one leaves it alone")
+        place.claims.lose(run.id)
         place.claims.give_back(run.id)
         return not place.stopping.is_set()
 
@@ -168,8 +190,11 @@ class _Hand:
 
     def compete(self, match: Match, rank: float) -> None:
         """The trainings of a contest; then each run that was not stopped, as any other."""
-        while not self._is_decided(match, rank):
-            continue
+        try:
+            while not self._is_decided(match, rank):
+                continue
+        finally:
+            self.workplace.unfinished.difference_update(work.run.id for work in match.works)
 
     def _is_decided(self, match: Match, rank: float) -> bool:
         """One attempt at a contest; False: another driver took a part of it over, and what is left
@@ -177,9 +202,11 @@ class _Hand:
         place = self.workplace
         try:
             works = self._claimed_together(match)
+            if not any(work.wanted for work in works):
+                return True
             outcomes = contest_stage(match.contest.rule, works, place, rank)
         except Exception as error:
-            if self._are_lost(match, error):
+            if self._are_lost(match, error) or self._are_wanted_again(match, error):
                 return False
             for work in match.works:
                 if work.wanted:
@@ -194,11 +221,18 @@ class _Hand:
             if isinstance(outcome, Failed):
                 self._tell(work.run, outcome.error)
             elif isinstance(outcome, Trained) and work.wanted:
-                trained.append(partial(self.execute, work, rank))
+                trained.append((work.run, partial(self.execute, work, rank)))
                 continue
             self._leave(work.run)
-        _side_by_side(trained)
+        self.side_by_side(trained)
         return True
+
+    def _are_wanted_again(self, match: Match, error: Exception) -> bool:
+        """Whether all runs of a contest were stopped, but some of them are wanted again by now."""
+        place, wanted = self.workplace, [work.run for work in match.works if work.wanted]
+        if not isinstance(error, UnwantedError) or place.stopping.is_set():
+            return False
+        return not all(place.telemetry.stops.of(run.id) for run in wanted)
 
     def _are_lost(self, match: Match, error: Exception | None = None) -> bool:
         """Whether another driver took runs of a contest over; all are given back then."""
@@ -214,11 +248,19 @@ class _Hand:
 
     def _claimed_together(self, match: Match) -> list[Work]:
         """Claim the runs of a contest, all in the order of their ids: two drivers that each hold
-        some of them would wait for ever."""
+        some of them would wait for ever. One that was stopped while another driver had it takes no
+        part."""
         left = {work.run.id: work for work in match.works}
         for run_id, work in sorted(left.items()):
-            if work.wanted:
+            if not work.wanted:
+                continue
+            try:
                 claimed = self._claimed(work)
+            except UnwantedError as error:
+                self._tell(work.run, error)
+                self._leave(work.run)
+                del left[run_id]
+            else:
                 left[run_id] = claimed or replace(work, benchmarks=(), wanted=False)
         return list(left.values())
 
@@ -244,7 +286,8 @@ class _Hand:
         """Somebody stopped it: it did not fail."""
         place = self.workplace
         why = place.telemetry.stops.why(run.id)
-        place.ended.append(run)
+        if run not in place.ended:
+            place.ended.append(run)
         place.say(run, why)
         self._record(run, place.recorder.stopped, why)
 
@@ -263,15 +306,6 @@ def _whole(error: Exception) -> str:
     """All that is known of an error: the traceback here, and what workers said of theirs."""
     said = "".join(traceback.format_exception(error))
     return f"{said}\n{getattr(error, 'details', '')}".strip()
-
-
-def _side_by_side(tasks: Sequence[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=task, daemon=True) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
 
 
 def _longest_first(work: Work) -> float:

@@ -48,7 +48,8 @@ class Recorder:
         claims: Claims | None = None,
     ) -> None:
         """Write to a ledger; `served` is what servers say of their models, by name. What is written
-        of a run in `claims` raises `LostClaimError` where another driver has it by now."""
+        of a run raises `LostClaimError` where `claims` are given and have none on it: it was never
+        claimed, or given back, or another driver has it by now."""
         self._served = served
         self._claims = claims
         self._engine = engine
@@ -181,7 +182,12 @@ class Recorder:
             write(self._engine, rows, self._claim(run_id))
 
     def _claim(self, run_id: str) -> Claim | None:
-        return self._claims.of(run_id) if self._claims else None
+        if self._claims is None or not run_id:
+            return None
+        held = self._claims.of(run_id)
+        if held is None:
+            raise LostClaimError(run_id, by="")
+        return held
 
 
 def weights_digest(checkpoint: Path) -> str:

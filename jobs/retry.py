@@ -3,6 +3,7 @@
 A driver that starts takes such runs again by itself, so a wish is only for one that is at work.
 """
 
+import shlex
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from database.clock import moment
 from database.facts import RunFacts
 from database.live import Retry
 from database.queries import ACTIVE
-from database.work import DriverFacts, driver_of, remarkable, retries
+from database.work import DriverFacts, driver_of, remarkable, retries, silent_driver_of
 from database.writing import write
 from jobs.declared import UserError
-from jobs.named_runs import Named, named
+from jobs.named_runs import Named, named, printable
 from jobs.stopping import is_by_hand
 
 
@@ -31,14 +32,20 @@ class Wished:
 
     runs: tuple[RunFacts, ...]
     driver: DriverFacts | None
-    """Who heeds them; None: nobody, and nothing is written."""
+    """Who heeds them; None: nobody."""
     command: str
     """What goes on with them where nobody does."""
+    silent: DriverFacts | None = None
+    """Who heeds them where nobody works, if it is heard of again."""
 
     def __str__(self) -> str:
-        names = ", ".join(f"{run.label} ({run.id})" for run in self.runs)
+        names = printable(", ".join(f"{run.label} ({run.id})" for run in self.runs))
         if self.driver is None:
-            return f"No driver is working on {names}. This goes on with it: {self.command}"
+            goes_on = printable(self.command)
+            told = f"No driver is working on {names}. This goes on with it: {goes_on}"
+            if self.silent is not None:
+                told += f" (the driver on {self.silent.host} heeds it if it is heard of again)"
+            return told
         return f"The driver on {self.driver.host} tries again within seconds: {names}"
 
 
@@ -56,10 +63,15 @@ def ask_to_retry(ledger: Engine, name: str, who: str) -> Wished:
     """
     asked = named(ledger, name)
     wanted = _to_retry(ledger, asked)
-    driver = driver_of(ledger, wanted[0].id, moment(ledger))
-    if driver is not None:
+    now = moment(ledger)
+    driver = driver_of(ledger, wanted[0].id, now)
+    silent = silent_driver_of(ledger, wanted[0].id, now)
+    if driver or silent:
         write(ledger, [Retry(run=run.id, asked_by=who[:200]) for run in wanted])
-    return Wished(runs=tuple(wanted), driver=driver, command=_command(asked, wanted[0]))
+        # A driver that ends says so and then looks for wishes once more: this is seen by one of us.
+        driver = driver_of(ledger, wanted[0].id, moment(ledger))
+    command = _command(asked, wanted[0])
+    return Wished(runs=tuple(wanted), driver=driver, command=command, silent=silent)
 
 
 def _to_retry(ledger: Engine, asked: Named) -> list[RunFacts]:
@@ -85,11 +97,13 @@ def _reason(run: RunFacts, told: Sequence[object]) -> str:
 
 
 def _command(asked: Named, run: RunFacts) -> str:
+    """A command of ours, whatever the ledger says: its rows may be of another's archive."""
     said = str(run.provenance.get("command") or "")
     if said.startswith("-m jobs run "):
-        return f"python {said}"
+        return f"python {shlex.join(said.split())}"
     experiment = asked.name if asked.is_experiment else run.provenance.get("experiment")
-    return f"python -m jobs run experiments/{experiment or 'NAME'}.yaml"
+    file = f"experiments/{experiment or 'NAME'}.yaml"
+    return f"python -m jobs run {shlex.quote(file)}"
 
 
 class Retries:

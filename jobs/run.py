@@ -214,11 +214,24 @@ def _run(
         place.spent.append(Spent(stage="starting Ray", label="", waited=0.0, worked=waited))
         prepare_stage(works, place)
         with listening(place, {work.run.id: work.run.label for work in works}):
-            matches = _matches(works, experiment, home)
-            competing = {work.run.id for match in matches for work in match.works}
-            single = [work for work in works if work.run.id not in competing]
-            failures = execute_all(single, place, matches)
+            failures = _execute(works, place, experiment)
     return _Ended(spent=place.spent, failures=failures, stopped=place.ended)
+
+
+def _execute(works: list[Work], place: Workplace, experiment: Experiment) -> list[Failure]:
+    """Execute all; and again what somebody wished again while the last of it ended."""
+    failures: list[Failure] = []
+    while works:
+        matches = _matches(works, experiment, place.home)
+        competing = {work.run.id for match in matches for work in match.works}
+        single = [work for work in works if work.run.id not in competing]
+        failures += execute_all(single, place, matches)
+        ended = {failure.run.id for failure in failures} | {run.id for run in place.ended}
+        wished = place.telemetry.wished_late(ended)
+        works = [work for work in works if work.run.id in wished]
+        failures = [failure for failure in failures if failure.run.id not in wished]
+        place.ended[:] = [run for run in place.ended if run.id not in wished]
+    return failures
 
 
 @contextmanager

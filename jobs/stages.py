@@ -108,7 +108,8 @@ def contest_stage(
     asked = time.monotonic()
     stops = place.telemetry.stops
     nobody = partial(_nobody_wants, works, place)
-    with place.accelerators.take(at_once * widest, rank=rank, unwanted=nobody) as held:
+    taken = place.accelerators.take(at_once * widest, rank=rank, least=widest, unwanted=nobody)
+    with taken as held:
         if place.stopping.is_set():
             raise HaltedError
         started = time.monotonic()
@@ -120,7 +121,8 @@ def contest_stage(
 
         def told(decision: Stopped) -> None:
             place.say(runs[decision.run_id], str(decision))
-            place.recorder.stopped(runs[decision.run_id], str(decision))
+            if place.claims.of(decision.run_id):  # of others it is recorded already
+                place.recorder.stopped(runs[decision.run_id], str(decision))
 
         outcomes = train_swept(
             orders,
@@ -129,7 +131,7 @@ def contest_stage(
             gpus=place.gpus is not None,
             cuda=place.cuda,
             kind=held.kind,
-            at_once=at_once,
+            at_once=held.count // widest,
             told=told,
             unwanted=lambda run_id: place.unwanted(runs[run_id])(),
             attempts={run_id: place.claims.attempt(run_id) for run_id in runs},
@@ -296,9 +298,9 @@ def judge_stage(
     if place.storage.there(out):
         place.recorder.found(run, name)
     else:
-        with place.stage(run, name, place.processors, actors, rank):
-            place.telemetry.stage(run.id, name, 0, len(pairs), actors)
+        with place.stage(run, name, place.processors, actors, rank, least=1) as held:
+            place.telemetry.stage(run.id, name, 0, len(pairs), held.count)
             lost = partial(place.happened, run, name)
-            judge(order, actors, progress, place.unwanted(run), lost)
+            judge(order, held.count, progress, place.unwanted(run), lost)
             place.storage.keep(out)
     place.recorder.judged(run, benchmark, answers, read_verdicts(out))

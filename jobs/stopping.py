@@ -13,7 +13,7 @@ from cluster.ending import Unwanted
 from database.clock import moment
 from database.live import Stop
 from database.queries import ACTIVE, runs
-from database.work import DriverFacts, StopFacts, driver_of, retries, stops
+from database.work import DriverFacts, StopFacts, driver_of, retries, silent_driver_of, stops
 from database.writing import write
 from jobs.declared import UserError
 from jobs.named_runs import named, named_run
@@ -37,8 +37,16 @@ class Asked:
     stop: StopFacts
     driver: DriverFacts | None
     """Who will heed it; None: no driver works on it."""
+    silent: DriverFacts | None = None
+    """Who heeds it where none works, if it is heard of again."""
 
     def __str__(self) -> str:
+        if self.driver is None and self.silent is not None:
+            return (
+                f"{self.label} ({self.run}) is {self.state} in the ledger, and its driver on "
+                f"{self.silent.host} was not heard of since {self.silent.at:%Y-%m-%d %H:%M:%S} "
+                "UTC: it stops the run as soon as it is heard of again, if it still lives"
+            )
         if self.driver is None:
             return (
                 f"{self.label} ({self.run}) is {self.state} in the ledger, but no driver is "
@@ -75,6 +83,7 @@ def ask_to_stop(ledger: Engine, name: str, who: str) -> Asked:
         state=run.state,
         stop=StopFacts(run=run.id, asked_by=who[:200], at=now),
         driver=driver_of(ledger, run.id, now),
+        silent=silent_driver_of(ledger, run.id, now),
     )
 
 
@@ -126,10 +135,7 @@ class Stops:
         return lambda: run_id in self._found
 
     def why(self, run_id: str) -> str:
-        """Why a run was stopped, in words."""
-        stop = self._found[run_id]
-        by = stop.asked_by or "hand"
-        return (
-            f"{BY_HAND}{by} at {stop.at:%H:%M:%S} UTC; what was done is kept, and the same command "
-            "goes on from there"
-        )
+        """Why a run was stopped, in words; a younger wish may have outweighed that one by now."""
+        stop = self._found.get(run_id)
+        by, at = (stop.asked_by or "hand", f" at {stop.at:%H:%M:%S} UTC") if stop else ("hand", "")
+        return f"{BY_HAND}{by}{at}; what was done is kept, and the same command goes on from there"

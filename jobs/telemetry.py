@@ -1,7 +1,8 @@
 """What a driver tells of itself while it works: that it lives, its machines, how far stages are.
 
 A page that shows this reads the ledger and asks nobody. Nothing of it may end a run: what cannot be
-recorded is said once, and tried again at the next beat.
+recorded is said, the same reason once, and tried again at the next beat. What others rely on, the
+sign of life and the claims, waits for nothing else: it has a thread of its own.
 """
 
 import json
@@ -9,8 +10,8 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from cluster.nodes import Machine, machines
+from database.claims import LostClaimError
 from database.clock import moment
 from database.live import Driver, Node, Stage
 from database.work import DriverFacts, StageFacts
@@ -36,8 +38,10 @@ LOOK_SECONDS = 2.0
 """Between two looks for wishes to stop; what changed of stages is recorded as often."""
 END_SECONDS = 10.0
 """The longest that a driver waits at its end for what is told of it."""
-BEATS_EVERY = 2
-"""Looks between two signs of life."""
+BEAT_SECONDS = 4.0
+"""Between two signs of life."""
+NODES_EVERY = 2
+"""Looks between two looks at machines."""
 NODES_AT_LEAST_EVERY = 16
 """Looks between two records of machines where nothing of them changes."""
 
@@ -46,13 +50,13 @@ class Telemetry:
     """Tells of one driver; safe to use from many threads."""
 
     def __init__(self, ledger: Engine, experiment: str, say: Callable[[str], None]) -> None:
-        """Tell a ledger; `say` takes the one line on what could not be recorded."""
+        """Tell a ledger; `say` takes a line on what could not be recorded."""
         since = moment(ledger)
         self.stops = Stops(ledger, since=since)
         self.retries = Retries(ledger, since=since)
         self._ledger = ledger
         self._say = say
-        self._said = False
+        self._said = ""
         self._lock = threading.Lock()
         self._stages: dict[tuple[str, str], StageFacts] = {}
         self._changed: set[tuple[str, str]] = set()
@@ -125,15 +129,18 @@ class Telemetry:
             self._changed.add((run_id, name))
 
     def look(self) -> None:
-        """Do what is due; nothing of it raises."""
+        """Look for wishes, and tell what is due; nothing of it raises."""
         self._try(self.stops.look)
         self._try(self.retries.look)
         self._try(self._tell_stages)
-        if self._looks % BEATS_EVERY == 0:
-            self._try(self._beat)
-            self._try(self.claims.renew)
+        if self._looks % NODES_EVERY == 0:
             self._try(self._tell_nodes)
         self._looks += 1
+
+    def beat(self) -> None:
+        """Tell that the driver lives, and renew its claims; nothing of it raises."""
+        self._try(self._beat)
+        self._try(self.claims.renew)
 
     def end(self) -> None:
         """Say that the driver ended."""
@@ -141,13 +148,25 @@ class Telemetry:
         self._update(ended_at=datetime.now(UTC))
         self._try(self._beat)
 
+    def wished_late(self, runs: Collection[str]) -> list[str]:
+        """Say that the driver takes no more wishes; those of `runs` that somebody wished again
+        before that was said. Who wishes afterwards sees that nobody heeds it."""
+        self._update(ended_at=datetime.now(UTC))
+        self._try(self._beat)
+        self._try(self.retries.look)
+        wished = [run_id for run_id in runs if self.retries.takes(run_id)]
+        if wished:
+            self._update(ended_at=None)
+            self._try(self._beat)
+        return wished
+
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception as error:  # a run is worth more than what is told of it
-            if not self._said:
-                self._said = True
-                cause = getattr(error, "orig", None) or error
+            cause = str(getattr(error, "orig", None) or error)
+            if cause != self._said:
+                self._said = cause
                 self._say(f"  what goes on is not fully recorded: {cause}")
 
     def _update(self, **changes: Any) -> None:
@@ -168,15 +187,20 @@ class Telemetry:
         if same and self._looks % NODES_AT_LEAST_EVERY:
             return
         cluster = self._driver.cluster
-        write(self._ledger, [Node(cluster=cluster, **asdict(one)) for one in found])
+        rows = [Node(cluster=cluster, **asdict(one)) for one in found]
+        write(self._ledger, rows, patience=0)
         self._nodes = found
 
     def _tell_stages(self) -> None:
         with self._lock:
             keys, self._changed = self._changed, set()
             changed = [self._stages[key] for key in sorted(keys)]
+        own = [stage for stage in changed if not self.claims.is_anothers(stage.run)]
         try:
-            write(self._ledger, [Stage(**asdict(one)) for one in changed])
+            for stage in own:
+                claim, row = self.claims.of(stage.run), Stage(**asdict(stage))
+                with suppress(LostClaimError):
+                    write(self._ledger, [row], claim, patience=0)  # the next look comes soon
         except Exception:
             with self._lock:
                 self._changed |= keys
@@ -187,21 +211,30 @@ class Telemetry:
 def telling(ledger: Engine, experiment: str, say: Callable[[str], None]) -> Iterator[Telemetry]:
     """Tell of this driver until the block ends, however it ends."""
     telemetry = Telemetry(ledger, experiment, say)
-    telemetry.look()  # before anything that takes long
+    telemetry.beat()  # before anything that takes long
+    telemetry.look()
     ended = threading.Event()
 
-    def keep_looking() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            telemetry.look()
-        telemetry.end()
+    def keep(act: Callable[[], None], seconds: float, last: Callable[[], None]) -> None:
+        while not ended.wait(seconds):
+            act()
+        last()
 
-    thread = threading.Thread(target=keep_looking, daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=keep, args=given, daemon=True)
+        for given in (
+            (telemetry.look, LOOK_SECONDS, telemetry.look),
+            (telemetry.beat, BEAT_SECONDS, telemetry.end),
+        )
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield telemetry
     finally:
         ended.set()
-        thread.join(END_SECONDS)
+        for thread in threads:
+            thread.join(END_SECONDS)
 
 
 def submission(environment: Mapping[str, str]) -> str:

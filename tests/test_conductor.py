@@ -15,16 +15,18 @@ from cluster.slots import Slots
 from database import queries, write
 from database.claims import STALE_SECONDS, LostClaimError
 from database.live import Claimed, Retry
+from jobs.asha import Contest
 from jobs.holding import Claims
 from jobs.home import Home
 from jobs.loading import load
 from jobs.outstanding import LookAgain
-from jobs.pipeline import execute_all
+from jobs.pipeline import Match, execute_all
 from jobs.progress import Board
 from jobs.record import Recorder
 from jobs.run_logs import LOG, RunLogs
 from jobs.stopping import ask_to_stop
 from jobs.telemetry import Telemetry
+from jobs.training.steps import Progress, Step
 from jobs.workplace import Work, Workplace
 
 SMOKE = Path(__file__).parent.parent / "experiments" / "smoke.yaml"
@@ -142,6 +144,47 @@ def test_a_driver_whose_run_was_taken_over_records_nothing_of_it_any_more(
     with pytest.raises(LostClaimError):
         place.recorder.state(run, "training")
     assert state(ledger, run) == "waiting"
+
+
+def test_what_comes_late_of_a_run_that_was_lost_and_left_alone_is_not_recorded(
+    ledger, place, experiment
+):
+    run = tuned(experiment)
+    step = Step(step=1, loss=1.0, learning_rate=1e-4, gradient_norm=1.0, tokens=9, seconds=1.0)
+    place.claims.take(run.id)
+    place.claims.lose(run.id)
+    place.claims.give_back(run.id)
+    assert Claims(ledger, "e" * 32).take(run.id) is None
+
+    place.recorder.steps([Progress(run_id=run.id, step=step, of=9)])
+    with pytest.raises(LostClaimError):
+        place.recorder.happened(run, "training", "worker 1 was lost")
+    assert [told.last_step for told in queries.trainings(ledger)] == [0]
+
+
+def test_a_run_of_a_sweep_that_is_stopped_while_another_driver_has_it_ends_alone(
+    ledger, place, experiment
+):
+    first, second = sorted(experiment.runs(), key=lambda run: run.id)[:2]
+    other = Claims(ledger, "e" * 32)
+    other.take(first.id)
+    other.take(second.id)
+    works = tuple(Work(run=run, benchmarks=()) for run in (first, second))
+    match = Match(contest=Contest(rule=None, runs=(first, second)), works=works)
+    failures = []
+    thread = threading.Thread(
+        target=lambda: failures.extend(execute_all([], place, [match])), daemon=True
+    )
+    thread.start()
+    eventually(lambda: "this one waits" in told_of(place, first))
+    ask_to_stop(ledger, first.id, "ada")
+    place.telemetry.look()
+    eventually(lambda: "this one waits" in told_of(place, second))
+    other.give_back(second.id)
+    thread.join(PATIENCE)
+
+    assert not thread.is_alive()
+    assert (place.ended, failures, place.unfinished) == ([first], [], set())
 
 
 def test_runs_that_are_known_keep_their_state_when_another_driver_begins(ledger, place, experiment):

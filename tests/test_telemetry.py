@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from plausible_rows import TUNED, base_run, tuned_run
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from cluster.nodes import Machine
 from cluster.session import Cluster
 from database import work, write
+from database.claims import STALE_SECONDS, holders
+from database.live import Claimed
 from jobs import telemetry
+from jobs.holding import Claims
 from jobs.telemetry import Telemetry, telling
 
 CLUSTER = Cluster(
@@ -37,7 +40,7 @@ def said():
 
 
 def test_a_driver_is_heard_of_while_it_works_and_says_when_it_ended(running, said, monkeypatch):
-    monkeypatch.setattr(telemetry, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(telemetry, "BEAT_SECONDS", 0.01)
     with telling(running, "mine", said.append):
         (first,) = work.drivers(running)
         deadline = time.monotonic() + 20
@@ -75,6 +78,7 @@ def test_the_address_of_the_dashboard_is_told_and_machines_while_the_cluster_is_
     monkeypatch.setattr(telemetry, "machines", lambda: pytest.fail("the cluster is gone"))
     told.look()
     told.look()
+    told.beat()
 
     (driver,) = work.drivers(running)
     assert (driver.cluster, driver.dashboard) == (CLUSTER.address, CLUSTER.dashboard_url)
@@ -102,7 +106,46 @@ def test_machines_of_which_nothing_changes_are_recorded_seldom(running, said, mo
             told.look()
 
     assert found.count("nodes") == 2
-    assert found.count("drivers") == 16
+
+
+def test_a_driver_is_heard_of_and_keeps_its_claims_while_ray_does_not_answer(
+    running, said, monkeypatch
+):
+    monkeypatch.setattr(telemetry, "BEAT_SECONDS", 0.01)
+    answers, asked = threading.Event(), threading.Event()
+    monkeypatch.setattr(telemetry, "machines", lambda: asked.set() or answers.wait(20) or [])
+    monkeypatch.setattr(telemetry, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(telemetry, "END_SECONDS", 0.1)
+    with telling(running, "mine", said.append) as told:
+        with told.on(CLUSTER):
+            told.claims.take(TUNED)
+            assert asked.wait(20)
+            (first,) = holders(running, [TUNED]).values()
+            deadline = time.monotonic() + 20
+            while holders(running, [TUNED])[TUNED].at == first.at:
+                assert time.monotonic() < deadline, "the claim was not renewed"
+                time.sleep(0.05)
+        answers.set()
+
+    assert work.drivers(running)[0].at > first.at
+
+
+def test_a_stage_of_a_run_that_another_driver_has_by_now_is_not_told(running, said):
+    told = Telemetry(running, "mine", said.append)
+    told.claims.take(TUNED)
+    told.stage(TUNED, "generating starter", 5, 32)
+    with running.begin() as connection:  # as if it had been frozen for so long
+        silent = datetime.now(UTC) - timedelta(seconds=STALE_SECONDS + 1)
+        connection.execute(update(Claimed).values(at=silent))
+    assert Claims(running, "e" * 32).take(TUNED) is None
+    told.look()
+    told.beat()
+    told.claims.give_back(TUNED)
+    told.stage(TUNED, "generating starter", 9, 32)
+    told.look()
+
+    assert work.stages(running, [TUNED]) == []
+    assert said == []
 
 
 def test_how_far_a_stage_is_is_recorded_once_it_changed(running, said):
@@ -139,7 +182,7 @@ def test_what_could_not_be_recorded_of_a_stage_is_recorded_later(running, said, 
     told = Telemetry(running, "mine", said.append)
     told.stage(TUNED, "generating starter", 16, 32, 2)
     with monkeypatch.context() as broken:
-        broken.setattr(telemetry, "write", lambda *_: 1 / 0)
+        broken.setattr(telemetry, "write", lambda *_, **__: 1 / 0)
         told.look()
     assert work.stages(running, [TUNED]) == []
     told.look()
@@ -153,7 +196,7 @@ def test_a_ledger_that_hangs_does_not_hold_the_end_of_a_driver(running, said, mo
     began = time.monotonic()
     try:
         with telling(running, "mine", said.append):
-            monkeypatch.setattr(telemetry, "write", lambda *_: answers.wait(60))
+            monkeypatch.setattr(telemetry, "write", lambda *_, **__: answers.wait(60))
         assert time.monotonic() - began < 20
     finally:
         answers.set()

@@ -18,9 +18,10 @@ from database.claims import STALE_SECONDS, LostClaimError
 from database.live import Claimed
 from database.schema import Completion, Event, Run, Score, Verdict
 from database.writing import write
+from jobs import holding
 from jobs.holding import Claims
 from jobs.home import Home, written
-from jobs.training.checkpoints import Checkpoints
+from jobs.training.checkpoints import Checkpoints, newest
 from jobs.training.fence import Fence, SupersededError
 from jobs.training.peers import Peers
 from jobs.training.settings import Spread
@@ -64,6 +65,24 @@ def test_who_is_replaced_hears_of_it_at_its_next_beat_and_can_write_nothing(reco
     assert not late.lost(BASE)
     with recorded.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Event)) == 0
+
+
+def test_after_an_outage_nobody_is_replaced_before_it_had_the_time_to_renew(recorded, monkeypatch):
+    monkeypatch.setattr(holding, "AWAY_SECONDS", 0.5)
+    owner, waits = Claims(recorded, "1" * 32), Claims(recorded, "2" * 32)
+    owner.take(TUNED)
+    waits.renew()
+    with recorded.begin() as connection:  # as after a database that was away for so long
+        silent = datetime.now(UTC) - timedelta(seconds=STALE_SECONDS + 1)
+        connection.execute(update(Claimed).values(at=silent))
+    time.sleep(0.6)
+    waits.renew()
+    assert waits.take(TUNED).driver == "1" * 32
+
+    for _ in range(7):
+        time.sleep(0.1)
+        waits.renew()
+    assert waits.take(TUNED) is None
 
 
 def test_no_two_attempts_have_the_same_name(recorded):
@@ -160,10 +179,8 @@ def step(number):
     return Step(step=number, loss=1.0, learning_rate=0.1, gradient_norm=1, tokens=5, seconds=1)
 
 
-def test_workers_of_an_earlier_attempt_write_no_checkpoint_any_more(tmp_path):
-    def attempt(name):
-        fence = Fence(tmp_path, name)
-        fence.begin()
+def test_workers_of_an_earlier_start_write_no_checkpoint_any_more(tmp_path):
+    def started(fence):
         return Checkpoints(
             folder=tmp_path / "attempts",
             identity={},
@@ -173,20 +190,34 @@ def test_workers_of_an_earlier_attempt_write_no_checkpoint_any_more(tmp_path):
         )
 
     weights = {"w": torch.ones(2)}
-    late = attempt("first")
+    fence = Fence(tmp_path, "driver").begin()
+    late = started(fence)
     late.save([step(1)], weights, weights, None)
-    attempt("second")
+    following = started(fence.begin())
+    draft = following.folder / "step-00000002.draft-of-the-next"
+    draft.mkdir()
 
-    with pytest.raises(SupersededError, match="another driver has taken over"):
+    with pytest.raises(SupersededError, match="was started again, as driver-"):
         late.save([step(1), step(2)], weights, weights, None)
-    assert sorted(path.name for path in late.folder.iterdir()) == ["step-00000001"]
+    assert {path.name for path in late.folder.iterdir()} == {"step-00000001", draft.name}
+    following.save([step(1), step(2)], weights, weights, None)
+    assert newest(following.folder) == 2
+
+
+def test_a_late_driver_does_not_start_workers_that_keep_out_those_of_the_next(tmp_path):
+    late = Fence(tmp_path, "first").begin()
+    following = Fence(tmp_path, "second").begin()
+
+    with pytest.raises(SupersededError, match="as second-"):
+        late.begin()
+    following.require()
 
 
 def test_a_fence_lets_everybody_through_where_there_can_be_no_other(tmp_path):
-    Fence(tmp_path, "first").begin()
+    Fence(tmp_path).begin()
 
     Fence(tmp_path).require()
-    Fence(tmp_path / "elsewhere", "second").require()
+    Fence(tmp_path / "elsewhere", start="second").require()
 
 
 EXPERIMENT = """
