@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from rich.console import Console
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from cluster.session import ClusterError
+from database.patience import is_passing
 from database.session import LedgerError
 from eval_sandbox.sandbox import SandboxUnavailable
 from jobs import arguments
@@ -25,6 +27,8 @@ LOG_WIDTH = 140
 """Columns of a table where no terminal says how many it has."""
 CRASHED = 70
 """Exit status of an error of ours that nothing expected; `cluster keep` starts again after it."""
+AWAY = 75
+"""Exit status where the database was away for longer than its patience; the same."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -42,6 +46,13 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
+    except DBAPIError as error:
+        if not is_passing(error):
+            traceback.print_exc()
+            return CRASHED
+        said = str(error.orig).strip().partition("\n")[0]
+        print(f"The database is away: {said}. The same command goes on.", file=sys.stderr)
+        return AWAY
     except Exception:
         traceback.print_exc()
         return CRASHED

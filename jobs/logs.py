@@ -2,20 +2,23 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from database.clock import moment
+from database.patience import is_passing, patience
 from database.queries import ACTIVE
 from database.work import driver_of
 from jobs.declared import UserError
 from jobs.home import Home
-from jobs.named_runs import Named, named
-from jobs.run_logs import LOG, tail
+from jobs.named_runs import Named, named, printable
+from jobs.run_logs import BYTES_AT_MOST, LOG
 from jobs.status import GOES_ON, LEFT, statuses
 
 LOOK_SECONDS = 0.5
@@ -24,6 +27,7 @@ ASK_SECONDS = 3.0
 """Between two looks at the ledger."""
 KNOWN_BY = 10_000
 """Bytes by which the place in a log is found again."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -43,13 +47,15 @@ class _Followed:
     def skip(self, lines: int) -> str:
         """The last lines of what is there now; what follows comes later."""
         try:
-            status = self.path.stat()
-            self.read, self.file = status.st_size, status.st_ino
-            text = tail(self.path, lines)
-            self.last = text.encode()[-KNOWN_BY:]
-            return self._named(text.splitlines())
+            with self.path.open("rb") as file:
+                known = os.fstat(file.fileno())
+                start = file.seek(max(0, known.st_size - BYTES_AT_MOST))
+                there = file.read()
         except FileNotFoundError:
             return ""
+        self.file, self.read, self.last = known.st_ino, start + len(there), there[-KNOWN_BY:]
+        *whole, self.rest = there.split(b"\n")
+        return self._told(whole[-lines:] if lines else [])
 
     def new(self) -> str:
         """Whole lines that were added since."""
@@ -68,10 +74,11 @@ class _Followed:
         self.read += len(added)
         self.last = (self.last + added)[-KNOWN_BY:]
         *lines, self.rest = (self.rest + added).split(b"\n")
-        return self._named([line.decode("utf-8", errors="replace") for line in lines])
+        return self._told(lines)
 
-    def _named(self, lines: Sequence[str]) -> str:
-        return "".join(f"{self.prefix}{line}\n" for line in lines)
+    def _told(self, lines: Sequence[bytes]) -> str:
+        told = (line.decode("utf-8", errors="replace") for line in lines)
+        return "".join(f"{printable(self.prefix + line)}\n" for line in told)
 
 
 def show_logs(
@@ -104,7 +111,7 @@ def show_logs(
     for _ in _rounds(ledger, name, console):
         for log in logs:
             print(log.new(), end="", flush=True)
-    (status,) = statuses(ledger, name)
+    (status,) = _patiently(lambda: statuses(ledger, name))
     return LEFT if status.exit_status == GOES_ON else status.exit_status
 
 
@@ -123,13 +130,13 @@ def _no_log(asked: Named, home: Home) -> str:
 
 
 def _rounds(ledger: Engine, name: str, console: Console) -> Iterator[None]:
-    """A round for each look at the logs, until all runs are over, and one more."""
+    """A round for each look at the logs, until all runs are over and no driver works on them, and
+    one more."""
     said, asked_at, over = "", 0.0, False
     while not over:
         if time.monotonic() - asked_at > ASK_SECONDS:
             asked_at = time.monotonic()
-            active = _active(ledger, name)
-            over, note = not active, _unattended(ledger, active)
+            over, note = _patiently(lambda: _look(ledger, name))
             if note and note != said:
                 console.print(note, style="yellow", markup=False, highlight=False)
             said = note
@@ -137,8 +144,23 @@ def _rounds(ledger: Engine, name: str, console: Console) -> Iterator[None]:
         time.sleep(0 if over else LOOK_SECONDS)
 
 
-def _active(ledger: Engine, name: str) -> list[str]:
-    return [run.id for run in named(ledger, name).runs if run.state in ACTIVE]
+def _look(ledger: Engine, name: str) -> tuple[bool, str]:
+    """Whether all is over, and what is to be said of it."""
+    active = [run.id for run in named(ledger, name).runs if run.state in ACTIVE]
+    (status,) = statuses(ledger, name)
+    return not active and status.exit_status != GOES_ON, _unattended(ledger, active)
+
+
+def _patiently(look: Callable[[], T]) -> T:
+    """Look at the ledger, again and again while the database is away, as long as writers do."""
+    given_up = time.monotonic() + patience()
+    while True:
+        try:
+            return look()
+        except DBAPIError as error:
+            if not is_passing(error) or time.monotonic() > given_up:
+                raise
+        time.sleep(LOOK_SECONDS)
 
 
 def _unattended(ledger: Engine, active: Sequence[str]) -> str:

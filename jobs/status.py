@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +17,8 @@ from database.clock import moment
 from database.facts import Happening, RunFacts, TrainingFacts
 from database.queries import ACTIVE, experiments, trainings
 from database.work import DriverFacts, StageFacts, drivers, grid, remarkable, stages
-from jobs.named_runs import Named, named
+from jobs.declared import UserError
+from jobs.named_runs import Named, named, printable
 from jobs.stopping import is_by_hand
 
 ALL_DONE, FAILED, LEFT, GOES_ON = 0, 1, 3, 4
@@ -69,6 +71,7 @@ class Status:
     """An experiment, or one run."""
 
     name: str
+    is_experiment: bool
     drivers: tuple[DriverStatus, ...]
     runs: tuple[RunStatus, ...]
 
@@ -83,14 +86,15 @@ class Status:
 
     @property
     def _over(self) -> bool:
-        """Whether no driver has anything to do with it: a run may be over before its experiment."""
-        return bool(self.runs) and not any(run.state in ACTIVE for run in self.runs)
+        """Whether no driver has anything to do with a run: it may be over before its experiment,
+        and a driver that works on an experiment takes what failed of it before."""
+        return not self.is_experiment and not any(run.state in ACTIVE for run in self.runs)
 
     @property
     def sentence(self) -> str:
         """What to do now."""
         counted = Counter(run.state for run in self.runs)
-        told = ", ".join(f"{number} {state}" for state, number in counted.items()) or "no run"
+        told = ", ".join(f"{number} {state}" for state, number in counted.items()) or "no run yet"
         return f"{self.name}: {told}. {self._advice}"
 
     @property
@@ -139,7 +143,22 @@ def statuses(ledger: Engine, name: str = "") -> list[Status]:
     now = moment(ledger)
     known = drivers(ledger, limit=1000)
     names = [name] if name else _at_work(ledger, known, now)
-    return [_status(ledger, named(ledger, one), known, now) for one in names]
+    return [_status(ledger, _named(ledger, one, known, now), known, now) for one in names]
+
+
+def _named(ledger: Engine, name: str, known: Sequence[DriverFacts], now: datetime) -> Named:
+    """What a name stands for; an experiment without runs where its driver is only starting.
+
+    Raises:
+        UserError: there is no run or experiment of that name, and no driver.
+    """
+    try:
+        return named(ledger, name)
+    except UserError:
+        stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+        if any(driver.experiment == stem and driver.works(now) for driver in known):
+            return Named(name=stem, is_experiment=True, runs=())
+        raise
 
 
 def _at_work(ledger: Engine, known: Sequence[DriverFacts], now: datetime) -> list[str]:
@@ -160,6 +179,7 @@ def _status(ledger: Engine, asked: Named, known: Sequence[DriverFacts], now: dat
     shown = [driver for driver in theirs if driver.works(now)] or theirs[:1]
     return Status(
         name=asked.name,
+        is_experiment=asked.is_experiment,
         drivers=tuple(_driver(driver, now) for driver in shown),
         runs=tuple(teller.of(run) for run in asked.runs),
     )
@@ -238,17 +258,20 @@ class _Teller:
 
 
 def _show(status: Status, console: Console) -> None:
-    console.print(status.sentence, markup=False, highlight=False)
+    def say(text: str) -> None:
+        console.print(printable(text), markup=False, highlight=False)
+
+    say(status.sentence)
     for driver in status.drivers:
-        console.print(f"  driver: {_driver_words(driver)}", markup=False, highlight=False)
+        say(f"  driver: {_driver_words(driver)}")
     table = Table("run", "id", "state", "how far", "left", "held by")
     for run in status.runs:
         cells = (run.label, run.run, run.state, _far(run), _left(run.seconds_left), run.holder)
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(escape, map(printable, cells)))
     console.print(table)
     for run in status.runs:
         for said in (*run.on_the_way, *([f"{run.state}: {run.why}"] if run.why else [])):
-            console.print(f"  {run.label}: {said}", markup=False, highlight=False)
+            say(f"  {run.label}: {said}")
 
 
 def _driver_words(driver: DriverStatus) -> str:

@@ -10,10 +10,13 @@ import pytest
 from plausible_rows import BASE, TUNED, base_run, tuned_run
 
 from database import open_ledger, write
+from database.clock import moment
+from database.live import Driver
 from database.schema import Event, Experiment
 from jobs.__main__ import main
 from jobs.home import Home
-from jobs.run_logs import BYTES_AT_MOST, RunLogs
+from jobs.logs import _Followed
+from jobs.run_logs import BYTES_AT_MOST, LOG, RunLogs
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60.0
@@ -92,6 +95,39 @@ def test_a_run_without_a_log_here_is_a_mistake_with_its_reason(own, capsys):
     assert "has no log in" in capsys.readouterr().err
 
 
+def test_a_log_that_is_cut_before_anything_is_shown_goes_on_where_it_was(logs, home):
+    path = home / TUNED / LOG
+    long = "x" * 1000
+    for number in range(BYTES_AT_MOST // 1030):
+        logs.say(TUNED, f"{number:05} {long}")
+    followed = _Followed(path, "")
+    assert followed.skip(0) == ""
+    logs.say(TUNED, "a" * 30_000)
+    logs.say(TUNED, "\x1b[2Jthe end")
+    said = followed.new()
+
+    assert "... what is older is not kept" in path.read_text()
+    assert [len(line) > 20_000 for line in said.splitlines()] == [True, False]
+    assert said.endswith("\ufffd[2Jthe end\n")
+
+
+@pytest.mark.slow
+def test_a_result_of_before_does_not_end_what_follows_a_driver_at_work(own, logs, home):
+    finish(own, "failed", "GangError: lost")
+    now = moment(own)
+    driver = {"id": "d" * 32, "experiment": "mine", "host": "node-7", "process": 4, "cluster": "c"}
+    write(own, [Driver(**driver, started_at=now, at=now)])
+    logs.say(TUNED, "it begins again")
+    follower = Follower("mine", home)
+    follower.wait_for("it begins again")
+    finish(own, "done")
+    write(own, [Driver(**driver, started_at=now, at=now, ended_at=now)])
+    status, _ = follower.end()
+
+    assert status == 0
+
+
+@pytest.mark.slow
 def test_a_log_is_followed_across_a_cut_and_drivers_until_the_run_is_over(own, logs, home):
     logs.say(TUNED, "the beginning")
     follower = Follower(TUNED, home)
@@ -112,6 +148,7 @@ def test_a_log_is_followed_across_a_cut_and_drivers_until_the_run_is_over(own, l
     assert len(numbers) == 3 * BYTES_AT_MOST // 1000 // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "why", "expected"),
     [("failed", "GangError: lost", 1), ("stopped", "stopped by ada at 07:41:05 UTC", 3)],

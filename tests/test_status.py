@@ -50,8 +50,9 @@ def status(ledger, name="mine"):
     ("state", "why", "works", "expected"),
     [
         ("done", "", False, 0),
-        ("done", "", True, 0),
+        ("done", "", True, 4),
         ("failed", "GangError: workers were lost", False, 1),
+        ("failed", "GangError: workers were lost", True, 4),
         ("stopped", "stopped by ada at 07:41:05 UTC; what was done is kept", False, 3),
         ("stopped", "rung 1: its loss is 2.1, the median 1.4", False, 0),
         ("training", "", False, 3),
@@ -63,6 +64,14 @@ def test_an_exit_status_says_what_is_left_to_do(ledger, state, why, works, expec
     stored(ledger, state, why, *([driver(moment(ledger))] if works else []))
 
     assert status(ledger).exit_status == expected
+
+
+def test_a_driver_whose_experiment_is_not_recorded_yet_is_told_beside_the_others(ledger):
+    fresh = driver(moment(ledger), id="f" * 32, experiment="fresh")
+    stored(ledger, "training", "", driver(moment(ledger)), fresh)
+
+    assert {one.name: one.exit_status for one in statuses(ledger)} == {"mine": 4, "fresh": 4}
+    assert status(ledger, "experiments/fresh.yaml").sentence == "fresh: no run yet. Work goes on."
 
 
 def test_a_driver_that_fell_silent_does_not_work(ledger):
