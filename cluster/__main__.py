@@ -67,6 +67,8 @@ def _submit(asked: argparse.Namespace) -> int:
         wait=asked.wait,
         restarts=asked.restarts,
     )
+    if asked.at and asked.cluster:
+        raise ClusterError(f"--at names a cluster, and {asked.cluster} another; say one")
     if asked.at:
         return submit_to(dashboard_at(asked.at), own_token(home()), submission, hands)
     if asked.cluster is None:
