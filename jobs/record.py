@@ -47,9 +47,8 @@ class Recorder:
         served: Mapping[str, dict[str, Any]] | None = None,
         claims: Claims | None = None,
     ) -> None:
-        """Write to a ledger; `served` is what servers say of their models, by name. What is written
-        of a run raises `LostClaimError` where `claims` are given and have none on it: it was never
-        claimed, or given back, or another driver has it by now."""
+        """Write to a ledger; `served` is what servers say of their models, by name. Where `claims`
+        are given, what is written of a run without a present one raises `LostClaimError`."""
         self._served = served
         self._claims = claims
         self._engine = engine
@@ -182,10 +181,8 @@ class Recorder:
             write(self._engine, rows, self._claim(run_id))
 
     def _claim(self, run_id: str) -> Claim | None:
-        if self._claims is None or not run_id:
-            return None
-        held = self._claims.of(run_id)
-        if held is None:
+        held = self._claims.of(run_id) if self._claims else None
+        if self._claims and run_id and held is None:
             raise LostClaimError(run_id, by="")
         return held
 
