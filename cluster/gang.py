@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -103,6 +103,10 @@ class _Fit(Generic[Config]):
     title: str
 
 
+def _same(config: Config) -> Config:
+    return config
+
+
 def run_gang(
     worker: Callable[[Config], None],
     config: Config,
@@ -111,6 +115,7 @@ def run_gang(
     storage: Path,
     name: str,
     title: str = "",
+    starting: Callable[[Config], Config] = _same,
     progress: Callable[[], int] = int,
     unwanted: Unwanted = never,
     lost: Lost = unheard,
@@ -128,6 +133,8 @@ def run_gang(
         storage: a folder that all nodes see, for Ray's own notes; emptied first.
         name: of the gang, for messages.
         title: of it on Ray's dashboard; the name without one.
+        starting: makes of `config`, and at each later start of what it made at the one before, what
+            workers are given: those of an earlier start may only be cut off, and still at work.
         progress: how far they are, rising; deaths before it rose are forgotten.
         unwanted: whether to end all of them; what they left on a disk stays.
         lost: is told which worker was lost and why, before all start again.
@@ -150,10 +157,11 @@ def run_gang(
         shutil.rmtree(storage / title, ignore_errors=True)  # a kill tears what Ray notes there
         if unwanted():
             raise UnwantedError
+        fit = replace(fit, config=starting(fit.config))
         try:
             failure = _ended(task.remote(fit), name, unwanted)
         except UnwantedError:
-            _see_off(name)
+            see_off([name])
             raise
         if failure is None:
             return
@@ -184,15 +192,15 @@ def _ended(reference: Any, name: str, unwanted: Unwanted) -> Exception | None:
     return failure
 
 
-def _see_off(name: str) -> None:
-    """Free what a gang took whose caller has just been ended, until none of it can come back.
+def see_off(names: Collection[str]) -> None:
+    """Free what gangs took whose caller has just been ended, until none of it can come back.
 
-    The gang ends with the process that started it; a placement group that it was just asking for
+    A gang ends with the process that started it; a placement group that it was just asking for
     may be there only after the first look.
     """
     deadline = time.monotonic() + LINGER_SECONDS
     while time.monotonic() < deadline:
-        release([name])
+        release(names)
         time.sleep(0.5)
 
 
@@ -304,9 +312,10 @@ def _without_node(places: Path) -> str:
     deadline = time.monotonic() + NOTICE_SECONDS
     while True:
         gone = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
-        for place in sorted(places.glob("*")):
-            if place.read_text().rpartition(" ")[2] in gone:
-                return place.name
+        with suppress(OSError):  # the folder may be gone as well
+            for place in sorted(places.glob("*")):
+                if place.read_text().rpartition(" ")[2] in gone:
+                    return place.name
         if time.monotonic() > deadline:
             return ""
         time.sleep(0.5)

@@ -5,6 +5,9 @@ from typing import Any, Self
 
 from cluster.ending import beside_caller
 
+ANSWER_SECONDS = 10.0
+"""For a box to give what is in it; one that takes longer is frozen."""
+
 
 class _Box:
     """Lives in a process of its own, so that a sender never waits for the driver."""
@@ -46,10 +49,13 @@ class Mailbox:
             self.actor.put.remote(messages)
 
     def drain(self) -> list[Any]:
-        """Everything that arrived since the last call; nothing while the box is made again."""
+        """Everything that arrived since the last call; nothing while the box is made again.
+
+        What a box gives only after `ANSWER_SECONDS` is lost.
+        """
         import ray
 
         try:
-            return list(ray.get(self.actor.drain.remote()))
-        except ray.exceptions.ActorUnavailableError:
+            return list(ray.get(self.actor.drain.remote(), timeout=ANSWER_SECONDS))
+        except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             return []

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ending import beside_caller
-from cluster.gang import release
+from cluster.gang import release, see_off
 from cluster.mailbox import Mailbox
 from jobs.asha import Rule, Rungs, Stopped, Trained, keep, recall, stopped
 from jobs.train import train
@@ -115,12 +115,25 @@ def train_swept(
         watch = _Watch(left, rule, told, unwanted, losses, lost)
         watch.begin()
         search = task.remote(orders, left, rule, mailbox, at_once, how)
-        while not ray.wait([search], timeout=LOOK_SECONDS)[0]:
-            watch.look()
-        watch.linger()
-        outcomes |= ray.get(search)
+        try:
+            while not ray.wait([search], timeout=LOOK_SECONDS)[0]:
+                watch.look()
+            watch.linger()
+            outcomes |= ray.get(search)
+        except BaseException:
+            _end(search, [order.run_id for order in left])
+            raise
         watch.end()
     return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
+
+
+def _end(search: Any, names: Sequence[str]) -> None:
+    """End all trials, with their gangs, and free what they took; another call goes on with them."""
+    import ray
+
+    ray.cancel(search, force=True)
+    ray.wait([search], timeout=LINGER_SECONDS)
+    see_off(names)
 
 
 def _train(

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.ending import Lost, Unwanted, never, unheard
@@ -54,8 +54,8 @@ def train(
         cuda: whether workers compute on those GPUs, see `cluster.gpus.Hardware.emulated`.
         kind: of GPU, as Ray names it; empty: any.
         title: of it on Ray's dashboard; the run's id without one.
-        attempt: unlike that of any other call, where other drivers may work on this training:
-            workers of an earlier attempt then write nothing any more.
+        attempt: who is at work, for the message of workers of an earlier start; those write nothing
+            any more.
         unwanted: whether to end it; another call goes on from its last checkpoint.
         lost: hears of each worker that was lost, and of an earlier driver that was, and from
             which step all go on.
@@ -70,8 +70,6 @@ def train(
     going_on = GoingOn(order, storage)
     if not storage.there(order.checkpoint):
         order.folder.mkdir(parents=True, exist_ok=True)
-        fence = Fence(order.folder, attempt)
-        fence.begin()
         _write(order)
         forget(order)
         gang = Gang(workers=order.spread.ranks, gpus=gpus, cuda=cuda, kind=kind)
@@ -79,11 +77,18 @@ def train(
             lost(f"an earlier driver left it unfinished; goes on from step {step}")
         run_gang(
             _work,
-            _Work(order=order, mailbox=mailbox, gang=gang, storage=storage, fence=fence),
+            _Work(
+                order=order,
+                mailbox=mailbox,
+                gang=gang,
+                storage=storage,
+                fence=Fence(order.folder, attempt),
+            ),
             gang,
             storage=order.attempts / "ray",
             name=order.run_id,
             title=title,
+            starting=_fenced,
             progress=going_on.reached,
             unwanted=unwanted,
             lost=lambda text: lost(f"{text}; all start again, {_from(going_on.reached())}"),
@@ -92,6 +97,11 @@ def train(
         going_on.forget()
     shutil.rmtree(order.attempts, ignore_errors=True)
     return read_facts(order.checkpoint)
+
+
+def _fenced(work: _Work) -> _Work:
+    """For a new start: workers of all earlier ones, of whatever driver, write nothing any more."""
+    return replace(work, fence=work.fence.begin())
 
 
 def _from(step: int) -> str:

@@ -348,6 +348,33 @@ def test_a_training_of_a_sweep_that_is_stopped_by_hand_ends_and_the_others_go_on
 
 
 @pytest.mark.slow
+def test_a_sweep_whose_driver_fails_ends_its_trainings_and_frees_what_they_took(tmp_path):
+    def unwanted(run_id):
+        if (tmp_path / "worst" / "step").exists():
+            raise OSError("the ledger is gone")
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(HERE))
+        with connect(tmp_path / "home") as cluster:
+            from cluster.mailbox import Mailbox
+
+            with pytest.raises(OSError, match="the ledger is gone"):
+                train_swept(
+                    [order_of(tmp_path, "worst")],
+                    RULE,
+                    Mailbox.create(),
+                    gpus=False,
+                    at_once=1,
+                    unwanted=unwanted,
+                    training=train_here,
+                )
+            assert not Path(f"/proc/{attempts(tmp_path, 'worst')[0]}").exists()
+            assert all_free(cluster)
+    assert int((tmp_path / "worst" / "step").read_text()) < OF
+
+
+@pytest.mark.slow
 def test_after_a_kill_of_the_driver_no_stopped_training_starts_again(tmp_path):
     names = ["best", "worst", "good", "middle"]
     code = f"import test_asha, pathlib; test_asha.sweep(pathlib.Path({str(tmp_path)!r}), {names})"

@@ -16,6 +16,7 @@ from jobs.training.order import TrainingError
 from jobs.training.peers import Peers
 from jobs.training.settings import Spread
 from jobs.training.steps import Step
+from jobs.training.whole import publish
 
 ROOT = Path(__file__).parent.parent
 SINGLE = Spread(strategy="single", ranks=1)
@@ -179,6 +180,17 @@ def test_the_same_step_can_be_saved_again(checkpoints):
     checkpoints.save(steps(4), tensors(9), tensors(9), None)
 
     assert same(checkpoints.latest().weights, tensors(9))
+
+
+def test_the_one_that_was_there_stays_where_the_new_one_was_swept_meanwhile(checkpoints):
+    save(checkpoints, 4)
+    there = checkpoints.folder / "step-00000004"
+
+    with pytest.raises(FileNotFoundError):
+        publish(there, there.with_name("step-00000004.draft-swept"))
+
+    assert is_of(checkpoints.latest(), 4)
+    assert names(checkpoints) == ["step-00000004"]
 
 
 FULL = """

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def test_a_cluster_without_gpus_tells_its_processors_and_memory(cluster):
 class Task:
     folder: Path
     mailbox: Mailbox | None = None
+    start: int = 0
 
 
 def meet(task):
@@ -71,6 +72,7 @@ def die_once(task):
         time.sleep(1.5)
         os.kill(os.getpid(), signal.SIGKILL)
     (task.folder / "found").write_text(note.read_text())
+    (task.folder / "start").write_text(str(task.start))
 
 
 def how_far(folder):
@@ -161,6 +163,23 @@ def test_messages_of_a_worker_arrive_in_order(cluster):
     assert box.drain() == []
 
 
+def test_a_mailbox_that_is_frozen_keeps_nobody_waiting(cluster, monkeypatch):
+    monkeypatch.setattr("cluster.mailbox.ANSWER_SECONDS", 0.5)
+    box = Mailbox.create()
+    process = process_of(box)
+    os.kill(process, signal.SIGSTOP)
+    try:
+        assert box.drain() == []
+    finally:
+        os.kill(process, signal.SIGCONT)
+    box.put("after")
+    found, deadline = [], time.monotonic() + 30
+    while not found and time.monotonic() < deadline:
+        found = box.drain()
+
+    assert found == ["after"]
+
+
 def process_of(box):
     import ray
 
@@ -193,8 +212,24 @@ def test_workers_of_a_gang_meet(cluster, tmp_path):
 def test_a_gang_starts_again_after_a_death(cluster, tmp_path):
     told = []
     alone = Gang(workers=1, gpus=False)
-    run_gang(die_once, Task(tmp_path), alone, storage=tmp_path, name="die", lost=told.append)
+    starts = []
 
+    def starting(task):
+        starts.append(task.start)
+        return replace(task, start=task.start + 1)
+
+    run_gang(
+        die_once,
+        Task(tmp_path),
+        alone,
+        storage=tmp_path,
+        name="die",
+        starting=starting,
+        lost=told.append,
+    )
+
+    assert starts == [0, 1]
+    assert (tmp_path / "start").read_text() == "2"
     assert (tmp_path / "found").read_text() == "kept"
     assert told == [f"worker 0 on {socket.gethostname()} was killed"]
 

@@ -14,8 +14,6 @@ All workers must see the folder.
 import hashlib
 import json
 import logging
-import os
-import secrets
 import shutil
 import socket
 import time
@@ -29,6 +27,7 @@ from jobs.training.fence import Fence
 from jobs.training.order import TrainingError
 from jobs.training.settings import Spread
 from jobs.training.steps import STEPS, Step, read_steps, write_steps
+from jobs.training.whole import draft_name, publish, settle, sweep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +76,7 @@ class Checkpoints:
         Raises:
             TrainingError: they do not.
         """
-        probe = self.folder / self.peers.told(_draft("probe"))[0]
+        probe = self.folder / self.peers.told(draft_name("probe"))[0]
         self.peers.together(lambda: self._begin(probe))
         self.peers.together(lambda: self._expect(probe))
         if self.peers.first:
@@ -100,7 +99,7 @@ class Checkpoints:
                 return found
             if self.peers.first:
                 _log.warning("%s is swept: %s", path, flaw)
-                _sweep(path)
+                sweep(path)
         return None
 
     def save(
@@ -122,7 +121,7 @@ class Checkpoints:
             TrainingError: on all workers, if one cannot write. Earlier checkpoints are as before.
         """
         path = self.folder / _name(steps[-1].step)
-        draft = self.folder / self.peers.told(_draft(path.name))[0]
+        draft = self.folder / self.peers.told(draft_name(path.name))[0]
         try:
             self.peers.together(lambda: self._begin(draft))
             written = self.peers.together(lambda: self._write(draft, steps, weights, optimizer))
@@ -161,7 +160,7 @@ class Checkpoints:
             manifest = _manifest(path)
             if manifest is None or manifest["identity"] != self.identity:
                 _log.warning("%s is swept: it is of another training, or torn", path)
-                _sweep(path)
+                sweep(path)
             elif not self._fits(manifest["spread"]):
                 spread = manifest["spread"]
                 _log.warning(
@@ -278,8 +277,9 @@ class Checkpoints:
             (draft / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
             for settled in (draft / MANIFEST, draft):
                 settle(settled)
-            _sweep(path)  # one that was passed over
-            draft.rename(path)
+            if self.fence:
+                self.fence.require()  # the disk may have hung for long
+            publish(path, draft)
             settle(self.folder)
         except OSError as error:
             raise _unwritten(draft, error) from None
@@ -298,16 +298,7 @@ class Checkpoints:
         kept |= {manifest["best"] for manifest in manifests if manifest.get("best")}
         for number, path in earlier.items():
             if number not in kept:
-                _sweep(path)
-
-
-def settle(path: Path) -> None:
-    """Have it on the disk itself, so that a power cut after the renaming leaves it whole."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+                sweep(path)
 
 
 def newest(folder: Path) -> int:
@@ -324,11 +315,6 @@ def _published(folder: Path) -> Iterable[tuple[int, Path]]:
 
 def _name(step: int) -> str:
     return f"step-{step:08}"
-
-
-def _draft(name: str) -> str:
-    """A name that no other attempt uses: one that is cut off from us may still be writing."""
-    return f"{name}.draft-{secrets.token_hex(4)}"
 
 
 def _rank_file(rank: int) -> str:
@@ -371,14 +357,6 @@ def _load(path: Path) -> "dict[str, Tensor]":
 
     found: dict[str, Tensor] = load_file(path)
     return found
-
-
-def _sweep(path: Path) -> None:
-    """Remove a checkpoint; a kill meanwhile leaves no half of it under its name."""
-    if path.exists():
-        half = path.with_name(_draft(path.name))
-        path.rename(half)
-        shutil.rmtree(half, ignore_errors=True)
 
 
 def _appears(path: Path) -> bool:

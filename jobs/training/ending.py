@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from jobs.training.fence import SupersededError
 from jobs.training.order import TrainingError, TrainOrder
 from jobs.training.settings import Settings, Spread
 from jobs.training.shortage import is_shortage
@@ -32,6 +33,8 @@ def as_one(order: TrainOrder, mates: "Peers") -> Iterator[None]:
     """
     try:
         yield
+    except SupersededError:  # the reason would be read by those who go on
+        raise
     except TrainingError as error:
         _leave(order, mates, error)
         raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jobs.training import ending, engines, models
-from jobs.training.checkpoints import Checkpoints, settle
+from jobs.training.checkpoints import Checkpoints
 from jobs.training.fence import Fence
 from jobs.training.files import fingerprint
 from jobs.training.loop import Loop, Teller, Training, numbered
@@ -25,6 +25,7 @@ from jobs.training.rows import Row
 from jobs.training.schedule import Many, split
 from jobs.training.steps import FACTS, STEPS, Facts, Step, write_steps
 from jobs.training.trainee import Trainee
+from jobs.training.whole import settle
 
 if TYPE_CHECKING:
     from jobs.tokens import Tokenised
