@@ -67,6 +67,8 @@ def how_lost(error: Exception) -> str:
 
     if isinstance(error, ActorUnavailableError):
         return "cannot be reached"
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return f"could not be set up ({str(error).strip().splitlines()[-1]})"
     if isinstance(error, RayActorError):
         return "was lost with its node" if "node has died" in str(error) else "was killed"
     return ""

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -61,13 +61,16 @@ def scatter(
     kind: str = "",
     unwanted: Unwanted = never,
     lost: Lost = unheard,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Have `items` worked on by up to `at_most` actors of one processor, or one GPU, each.
 
     An actor gets its next item when it has given back the last, so memory is bounded by actors
     and not by items; when there is none, the actor ends and its processor is free. Where an actor
     dies, alone or with its node, or does not answer for `SILENT_SECONDS`, another takes its place
     and works on its item again, up to three times an item.
+
+    Who looks at results and may fail at it closes the iterator (`contextlib.closing`): until then
+    actors hold what they took, and a kept exception keeps it open.
 
     Args:
         worker: class of the actors.

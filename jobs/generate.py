@@ -3,6 +3,7 @@ exists."""
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -112,11 +113,12 @@ def ask(
     crew = scatter(
         actor, given, missing, at_most=workers, gpus=gpus, kind=kind, unwanted=unwanted, lost=lost
     )
-    for place, answered in crew:
-        part = missing[place]
-        kept.keep(part, answered)
-        # Its worker may be gone before its own last word has left it.
-        Teller(order, mailbox, part.name, of).tell(len(answered.answers))
+    with closing(crew):
+        for place, answered in crew:
+            part = missing[place]
+            kept.keep(part, answered)
+            # Its worker may be gone before its own last word has left it.
+            Teller(order, mailbox, part.name, of).tell(len(answered.answers))
     whole = kept.together(parts, order.questions)
     write_answers(order.out, whole.answers, whole.cost)
     kept.remove()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,12 +87,13 @@ class JudgeActor:
     def __init__(self, judging: Judging, problems: Sequence[Problem]) -> None:
         self._judging = judging
         self._problems = problems
-        self._worker = Worker(judging.isolation)
+        self._worker: Worker | None = None  # what fails here would look like an actor that was lost
 
     def work(self, item: Sequence[Asked]) -> list[Verdict]:
         """A verdict for each answer, in their order."""
+        worker = self._worker = self._worker or Worker(self._judging.isolation)
         return [
-            self._worker.judge(self._problems[place], completion, self._judging)
+            worker.judge(self._problems[place], completion, self._judging)
             for place, completion in item
         ]
 
@@ -113,8 +115,9 @@ def _scatter(
     done = 0
     given = [order.judging, problems]
     crew = scatter(JudgeActor, given, batches, at_most=actors, unwanted=unwanted, lost=lost)
-    for place, verdicts in crew:
-        judged[place] = verdicts
-        done += len(verdicts)
-        progress(done)
+    with closing(crew):
+        for place, verdicts in crew:
+            judged[place] = verdicts
+            done += len(verdicts)
+            progress(done)
     return [verdict for place in sorted(judged) for verdict in judged[place]]

@@ -199,6 +199,21 @@ def test_parts_that_an_earlier_driver_left_are_not_asked_again(cluster, order):
     assert first.name not in {message["part"] for message in told}
 
 
+def test_a_folder_that_takes_no_answer_leaves_no_worker_with_its_processor(cluster, order):
+    import ray
+
+    folder = KeptParts(order.out).folder
+    folder.parent.mkdir(parents=True)
+    folder.touch()  # where parts would go
+    with pytest.raises(OSError) as failure:
+        ask(order, cluster[1], gpus=False, workers=2)
+
+    deadline = time.monotonic() + 20
+    while (free := ray.available_resources().get("CPU", 0)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert free == 2, failure  # it holds the frames that hold the workers
+
+
 def test_what_is_answered_is_not_asked_again(order):
     order.out.parent.mkdir()
     order.out.write_text("")

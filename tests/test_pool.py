@@ -182,6 +182,21 @@ def test_a_worker_that_can_be_closed_is_closed_before_it_ends(scatter, tmp_path)
     assert len(made) == 2
 
 
+class Unmade:
+    def __init__(self):
+        raise ValueError("there is no sandbox")
+
+    def work(self, item):
+        return item
+
+
+def test_an_actor_that_cannot_be_set_up_is_not_told_as_one_that_was_killed(scatter):
+    from cluster.pool import PoolError
+
+    with pytest.raises(PoolError, match=r"could not be set up \(ValueError: there is no sandbox\)"):
+        list(scatter(Unmade, [], [1], at_most=1))
+
+
 class Strict:
     def work(self, item):
         raise ValueError(f"line {item} is wrong")
