@@ -18,12 +18,17 @@ class LedgerError(Exception):
     """The ledger cannot be used; the message says which one and what to do. Holds no password.
 
     LedgerError
-    └── NoLedgerError
+    ├── NoLedgerError
+    └── LedgerAwayError
     """
 
 
 class NoLedgerError(LedgerError):
     """There is no ledger at this address yet."""
+
+
+class LedgerAwayError(LedgerError):
+    """Its database does not answer; the same may succeed later."""
 
 
 def ledger_url(url: str | None = None) -> URL:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
-from sqlalchemy import URL, Connection, Engine, MetaData, Table, func, inspect, select
+from sqlalchemy import URL, Connection, Engine, MetaData, Table, func, select, text
 
 from database.address import LedgerError, shown
 from database.clock import clock
 from database.portable import line_of, readers, typed
-from database.upgrading import head, migrate, newer, revision_of
+from database.table import Row
+from database.upgrading import alone, head, migrate, newer, revision_of
 
 FORMAT = 1
 ROWS_AT_A_TIME = 1000
@@ -61,7 +62,7 @@ def back_up(engine: Engine, file: Path) -> BackupFacts:
     if file.exists():
         raise FileExistsError(f"{file} is there already")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(file) as temporary, _snapshot(engine) as connection:
+    with _temporary(file) as temporary, snapshot(engine) as connection:
         revision = revision_of(connection)
         if revision is None:
             raise LedgerError(f"there is no ledger in {shown(engine.url)}")
@@ -95,7 +96,9 @@ def verify(file: Path) -> BackupFacts:
 def fill(engine: Engine, address: URL, file: Path) -> BackupFacts:
     """Fill an empty database from a backup, of this version or an older one.
 
-    The whole file is verified first, and the rows are stored in one transaction.
+    The whole file is verified first, and the rows are stored in one transaction. No other process
+    restores or migrates meanwhile; where one that had opened the empty ledger before writes into
+    it, either its row or this whole backup is not stored.
 
     Args:
         engine: open for writing, whose statements may take any time.
@@ -104,16 +107,18 @@ def fill(engine: Engine, address: URL, file: Path) -> BackupFacts:
 
     Raises:
         BackupError: the file is none, or damaged, or there are rows in the database.
-        LedgerError: the backup is of a newer version.
+        LedgerError: the backup is of a newer version, or another process is at it.
     """
     facts = verify(file)
     if facts.revision > head():
         raise newer(facts.revision, address)
-    _refuse_filled(engine, address)
-    migrate(engine, facts.revision)
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        _read(connection, _checked_lines(file))
-    migrate(engine, head())
+    with alone(engine, address):
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            _empty(connection, address)
+        migrate(engine, facts.revision)
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            _read(connection, _checked_lines(file))
+        migrate(engine, head())
     return facts
 
 
@@ -217,36 +222,36 @@ def _checked_lines(file: Path) -> Iterator[Any]:
     yield last
 
 
-def _refuse_filled(engine: Engine, address: URL) -> None:
-    with engine.connect() as connection:
-        names = [name for name in inspect(connection).get_table_names() if name != VERSIONS]
-        tables = {table.name: table for table in _tables(connection)}
-        for name in names:
-            rows = connection.scalar(select(func.count()).select_from(tables[name]))
-            if rows:
-                raise BackupError(
-                    f"{shown(address)} holds {rows} rows of {name}; a backup is restored into an "
-                    "empty database only: set CODELADDER_DATABASE_URL to another one"
-                )
-        revision = revision_of(connection)
-    if revision is not None or names:
-        _empty(engine)
+def _empty(connection: Connection, address: URL) -> None:
+    """Take away our tables, so that those of the backup's version can be made.
 
-
-def _empty(engine: Engine) -> None:
-    """Take away tables without rows, so that those of the backup's version can be made."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        found = MetaData()
-        found.reflect(connection)
-        found.drop_all(connection)
+    Raises:
+        BackupError: a table has rows.
+    """
+    found = MetaData()
+    found.reflect(connection)
+    for table in found.sorted_tables:
+        if connection.dialect.name == "postgresql":  # SQLite has locked all of them already
+            connection.execute(text(f'LOCK TABLE "{table.name}" IN ACCESS EXCLUSIVE MODE'))
+        rows = connection.scalar(select(func.count()).select_from(table))
+        if rows and table.name != VERSIONS:
+            raise BackupError(
+                f"{shown(address)} holds {rows} rows of {table.name}; a backup is restored into "
+                "an empty database only: set CODELADDER_DATABASE_URL to another one"
+            )
+    ours = {*Row.metadata.tables, VERSIONS}
+    found.drop_all(connection, [table for table in found.sorted_tables if table.name in ours])
 
 
 @contextmanager
-def _snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees the ledger of one moment."""
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection that sees the ledger of one moment, and whose statements may take any time."""
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield connection
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from database.address import seconds_from
 
@@ -40,6 +41,14 @@ STARTING = (
     "the database system is in recovery mode",
 )
 """What PostgreSQL says to who connects; no state of SQL comes with it."""
+REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+)
+"""What it says to whom it will not let in however often he comes."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -63,6 +72,7 @@ def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | N
 
     Raises:
         sqlalchemy.exc.DBAPIError: what it failed with last; at once, if that does not pass.
+        sqlalchemy.exc.TimeoutError: other threads had all connections for as long.
     """
     began, tries = 0.0, 0
     while True:
@@ -72,7 +82,7 @@ def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | N
             if tries > TOLD_AFTER:
                 _log.warning("the database answers again, after %.0f s", time.monotonic() - began)
             return done
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeoutError) as error:
             began = began or time.monotonic()
             waits = patience() if seconds is None else seconds
             if not is_passing(error) or time.monotonic() >= began + waits:
@@ -114,13 +124,20 @@ def read(engine: Engine, act: Callable[[Connection], T]) -> T:
         return act(connection)
 
 
-def is_passing(error: DBAPIError) -> bool:
-    """Whether the database is only away, as opposed to refusing what was asked of it."""
+def is_passing(error: DBAPIError | PoolTimeoutError) -> bool:
+    """Whether the database is only away, as opposed to refusing what was asked of it.
+
+    That other threads of this process have all its connections passes, too.
+    """
+    if isinstance(error, PoolTimeoutError):
+        return True
     cause: object = error.orig
     if not type(cause).__module__.startswith("psycopg"):
         return False  # SQLite waits for its locks by itself, and nothing else of it passes
     state = getattr(cause, "sqlstate", None)
     if state is None:  # not of the server: nobody is there, or the connection broke
+        if any(one in str(cause) for one in REFUSED):
+            return False
         return error.connection_invalidated or type(cause).__name__ in _OF_CONNECTIONS
     return state in PASSING or state.startswith("08")
 

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from database.address import LedgerAwayError, refuse_elsewhere, seconds_from, shown
 from database.address import LedgerError as LedgerError
 from database.address import NoLedgerError as NoLedgerError
 from database.address import ledger_url as ledger_url
-from database.address import refuse_elsewhere, seconds_from, shown
-from database.patience import patience, until_started
+from database.patience import is_passing, patience, until_started
 from database.stored import as_json
 from database.upgrading import head, newer, revision_of, upgrade
 
@@ -155,17 +155,23 @@ def speaking_of(address: URL, engine: Engine) -> Iterator[None]:
     """Turn what the database raises into one clear message, and close the engine.
 
     Raises:
-        LedgerError: in place of what the database raised.
+        LedgerAwayError: in place of what passes by itself.
+        LedgerError: in place of anything else that the database raised.
     """
     try:
         yield
-    except (DBAPIError, OSError) as error:
+    except DBAPIError as error:
         engine.dispose()
-        cause = str(getattr(error, "orig", error)).strip().splitlines()
-        raise LedgerError(f"no ledger at {shown(address)}: {cause[-1]}") from None
+        kind = LedgerAwayError if is_passing(error) else LedgerError
+        raise kind(f"no ledger at {shown(address)}: {said_by(error)}") from None
     except LedgerError:
         engine.dispose()
         raise
+
+
+def said_by(error: DBAPIError) -> str:
+    """Return what a database said, in one line."""
+    return " ".join(str(error.orig).split()) or type(error.orig).__name__
 
 
 def _connecting(address: URL, readonly: bool, statement_seconds: float | None) -> dict[str, Any]:

@@ -8,9 +8,11 @@ new one, whenever the process was killed.
 import fcntl
 import sqlite3
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import URL, Connection, Engine, String, column, inspect, select, table, text
 
@@ -18,6 +20,8 @@ from database.address import LedgerError, home, shown
 
 MIGRATION_LOCK = 0xC0DE1ADD
 """Key of PostgreSQL's advisory lock."""
+LONGEST_WAIT = 1800.0
+"""Seconds for which another process may migrate, or restore, while this one waits."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -50,9 +54,10 @@ def upgrade(engine: Engine, address: URL) -> None:
         address: of it.
 
     Raises:
-        LedgerError: it was written by a newer version, or could not be copied.
+        LedgerError: it was written by a newer version, could not be copied, or another process
+            has been at it for `LONGEST_WAIT`.
     """
-    with _alone(engine, address):
+    with alone(engine, address):
         with engine.connect() as connection:  # another process may have been first
             revision = revision_of(connection)
         if revision is not None and revision > head():
@@ -60,7 +65,13 @@ def upgrade(engine: Engine, address: URL) -> None:
         if revision == head():
             return
         if revision is not None:
-            copy = _copied(engine, address)
+            try:
+                copy = _copied(engine, address)
+            except (OSError, sqlite3.Error) as error:
+                raise LedgerError(
+                    f"the ledger at {shown(address)} could not be copied before it is upgraded: "
+                    f"{error}"
+                ) from None
             said = f"The ledger is of version {revision}; it was copied to {copy}"
             print(f"{said} and is brought to version {head()}.", file=sys.stderr)
         migrate(engine, head())
@@ -108,18 +119,52 @@ def _unused(path: Path) -> Path:
 
 
 @contextmanager
-def _alone(engine: Engine, address: URL) -> Iterator[None]:
-    """Hold the lock that lets one process migrate while the others wait."""
+def alone(engine: Engine, address: URL) -> Iterator[None]:
+    """Hold the lock that lets one process migrate, or restore, while the others wait.
+
+    Raises:
+        LedgerError: another process has held it for `LONGEST_WAIT`, or it is a file that cannot
+            be opened.
+    """
     if address.get_backend_name() == "sqlite":
-        with Path(f"{address.database}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _lock_file(address) as file:
+            _wait_until(lambda: _locked(file), address)
             yield
         return
     key = {"key": MIGRATION_LOCK}
     # Of the session, not of a transaction that would be idle for as long as migrating takes.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
+        asked = text("SELECT pg_try_advisory_lock(:key)")
+        _wait_until(lambda: bool(connection.scalar(asked, key)), address)
         try:
             yield
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+
+
+def _wait_until(succeeds: Callable[[], bool], address: URL) -> None:
+    given_up, told = time.monotonic() + LONGEST_WAIT, False
+    while not succeeds():
+        busy = f"another process migrates or restores the ledger at {shown(address)}"
+        if time.monotonic() >= given_up:
+            raise LedgerError(f"{busy}, for {LONGEST_WAIT:.0f} s already; try again later")
+        if not told:
+            print(f"{busy}; waiting up to {LONGEST_WAIT:.0f} s.", file=sys.stderr)
+        told = True
+        time.sleep(0.2)
+
+
+def _lock_file(address: URL) -> IO[str]:
+    file = Path(f"{address.database}.lock")
+    try:
+        return file.open("w")
+    except OSError as error:
+        raise LedgerError(f"no ledger at {shown(address)}: {file}: {error.strerror}") from None
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -5,19 +5,23 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from plausible_rows import ASKING, BASE, NOON, TUNED, base_run, small_ledger, tuned_run
-from sqlalchemy import func, select, text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy import create_engine, func, select, text
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
-from database import LedgerError, NoLedgerError, open_for_reading, open_ledger, write
+from database import LedgerError, NoLedgerError, open_for_reading, open_ledger, upgrading, write
+from database.address import LedgerAwayError
+from database.backup import snapshot
 from database.filesystem import filesystem
+from database.patience import patiently
 from database.schema import Completion, Event, Row, Run, Score, Step
-from database.session import ledger_url
-from database.upgrading import MIGRATIONS, head
+from database.session import engine_of, ledger_url
+from database.upgrading import MIGRATIONS, alone, head
 
 ROOT = Path(__file__).parents[1]
 
@@ -380,3 +384,58 @@ def test_numbers_are_stored_as_such_in_whatever_form_they_come(ledger):
         assert list(map(tuple, connection.execute(wanted))) == [
             (1.0, 0.5, 9), (0.5, 1.0, 1), (None, 0.0, 0),
         ]  # fmt: skip
+
+
+def test_more_threads_than_connections_wait_for_each_other(ledger, ledger_url):
+    address = engine_of(ledger_url_of(ledger_url)).url
+    narrow = create_engine(address, pool_size=1, max_overflow=0, pool_timeout=0.1)
+
+    def act(connection):
+        time.sleep(0.05)
+        return connection.scalar(text("SELECT 1"))
+
+    with ThreadPoolExecutor(12) as threads:
+        assert list(threads.map(lambda _: patiently(narrow, act), range(12))) == [1] * 12
+    narrow.dispose()
+
+
+def ledger_url_of(url):
+    return ledger_url(url)
+
+
+def test_a_database_that_nobody_serves_is_told_with_what_the_network_said():
+    with pytest.raises(LedgerAwayError, match="Connection refused"):
+        open_ledger("postgresql://nobody@127.0.0.1:9/x")
+
+
+def test_who_is_not_let_in_does_not_knock_again(postgres_url):
+    engine = engine_of(ledger_url(postgres_url.replace("ledger@", "stranger@")))
+    began = time.monotonic()
+    with pytest.raises(OperationalError, match="stranger"):
+        patiently(engine, lambda connection: None, seconds=20)
+    assert time.monotonic() - began < 10
+    engine.dispose()
+
+
+def test_waiting_for_another_migration_is_told_and_ends(ledger, ledger_url, monkeypatch, capsys):
+    monkeypatch.setattr(upgrading, "LONGEST_WAIT", 0.5)
+    address = ledger_url_of(ledger_url)
+    with alone(ledger, address):
+        with pytest.raises(LedgerError, match="another process migrates"), alone(ledger, address):
+            pass
+        assert capsys.readouterr().err.count("waiting up to") == 1
+    with alone(ledger, address):
+        pass
+
+
+def test_a_snapshot_is_of_one_moment_and_may_take_any_time(ledger, ledger_url):
+    with snapshot(ledger) as connection:
+        wanted = select(func.count()).select_from(Run)
+        assert connection.scalar(wanted) == 0
+        other = engine_of(ledger_url_of(ledger_url))
+        write(other, [base_run()])
+        other.dispose()
+        assert connection.scalar(wanted) == 0
+        if ledger.dialect.name == "postgresql":
+            assert connection.scalar(text("SHOW statement_timeout")) == "0"
+    assert count(ledger, Run) == 1
