@@ -1,6 +1,7 @@
 """The command line of the ledger: `python -m database COMMAND --help` tells of each.
 
-The user's mistakes end with status 2 and no traceback.
+The user's mistakes end with status 2, a database that is away or fails with 75, and neither with a
+traceback.
 """
 
 import argparse
@@ -10,12 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from database.address import LedgerError, home, ledger_url, shown
+from sqlalchemy.exc import DBAPIError
+
+from database.address import LedgerAwayError, LedgerError, home, ledger_url, shown
 from database.amounts import amount
 from database.backup import BackupError
+from database.claims import LostClaimError
+from database.session import said_by
 
 if TYPE_CHECKING:
     from database.retention import Prunable
+
+
+AWAY = 75
+"""Exit status where the database is away or fails; the same may succeed later."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         return _COMMANDS[asked.command].run(asked)
+    except (LedgerAwayError, LostClaimError) as error:
+        print(error, file=sys.stderr)
+        return AWAY
+    except DBAPIError as error:
+        print(f"the database failed: {said_by(error)}", file=sys.stderr)
+        return AWAY
     except (LedgerError, BackupError, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -66,7 +81,7 @@ def _vacuum(asked: argparse.Namespace) -> int:
 
     with opened_as_it_is() as engine:
         before = size(engine)
-        vacuum(engine)
+        vacuum(engine, full=asked.full)
         after = size(engine)
     print(f"{shown(ledger_url())}: {amount(before)} before, {amount(after)} now")
     return 0
@@ -74,7 +89,7 @@ def _vacuum(asked: argparse.Namespace) -> int:
 
 def _prune(asked: argparse.Namespace) -> int:
     from database.retention import Keep, prunable, prune
-    from database.session import open_for_reading, open_ledger
+    from database.session import open_for_reading, open_ledger, opened_as_it_is
 
     keep = Keep(completions=asked.keep_completions, checkpoints=asked.keep_checkpoints)
     if keep.completions is None and keep.checkpoints is None:
@@ -83,8 +98,8 @@ def _prune(asked: argparse.Namespace) -> int:
             "--keep-completions DAYS, --keep-checkpoints DAYS"
         )
     open_for_reading().dispose()  # none is made for this
-    engine = open_ledger()
-    try:
+    open_ledger().dispose()  # of this version from here on
+    with opened_as_it_is() as engine:
         found = prunable(engine, home().resolve(), keep)
         free = [one for one in found if not one.held_by]
         _show_prunable(found, asked.dry_run)
@@ -94,8 +109,6 @@ def _prune(asked: argparse.Namespace) -> int:
             taken += done
             said = "pruned" if done else "left alone: a driver works on it"
             print(f"[{number}/{len(free)}] {one.label} ({one.run}): {said}")
-    finally:
-        engine.dispose()
     if asked.dry_run:
         print("Nothing was taken away; without --dry-run it is.")
     elif taken:
@@ -159,8 +172,9 @@ _COMMANDS = {
     ),
     "vacuum": _Command(
         _vacuum,
-        "give back the room of what was deleted, and measure the tables anew",
-        "SQLite needs as much free disk as the ledger is large meanwhile, and writers wait.",
+        "let the room of what was deleted be used again, and measure the tables anew",
+        "SQLite gives the room back to the disk; it needs as much free disk as the ledger is large "
+        "meanwhile, and writers wait.",
     ),
     "prune": _Command(
         _prune,
@@ -184,6 +198,11 @@ def _parser() -> argparse.ArgumentParser:
     }
     made["backup"].add_argument("file", nargs="?", type=Path, metavar="FILE")
     made["restore"].add_argument("file", type=Path, metavar="FILE")
+    made["vacuum"].add_argument(
+        "--full",
+        action="store_true",
+        help="give the room back to the disk of PostgreSQL, too; refused while a driver works",
+    )
     made["prune"].add_argument(
         "--dry-run", action="store_true", help="say what would go and how much it is"
     )

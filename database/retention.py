@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, select, update
 
-from database.claims import claim, holders, release
+from database.claims import Claim, beat, claim, holders, release, require
 from database.clock import clock, moment
 from database.patience import patiently
 from database.rows import rows_of
@@ -26,6 +26,8 @@ WEIGHTS = ("checkpoint", "attempts")
 """Folders of a run that hold weights."""
 ANSWERS = ("completions",)
 """Folders of a run that hold texts of answers."""
+BATCH = 1000
+"""Answers that lose their text in one transaction."""
 PRUNED = "(the text of this answer was pruned on {day})"
 """What stands in place of a text."""
 
@@ -98,23 +100,32 @@ def prune(engine: Engine, wanted: Prunable) -> bool:
     The run is claimed meanwhile, as by a driver. Killed midway, the same again goes on.
 
     Returns:
-        False: a driver works on it by now, and nothing was taken away.
+        False: a driver works on it by now, or has since, and nothing was taken away.
+
+    Raises:
+        LostClaimError: this process was stopped for so long that a driver has taken the run over.
     """
     held = claim(engine, wanted.run, secrets.token_hex(16))
     if held is None:
         return False
+    doomed: list[Path] = []
     try:
+        if _ended(engine, wanted.run) != wanted.finished_at:
+            return False
         if wanted.answers:
-            patiently(engine, lambda connection: _blank(connection, wanted.run))
+            _blank(engine, held)
             said = f"the texts of {wanted.answers} answers were pruned; their verdicts are kept"
             write(engine, [Event(run=wanted.run, kind="pruned answers", message=said)], held)
-        for folder in wanted.folders:
-            _remove(folder)
+        beat(engine, held.driver)
+        patiently(engine, lambda connection: require(connection, held))
+        doomed = [_set_aside(folder) for folder in wanted.folders if folder.is_dir()]
         if any(folder.name in WEIGHTS for folder in wanted.folders):
             said = "the weights were pruned; the scores are kept"
             write(engine, [Event(run=wanted.run, kind="pruned weights", message=said)], held)
     finally:
         release(engine, held)
+    for folder in doomed:
+        shutil.rmtree(folder)
     return True
 
 
@@ -131,6 +142,13 @@ def _ended_before(engine: Engine, moment: datetime | None) -> dict[str, tuple[st
     return {row.id: (row.label, row.ended) for row in rows_of(engine, wanted)}
 
 
+def _ended(engine: Engine, run_id: str) -> datetime | None:
+    """When a run was done; None: it is not."""
+    ended = func.coalesce(Run.finished_at, Run.created_at).label("ended")
+    found = rows_of(engine, select(ended).where(Run.id == run_id, Run.state == "done"))
+    return found[0].ended if found else None
+
+
 def _texts(engine: Engine, runs: dict[str, tuple[str, datetime]]) -> dict[str, tuple[int, int]]:
     """How many answers of each of these runs still have a text, and the characters of these."""
     wanted = (
@@ -141,29 +159,44 @@ def _texts(engine: Engine, runs: dict[str, tuple[str, datetime]]) -> dict[str, t
     return {run: (answers, characters or 0) for run, answers, characters in rows_of(engine, wanted)}
 
 
-def _blank(connection: Connection, run_id: str) -> None:
-    day: date = connection.execute(select(clock())).scalar_one().date()
-    which = update(Completion).where(Completion.run == run_id, Completion.pruned_at.is_(None))
-    connection.execute(which.values(text=PRUNED.format(day=day), pruned_at=clock()))
+def _blank(engine: Engine, held: Claim) -> None:
+    """Take the texts of a run away, some at a time, so that its claim is renewed meanwhile."""
+    texts = Completion.run == held.run, Completion.pruned_at.is_(None)
+    some = select(Completion.id).where(*texts).limit(BATCH)
+
+    def act(connection: Connection) -> int:
+        require(connection, held)
+        day: date = connection.execute(select(clock())).scalar_one().date()
+        blanked = update(Completion).where(Completion.id.in_(some))
+        values = {"text": PRUNED.format(day=day), "pruned_at": clock()}
+        return connection.execute(blanked.values(values)).rowcount
+
+    while patiently(engine, act):
+        beat(engine, held.driver)
 
 
 def _folders(home: Path, run_id: str, names: tuple[str, ...]) -> Iterator[Path]:
-    """The folders of a run that are there; a link is none, whatever it leads to."""
+    """The folders of a run that are there; a link is none, whatever it leads to.
+
+    With what an earlier pruning set aside, and was killed before it had taken it away.
+    """
     for name in names:
         folder = home / run_id / name
-        if folder.is_dir() and not folder.is_symlink() and not (home / run_id).is_symlink():
-            yield folder
+        for one in (folder, *sorted(folder.parent.glob(f"{_aside(name)}*"))):
+            if one.is_dir() and not one.is_symlink() and not (home / run_id).is_symlink():
+                yield one
 
 
 def _size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
-def _remove(folder: Path) -> None:
-    """Take a folder away, all of it at once for whoever looks at its name."""
-    doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    try:
-        folder.rename(doomed)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(doomed)
+def _aside(name: str) -> str:
+    return f".{name}.pruned-"
+
+
+def _set_aside(folder: Path) -> Path:
+    """Give a folder another name: it is gone at once for whoever looks for it by its own."""
+    if folder.name.startswith("."):
+        return folder
+    return folder.rename(folder.with_name(f"{_aside(folder.name)}{secrets.token_hex(4)}"))

@@ -10,13 +10,14 @@ from migrating import alembic
 from plausible_rows import BASE, TUNED, base_run, small_ledger, tuned_run
 from sqlalchemy import MetaData, func, select, text
 
-from database import open_ledger, write
+from database import open_ledger, retention, write
 from database.__main__ import main
 from database.amounts import amount
 from database.backup import back_up, fill, verify
 from database.claims import claim
 from database.clock import moment
 from database.rejudging import asked
+from database.retention import Keep, prunable, prune
 from database.schema import Completion, Event, Run, Score, Verdict
 from database.session import engine_of, ledger_url
 from database.upgrading import head
@@ -213,6 +214,46 @@ def test_vacuum_gives_back_the_room_of_what_was_deleted(ledger, ledger_url, monk
         assert sizes[1].endswith("kB now\n")
 
 
+def test_only_where_nobody_works_are_tables_locked_to_give_room_back(
+    postgres_url, monkeypatch, capsys
+):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", postgres_url)
+    engine = open_ledger()
+    write(engine, [base_run()])
+    assert main(["vacuum", "--full"]) == 0
+    claim(engine, BASE, "d" * 32)
+
+    assert main(["vacuum"]) == 0
+    assert main(["vacuum", "--full"]) == 2
+    assert f"a driver works on run {BASE}" in capsys.readouterr().err
+    engine.dispose()
+
+
+@pytest.mark.parametrize("command", [["backup"], ["vacuum"], ["prune", "--keep-completions=1"]])
+def test_a_database_that_is_away_is_told_in_one_sentence(command, monkeypatch, capsys):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/x")
+
+    assert main(command) == 75
+    assert "Connection refused" in capsys.readouterr().err
+
+
+def test_a_backup_that_cannot_be_written_is_not_the_ledgers_fault(filled, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    assert main(["backup", str(tmp_path / "file" / "b.zst")]) == 2
+    assert "ledger" not in capsys.readouterr().err
+
+
+def test_a_table_of_somebody_else_outlives_a_restore(ledger, ledger_url, tmp_path, monkeypatch):
+    back_up(ledger, tmp_path / "b.zst")
+    with ledger.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(text("CREATE TABLE mine (x INTEGER)"))
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", ledger_url)
+
+    assert main(["restore", str(tmp_path / "b.zst")]) == 0
+    assert "mine" in everything(ledger)
+
+
 def work_of(home, run_id):
     """What a run leaves on a disk."""
     folder = home / run_id
@@ -257,6 +298,33 @@ def test_pruning_takes_texts_and_weights_and_leaves_every_number(
     assert all(row.pruned_at for row in told(ledger, Completion, Completion.pruned_at))
     kinds = {row.kind for row in told(ledger, Event, Event.kind)}
     assert {"pruned answers", "pruned weights"} <= kinds
+
+
+def test_pruning_goes_some_answers_at_a_time(ledger, home, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 7)
+    write(ledger, small_ledger())
+    for one in prunable(ledger, home, Keep(completions=1, checkpoints=1)):
+        assert prune(ledger, one)
+
+    assert all(row.pruned_at for row in told(ledger, Completion, Completion.pruned_at))
+
+
+def test_a_run_that_began_again_since_it_was_looked_at_loses_nothing(filled, home):
+    folder = work_of(home, TUNED)
+    found = {one.run: one for one in prunable(filled, home, Keep(completions=1, checkpoints=1))}
+    write(filled, [tuned_run(state="training")])
+
+    assert not prune(filled, found[TUNED])
+    assert (folder / "checkpoint" / "adapter").exists()
+    assert claim(filled, TUNED, "d" * 32)
+
+
+def test_what_a_killed_pruning_left_is_taken_by_the_next(filled, home):
+    folder = work_of(home, TUNED)
+    (folder / "checkpoint").rename(folder / ".checkpoint.pruned-0a")
+    main(["prune", *OLD])
+
+    assert sorted(path.name for path in folder.iterdir()) == ["log"]
 
 
 def test_pruning_again_finds_nothing(filled, home, capsys):
