@@ -68,6 +68,7 @@ def kinds(engine):
         return set(connection.scalars(select(Event.kind)))
 
 
+@pytest.mark.slow
 def test_a_write_waits_for_a_database_that_was_killed_and_says_so(server, filled, caplog):
     server.kill()
     with ThreadPoolExecutor(1) as thread:
@@ -81,6 +82,7 @@ def test_a_write_waits_for_a_database_that_was_killed_and_says_so(server, filled
     assert kinds(filled) == {"event 1"}
 
 
+@pytest.mark.slow
 def test_a_write_waits_for_a_database_that_is_restarted_as_administrators_do(server, filled):
     write(filled, [event(0)])
     server.stop()
@@ -90,6 +92,7 @@ def test_a_write_waits_for_a_database_that_is_restarted_as_administrators_do(ser
     assert kinds(filled) == {"event 0", "event 1"}
 
 
+@pytest.mark.slow
 def test_a_reader_reads_on_after_a_restart(server, filled):
     reader = open_for_reading(server.url)
     assert len(runs(reader)) == 1
@@ -100,6 +103,7 @@ def test_a_reader_reads_on_after_a_restart(server, filled):
     reader.dispose()
 
 
+@pytest.mark.slow
 def test_a_ledger_is_opened_once_its_database_has_started(server, filled):
     server.kill()
     with ThreadPoolExecutor(1) as thread:
@@ -115,6 +119,7 @@ def test_a_ledger_is_opened_once_its_database_has_started(server, filled):
     opened[0].dispose()
 
 
+@pytest.mark.slow
 def test_patience_ends(server, filled):
     server.kill()
     started = time.monotonic()
@@ -126,6 +131,7 @@ def test_patience_ends(server, filled):
     assert kinds(filled) == set()
 
 
+@pytest.mark.slow
 def test_a_beat_does_not_wait(server, filled):
     assert claim(filled, BASE, "a")
     server.kill()
@@ -138,6 +144,7 @@ def test_a_beat_does_not_wait(server, filled):
     assert beat(filled, "a") == {BASE}
 
 
+@pytest.mark.slow
 def test_what_the_database_refuses_is_not_tried_again(filled):
     started = time.monotonic()
     with pytest.raises(DBAPIError):
@@ -146,6 +153,7 @@ def test_what_the_database_refuses_is_not_tried_again(filled):
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_a_statement_that_takes_too_long_is_ended(server, filled, monkeypatch):
     monkeypatch.setenv("CODELADDER_DATABASE_TIMEOUT", "0.3")
     engine = open_ledger(server.url)
@@ -154,6 +162,7 @@ def test_a_statement_that_takes_too_long_is_ended(server, filled, monkeypatch):
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_options_of_the_address_go_before_ours(server):
     engine = open_ledger(f"{server.url}&options=-c%20statement_timeout%3D1234")
     with engine.connect() as connection:
@@ -161,6 +170,7 @@ def test_options_of_the_address_go_before_ours(server):
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_transaction_of_a_frozen_driver_does_not_lock_its_run_for_good(server, filled):
     """What is ended here is what a stopped process leaves: a transaction that does nothing."""
     with filled.connect() as connection:
