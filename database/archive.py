@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Connection, Engine, Select, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database import schema
+from database.backup import snapshot
 from database.patience import patiently
 from database.portable import readers, typed
 from database.table import Row
@@ -67,12 +68,14 @@ class Stored:
 
 
 def rows_of_run(engine: Engine, run_id: str) -> Rows:
-    """Return all rows that a run rests on; the tables in the order in which they are stored.
+    """Return all rows that a run rests on, as they are at one moment.
+
+    The tables are in the order in which they are stored.
 
     Raises:
         RowsError: the ledger has no such run.
     """
-    with engine.connect() as connection:
+    with snapshot(engine) as connection:
         runs = _all(connection, select(_table(schema.Run)).where(schema.Run.id == run_id))
         if not runs:
             raise RowsError(f"the ledger has no run {run_id}")
