@@ -4,6 +4,7 @@ They are the run's own, its base's, and what both point at: contracts, problems,
 is right now (claims, wishes, drivers) and what people thought (votes) stays where it is.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from database import schema
 from database.backup import snapshot
+from database.claims import Claim, require
 from database.patience import patiently
 from database.portable import readers, typed
+from database.stored import as_json, storable
 from database.table import Row
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -65,6 +68,8 @@ class Stored:
     """Rows that were not here."""
     base_kept: bool
     """Whether the base's rows were left as they are here, because they differ."""
+    not_listed: tuple[str, ...]
+    """Experiments that were here before and do not list the run, as they do in the archive."""
 
 
 def rows_of_run(engine: Engine, run_id: str) -> Rows:
@@ -136,21 +141,25 @@ def refuse_foreign(rows: Rows, run_id: str) -> None:
         raise RowsError("there are rows of other runs in it")
 
 
-def store(engine: Engine, rows: Rows, run_id: str) -> Stored:
+def store(engine: Engine, rows: Rows, run_id: str, claim: Claim | None) -> Stored:
     """Store the rows of an archive in one transaction; what is here already stays as it is.
 
     Args:
         engine: open for writing.
         rows: as `parsed` returns them.
         run_id: of the run; another one in `rows` is its base.
+        claim: on the run; None: it is not here yet.
 
     Raises:
+        LostClaimError: the run is a driver's by now; nothing is stored.
         RowsError: there is a run of this id that answered, or was judged, otherwise.
         sqlalchemy.exc.IntegrityError: something that rows point at is missing.
     """
     base = {row["id"] for row in rows["runs"]} - {run_id}
 
     def act(connection: Connection) -> Stored:
+        if claim is not None:
+            require(connection, claim)
         differing = _differing(connection, rows)
         if run_id in differing:
             raise RowsError(
@@ -162,7 +171,8 @@ def store(engine: Engine, rows: Rows, run_id: str) -> Stored:
         new = sum(_insert(connection, _table_named(name), given[name]) for name in given)
         for row in rows["runs"]:
             _finish(connection, row, run_id)
-        return Stored(new=new, base_kept=kept)
+        unlisted = _not_listed(connection, rows, run_id)
+        return Stored(new=new, base_kept=kept, not_listed=unlisted)
 
     return patiently(engine, act)
 
@@ -174,13 +184,18 @@ def _fitting(table: Table, row: dict[str, Any], of: dict[str, Any]) -> dict[str,
     except (TypeError, ValueError) as error:
         raise RowsError(f"a row of {table.name} cannot be read: {error}") from None
     for column in table.columns:
-        value = read[column.name]
+        value = read[column.name] = _storable(read[column.name], column.type)
         kind: Any = (dict, list) if isinstance(column.type, JSON) else column.type.python_type
         kinds = (int, float) if kind is float else kind
         wrong = not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool)
         if wrong if value is not None else not column.nullable:
             raise RowsError(f"a row of {table.name} has {str(value)[:40]!r} as {column.name}")
     return read
+
+
+def _storable(value: Any, kind: Any) -> Any:
+    """A value as `database.writing` stores it."""
+    return json.loads(as_json(value)) if isinstance(kind, JSON) else storable(value)
 
 
 def _shared(connection: Connection, run_id: str, of: Rows) -> Rows:
@@ -271,6 +286,12 @@ def _finish(connection: Connection, row: dict[str, Any], run_id: str) -> None:
         told = {name: row[name] for name in ("state", "finished_at", "provenance")}
         unfinished = update(_table(schema.Run)).where(schema.Run.id == run_id)
         connection.execute(unfinished.where(schema.Run.state != "done").values(told))
+
+
+def _not_listed(connection: Connection, rows: Rows, run_id: str) -> tuple[str, ...]:
+    names = [row["name"] for row in rows.get("experiments", []) if run_id in row["runs"]]
+    here = _where(connection, schema.Experiment, "name", names)
+    return tuple(row["name"] for row in here if run_id not in row["runs"])
 
 
 def _known(line: dict[str, Any]) -> Table:

@@ -9,6 +9,7 @@ none of it.
 import hashlib
 import io
 import json
+import secrets
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError
 
 from database.amounts import amount
-from database.archive import RowsError, Stored, refuse_foreign, rows_of_run, store
-from database.claims import holders
+from database.archive import Rows, RowsError, Stored, refuse_foreign, rows_of_run, store
+from database.claims import Claim, LostClaimError, claim, holders, release
 from database.facts import RunFacts
 from database.portable import line_of
 from database.queries import runs
@@ -33,7 +34,20 @@ from jobs.declared import UserError
 from jobs.home import Home, written
 from jobs.named_runs import named_run
 from jobs.progress import Board
-from jobs.unpacking import CHUNK, DATA, FORMAT, KIND, MANIFEST, ROWS, RUN, Unpacked, unpack
+from jobs.storage.keeping import Storage
+from jobs.storage.store import StoreError
+from jobs.unpacking import (
+    CHUNK,
+    DATA,
+    FORMAT,
+    KIND,
+    LARGEST_ROWS,
+    MANIFEST,
+    ROWS,
+    RUN,
+    Unpacked,
+    unpack,
+)
 
 MB = 10**6
 
@@ -58,7 +72,8 @@ def archive(run: str, to: Path, console: Console) -> None:
         console: hears of progress.
 
     Raises:
-        UserError: there is no such run, a driver works on it, or the file is there already.
+        UserError: there is no such run, a driver works on it, its weights are neither here nor in
+            the store, or the file is there already.
         LedgerError: there is no ledger.
     """
     if to.exists():
@@ -68,7 +83,15 @@ def archive(run: str, to: Path, console: Console) -> None:
         known = runs(ledger)
         found = named_run(run, known, known)
         _refuse_held(ledger, found.id)
-        rows = _as_lines(rows_of_run(ledger, found.id))
+        of_run = rows_of_run(ledger, found.id)
+    _fetch(found, home)
+    weights = _weights_told(of_run, found.id, home)
+    rows = _as_lines(of_run)
+    if len(rows) > LARGEST_ROWS:
+        raise UserError(
+            f"{found.id} has {amount(len(rows))} of rows; an archive has {amount(LARGEST_ROWS)} "
+            "at most: `python -m database backup` has no limit"
+        )
     with Board(console) as board:
         parts = list(_parts(found, home, board))
         manifest = _manifest(found, rows, parts)
@@ -77,7 +100,7 @@ def archive(run: str, to: Path, console: Console) -> None:
     total, size = sum(part.size for part in parts), to.stat().st_size
     console.print(
         f"{to}: {found.label} ({found.id}), {len(parts)} files of {amount(total)} and "
-        f"{amount(len(rows))} of rows, {amount(size)} packed.",
+        f"{amount(len(rows))} of rows, {amount(size)} packed.{weights}",
         markup=False,
         highlight=False,
     )
@@ -99,12 +122,11 @@ def restore(file: Path, console: Console) -> None:
         unpack(file, home.folder, board) as unpacked,
         _open(open_ledger) as ledger,
     ):
-        _refuse_held(ledger, unpacked.run)
         _refuse_other_files(unpacked, home)
         try:
-            refuse_foreign(unpacked.rows, unpacked.run)
+            _refuse_foreign(unpacked)
             stored = _move(unpacked, home, ledger)
-        except RowsError as error:
+        except (RowsError, LostClaimError) as error:
             raise UserError(f"{file}: {error}") from None
         except (IntegrityError, DataError, OverflowError) as error:
             cause = str(getattr(error, "orig", error)).splitlines()[0]
@@ -123,19 +145,54 @@ def _open(how: Callable[[], Engine]) -> Iterator[Engine]:
 
 def _told(unpacked: Unpacked, stored: Stored) -> str:
     base = " Its base answered otherwise here, so the base's rows stay as they are here."
+    names = ", ".join(stored.not_listed)
+    unlisted = f" Experiments of these names were here, and do not list it: {names}."
     return (
         f"{unpacked.label} ({unpacked.run}) is here: {stored.new} rows are new."
-        f"{base if stored.base_kept else ''}"
+        f"{base if stored.base_kept else ''}{unlisted if stored.not_listed else ''}"
     )
 
 
 def _refuse_held(ledger: Engine, run_id: str) -> None:
     holder = holders(ledger, [run_id]).get(run_id)
     if holder and holder.alive:
+        raise UserError(_works_on(run_id, holder.host))
+
+
+def _works_on(run_id: str, host: str) -> str:
+    return f"a driver on {host or 'another host'} works on run {run_id}; wait for it, or stop it"
+
+
+def _fetch(run: RunFacts, home: Home) -> None:
+    """What only the store has; it may lie on another host's disk, or nowhere."""
+    storage = Storage.from_environment(home.folder)
+    wanted = [home.run(run.id) / "checkpoint"]
+    if run.dataset_digest:
+        wanted.append(home.data(run.dataset_digest).path)
+    try:
+        for path in wanted:
+            if not path.exists():
+                storage.there(path)
+    except StoreError as error:
+        raise UserError(str(error)) from None
+
+
+def _weights_told(of_run: Rows, run_id: str, home: Home) -> str:
+    """What to say of weights that are not there.
+
+    Raises:
+        UserError: they were not pruned, so they are somewhere else.
+    """
+    recorded = any(row["run"] == run_id for row in of_run["checkpoints"])
+    if not recorded or (home.run(run_id) / "checkpoint").exists():
+        return ""
+    events = [row["kind"] for row in of_run["events"] if row["run"] == run_id]
+    if "pruned weights" not in events:
         raise UserError(
-            f"a driver on {holder.host or 'another host'} works on run {run_id}; wait for it, or "
-            "stop the run"
+            f"the weights of run {run_id} are not in {home.run(run_id)}: archive it where it was "
+            "trained, or with CODELADDER_STORE as it was there"
         )
+    return " Its weights were pruned, so it has none."
 
 
 def _as_lines(rows: Mapping[str, list[dict[str, Any]]]) -> bytes:
@@ -224,12 +281,33 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
     return entry
 
 
+def _refuse_foreign(unpacked: Unpacked) -> None:
+    """Raises RowsError where rows or data are not this run's."""
+    refuse_foreign(unpacked.rows, unpacked.run)
+    own = next(row for row in unpacked.rows["runs"] if row["id"] == unpacked.run)
+    if unpacked.dataset != own["dataset_digest"]:
+        raise RowsError(f"its dataset {unpacked.dataset} is not what the run was trained on")
+
+
+def _places(unpacked: Unpacked, home: Home) -> Iterator[tuple[Path, Path]]:
+    """Each folder of an archive and its place: data goes beside the weights that it made, where no
+    driver takes it for what it prepared itself."""
+    own = home.run(unpacked.run)
+    for source, target in ((unpacked.folder / RUN, own), (unpacked.folder / DATA, own / DATA)):
+        if source.is_dir():
+            yield source, target
+
+
 def _refuse_other_files(unpacked: Unpacked, home: Home) -> None:
-    target = home.run(unpacked.run)
-    if target.is_symlink():
-        raise UserError(f"{target} is a link; nothing was restored")
-    for path in _files(unpacked.folder / RUN):
-        name = path.relative_to(unpacked.folder / RUN)
+    for source, target in _places(unpacked, home):
+        if target.is_symlink():
+            raise UserError(f"{target} is a link; nothing was restored")
+        _refuse_others(source, target)
+
+
+def _refuse_others(source: Path, target: Path) -> None:
+    for path in _files(source):
+        name = path.relative_to(source)
         here = target / name
         if name.as_posix() == "log.txt" or not (here.exists() or here.is_symlink()):
             continue
@@ -242,27 +320,40 @@ def _refuse_other_files(unpacked: Unpacked, home: Home) -> None:
 
 def _move(unpacked: Unpacked, home: Home, ledger: Engine) -> Stored:
     """Rows first, which may contradict what is here; then files, each stage as a whole."""
-    target = home.run(unpacked.run)
+    run, driver = unpacked.run, secrets.token_hex(16)
     for row in unpacked.rows.get("checkpoints", []):
-        if row["run"] == unpacked.run:
-            row["path"] = str(target / "checkpoint")
-    stored = store(ledger, unpacked.rows, unpacked.run)
-    if unpacked.dataset and (unpacked.folder / DATA).is_dir():
-        _place(unpacked.folder / DATA, home.data(unpacked.dataset).path, merge=False)
-    if (unpacked.folder / RUN).is_dir():
-        _place(unpacked.folder / RUN, target, merge=True)
+        if row["run"] == run:
+            row["path"] = str(home.run(run) / "checkpoint")
+    known = any(one.id == run for one in runs(ledger))
+    held = _claimed(ledger, run, driver) if known else None
+    try:
+        stored = store(ledger, unpacked.rows, run, held)
+        held = _claimed(ledger, run, driver)  # of a new run now; of another the same, renewed
+        for source, target in _places(unpacked, home):
+            _place(source, target)
+    finally:
+        if held is not None:
+            release(ledger, held)
     return stored
 
 
-def _place(source: Path, target: Path, *, merge: bool) -> None:
+def _claimed(ledger: Engine, run_id: str, driver: str) -> Claim:
+    held = claim(ledger, run_id, driver)
+    if held is None:
+        holder = holders(ledger, [run_id]).get(run_id)
+        raise UserError(_works_on(run_id, holder.host if holder else ""))
+    return held
+
+
+def _place(source: Path, target: Path) -> None:
     """Rename a folder to its place; where one is there already, what is missing in it."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
         return
-    for path in sorted(source.iterdir()) if merge else ():
+    for path in sorted(source.iterdir()):
         here = target / path.name
         if not here.exists():
             path.rename(here)
         elif path.is_dir():
-            _place(path, here, merge=True)
+            _place(path, here)

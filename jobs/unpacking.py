@@ -31,14 +31,18 @@ KIND = "codeladder archive"
 FORMAT = 1
 MANIFEST, ROWS, RUN, DATA = "manifest.json", "rows.jsonl", "run", "data"
 CHUNK = 2**20
-LARGEST_MANIFEST = 64 * 2**20
+LARGEST_MANIFEST = 2**23
+LARGEST_ROWS = 2**29
+"""Bytes of all rows, which are parsed as a whole."""
+LONGEST_ROW = 2**24
 OF_HEADERS = 2**16
-"""Bytes that tar may add to a file."""
+"""Bytes that may lie before the content of a file: headers of tar are read as a whole."""
 SPARE = 2**28
 """Bytes that stay free on the disk."""
 DEEPEST = 8
 """Folders that a file may lie in."""
-ID = re.compile(r"[0-9a-z]{1,12}")
+ID = re.compile(r"[0-9a-f]{12}")
+"""Of a run or a dataset; so no folder of the home but a run's own."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -104,15 +108,15 @@ def unpack(file: Path, beside: Path, board: Board) -> Iterator[Unpacked]:
 
 
 class _Limited:
-    """Reads no more than an archive may unpack to, whatever its headers say."""
+    """Reads no more than a file that is expected and its headers, whatever these say."""
 
     def __init__(self, file: Path, packed: Any) -> None:
         self._file, self._packed = file, packed
-        self._left = LARGEST_MANIFEST + OF_HEADERS
+        self._left = OF_HEADERS
 
-    def allow(self, manifest: _Manifest) -> None:
-        """Read what a manifest names as well."""
-        self._left += sum(one.size + OF_HEADERS for one in manifest.files.values())
+    def allow(self, size: int) -> None:
+        """From here on: the content of a file, and the headers of the next."""
+        self._left = size + OF_HEADERS
 
     def read(self, size: int) -> bytes:
         self._left -= size
@@ -124,15 +128,15 @@ class _Limited:
 def _unpack(file: Path, packed: _Limited, staged: Path, board: Board) -> _Manifest:
     stream: Any = packed  # all that a stream of tar asks for is `read`
     with tarfile.open(fileobj=stream, mode="r|") as tar:
-        manifest = _manifest(file, tar)
+        manifest = _manifest(file, tar, packed)
         _refuse_too_large(file, manifest, staged)
-        packed.allow(manifest)
         total = sum(one.size for one in manifest.files.values())
         left, done = dict(manifest.files), 0
         for entry in iter(tar.next, None):
             expected = left.pop(entry.name, None)
             if expected is None or not entry.isreg() or entry.issparse():
                 raise UserError(f"{file} has {_named(entry)} in it, which its manifest does not")
+            packed.allow(expected.size)
             _take(file, tar, entry, expected, staged / entry.name)
             done += expected.size
             board.update("verifying", "MB", done // 10**6, total // 10**6)
@@ -149,12 +153,13 @@ def _named(entry: tarfile.TarInfo) -> str:
     return f"{kind} {entry.name[:80]!r}"
 
 
-def _manifest(file: Path, tar: tarfile.TarFile) -> _Manifest:
+def _manifest(file: Path, tar: tarfile.TarFile, packed: _Limited) -> _Manifest:
     entry = tar.next()
     if entry is None or entry.name != MANIFEST or not entry.isreg():
         raise UserError(f"{file} is no archive of a run: it does not begin with a manifest")
     if entry.size > LARGEST_MANIFEST:
         raise UserError(f"{file}: its manifest is of {amount(entry.size)}")
+    packed.allow(entry.size)
     content = tar.extractfile(entry)
     assert content is not None
     try:
@@ -207,7 +212,9 @@ def _refuse_name(name: str) -> None:
 
 
 def _refuse_too_large(file: Path, manifest: _Manifest, staged: Path) -> None:
-    size = sum(one.size for one in manifest.files.values())
+    size, of_rows = sum(one.size for one in manifest.files.values()), manifest.files[ROWS].size
+    if of_rows > LARGEST_ROWS:
+        raise UserError(f"{file} has {amount(of_rows)} of rows, {amount(LARGEST_ROWS)} at most")
     free = shutil.disk_usage(staged).free
     if size + SPARE > free:
         raise UserError(
@@ -235,6 +242,12 @@ def _take(
 def _rows(file: Path, path: Path) -> Rows:
     try:
         with path.open("rb") as lines:
-            return parsed(json.loads(line) for line in lines)
+            return parsed(map(_row, iter(lambda: lines.readline(LONGEST_ROW), b"")))
     except (ValueError, RowsError) as error:
         raise UserError(f"{file}: its rows are wrong: {error}") from None
+
+
+def _row(line: bytes) -> Any:
+    if len(line) == LONGEST_ROW:
+        raise RowsError(f"one is of more than {amount(LONGEST_ROW)}")
+    return json.loads(line)

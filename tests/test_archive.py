@@ -27,6 +27,7 @@ from database.schema import Checkpoint, Completion, Dataset, Event, Experiment, 
 from database.standings import scores
 from jobs.archive import archive, restore
 from jobs.declared import UserError
+from jobs.storage.keeping import Storage
 
 DATASET = "da7ada7ada7a"
 QUIET = Console(file=io.StringIO())
@@ -124,8 +125,8 @@ def test_a_run_is_elsewhere_what_it_was_here(packed, source, home, elsewhere):
 
     of_run = files(home / TUNED)
     del of_run[".checkpoint.draft"]
-    assert files(elsewhere / TUNED) == of_run
-    assert files(elsewhere / "data") == files(home / "data")
+    data = {f"data/{name}": content for name, content in files(home / "data" / DATASET).items()}
+    assert files(elsewhere / TUNED) == of_run | data
     assert count(there, Run) == 2
     assert count(there, Completion) == 160
     for table in (Experiment, Dataset, Touch, Event):
@@ -218,6 +219,68 @@ def test_a_base_that_answered_otherwise_here_stays_as_it_is(packed, sqlite_elsew
     there.dispose()
 
 
+def test_data_of_an_archive_is_not_taken_for_what_was_prepared_here(packed, sqlite_elsewhere):
+    restore(packed, QUIET)
+
+    assert (sqlite_elsewhere / TUNED / "data" / "rows" / "0.parquet").exists()
+    assert not (sqlite_elsewhere / "data").exists()
+
+
+def test_a_restored_run_can_be_archived_and_restored_again(packed, sqlite_elsewhere, tmp_path):
+    restore(packed, QUIET)
+    archive(TUNED, tmp_path / "second.tar.zst", QUIET)
+    restore(tmp_path / "second.tar.zst", QUIET)
+
+
+def test_a_run_whose_weights_are_elsewhere_is_not_archived(source, home, tmp_path):
+    (home / TUNED / "checkpoint").rename(tmp_path / "another-host")
+
+    with pytest.raises(UserError, match="archive it where it was trained"):
+        archive(TUNED, tmp_path / "x", QUIET)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_whose_weights_were_pruned_is_archived_and_that_is_said(source, home, tmp_path):
+    (home / TUNED / "checkpoint").rename(tmp_path / "gone")
+    write(source, [Event(run=TUNED, kind="pruned weights", message="pruned", at=NOON)])
+    heard = io.StringIO()
+    archive(TUNED, tmp_path / "x", Console(file=heard, width=999))
+
+    assert "weights were pruned" in heard.getvalue()
+
+
+def test_weights_that_only_the_store_has_are_archived(source, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("CODELADDER_STORE", str(tmp_path / "kept"))
+    Storage.from_environment(home).keep(home / TUNED / "checkpoint")
+    (home / TUNED / "checkpoint").rename(tmp_path / "gone")
+    archive(TUNED, tmp_path / "x", QUIET)
+
+    names = [entry.name for entry, _ in entries_of(tmp_path / "x")]
+    assert "run/checkpoint/adapter.safetensors" in names
+
+
+def test_a_restored_run_is_nobodys(packed, sqlite_elsewhere):
+    restore(packed, QUIET)
+    restore(packed, QUIET)
+    there = open_ledger()
+
+    assert claim(there, TUNED, "d" * 32) is not None
+    there.dispose()
+
+
+def test_an_experiment_that_does_not_list_the_run_is_named(packed, sqlite_elsewhere):
+    there = open_ledger()
+    name = json.loads(rows_of(packed, "experiments")[0])[0]
+    write(there, [Experiment(name=name, text="mine", runs=["0" * 12], recorded_at=NOON)])
+    heard = io.StringIO()
+    restore(packed, Console(file=heard, width=999))
+
+    assert f"were here, and do not list it: {name}." in heard.getvalue()
+    with there.connect() as connection:
+        assert connection.scalar(select(Experiment.text)) == "mine"
+    there.dispose()
+
+
 @pytest.mark.parametrize("act", ["archive", "restore"])
 def test_a_run_that_a_driver_works_on_is_left_alone(act, packed, source, home, tmp_path):
     claim(source, TUNED, "d" * 32)
@@ -263,6 +326,18 @@ def test_the_manifest_states_what_sha256sum_says(packed, home):
 def entries_of(file):
     with zstandard.open(file) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         return [(entry, tar.extractfile(entry).read()) for entry in tar]
+
+
+def rows_of(file, table):
+    """The lines of a table."""
+    lines = {entry.name: content for entry, content in entries_of(file)}["rows.jsonl"]
+    found, of = [], ""
+    for line in lines.splitlines():
+        if line.startswith(b"{"):
+            of = json.loads(line)["table"]
+        elif of == table:
+            found.append(line)
+    return found
 
 
 def repacked(file, entries):
@@ -348,6 +423,7 @@ def bomb(entries):
     return [entries[0], (entry(entries[1][0].name), b"\0" * 2**27), *entries[2:]]
 
 
+HUGE = {"run/huge": {"sha256": "0" * 64, "bytes": 2**28}}
 HOSTILE = {
     "one byte changed": (one_byte, "does not hash to what its manifest says"),
     "a file missing": (without_last, "is cut off"),
@@ -369,6 +445,9 @@ HOSTILE = {
     "a run that is a path": (changed(run="../../x"), "is no id"),
     "a dataset that is a path": (changed(dataset=".."), "is no id"),
     "a run that is no text": (changed(run=["x"]), "manifest is wrong"),
+    "a run that is a folder of the home": (changed(run="data"), "is no id"),
+    "another dataset than the run's": (changed(dataset="0" * 12), "was trained on"),
+    "no dataset": (changed(dataset=None), "was trained on"),
     "no run": (changed(run=None), "names no run"),
     "another version": (changed(version="0001"), "of version '0001'"),
     "a newer version": (changed(version="9999"), "use the one that wrote it"),
@@ -383,6 +462,10 @@ HOSTILE = {
     ),
     "a column that none has": (row_changed(b'"finish"', b'"finis_"'), "other columns"),
     "a number that is text": (row_changed(b', 9, "stop"', b', "9", "stop"'), "its rows are wrong"),
+    "a row without an end": (
+        row_changed(b'{"table": "steps"', b" " * 2**24 + b'{"table": "steps"'),
+        "one is of more than",
+    ),
     "rows that are no JSON": (row_changed(b'"table"', b"'table'"), "its rows are wrong"),
 }
 
@@ -420,6 +503,17 @@ def test_a_bad_archive_does_nothing_and_says_why(damage, said, packed, sqlite_el
         there.dispose()
 
 
+def test_text_that_no_database_holds_is_kept_as_a_writer_would(packed, elsewhere):
+    entries = row_changed(b"quoted", b"\\ud800")(entries_of(packed))
+    repacked(packed, row_changed(b", 0.5,", b", NaN,")(entries))
+    restore(packed, QUIET)
+    there = open_ledger()
+
+    with there.connect() as connection:
+        assert "\ufffd" in connection.scalar(select(Event.message).where(Event.kind == "odd"))
+    there.dispose()
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"no archive at all", None], ids=["empty", "text", "half"]
 )
@@ -431,14 +525,21 @@ def test_a_file_that_is_no_archive_is_refused(content, packed, sqlite_elsewhere)
     assert not list(sqlite_elsewhere.glob(".restore*"))
 
 
-def test_a_header_that_unpacks_without_end_is_refused(packed, sqlite_elsewhere):
+@pytest.mark.parametrize("before", ["the manifest", "a file"])
+def test_a_header_that_unpacks_without_end_is_refused(before, packed, sqlite_elsewhere):
     """The extended header of an entry is read as a whole by whoever asks for the entry."""
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 2**40
+    first = entries_of(packed)[0]
+    large = with_manifest([first], lambda told: told["files"].update(HUGE))[0]
     with zstandard.open(packed, "wb") as stream:
-        stream.write(header.tobuf(tarfile.GNU_FORMAT))
-        for _ in range(300):
-            stream.write(b"\0" * 2**20)
+        if before == "a file":
+            with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                large[0].size = len(large[1])
+                tar.addfile(large[0], io.BytesIO(large[1]))
+                tar.fileobj.write(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 2**20)
+        else:
+            stream.write(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 2**20)
 
     with pytest.raises(UserError, match="unpacks to more than"):
         restore(packed, QUIET)
