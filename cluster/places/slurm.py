@@ -40,8 +40,7 @@ done
 {work}
 """
 STAND = 'wait "$nodes" || wait "$nodes"   # the first wait ends with a signal, the second with them'
-RUN = """status=0
-.venv/bin/python -m cluster submit {experiment} --at "$(cat "$meet")" --name {name} \\
+RUN = """.venv/bin/python -m cluster submit {experiment} --at "$(cat "$meet")" --name {name} \\
     --restarts {restarts} --wait &
 sent=$!
 status=0
