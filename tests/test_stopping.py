@@ -72,7 +72,9 @@ def test_asking_says_which_driver_ends_the_run_or_that_none_works_on_it(training
     assert "no driver is working on it" in str(ask_to_stop(training, TUNED, "ada"))
 
     write(training, [driver(now - timedelta(minutes=5))])
-    assert "no driver is working on it" in str(ask_to_stop(training, TUNED, "ada"))
+    silent = ask_to_stop(training, TUNED, "ada")
+    assert silent.driver is None
+    assert "on node-7 was not heard of since" in str(silent) and "if it still lives" in str(silent)
 
     write(training, [driver(now)])
     asked = ask_to_stop(training, TUNED, "ada")
