@@ -128,6 +128,16 @@ def test_a_damaged_object_is_refused_and_no_part_of_it_is_left(
     assert files_of(tmp_path / "back") == {}
 
 
+def test_what_another_uploads_meanwhile_stays_when_a_name_is_forgotten(bucket, checkpoint):
+    store = Store(bucket.url)
+    store.put("run/checkpoint", checkpoint)
+    bucket.write("run/checkpoint/0123456789abcdef/adapter.safetensors", b"half of it")
+    store.forget("run/checkpoint")
+
+    assert bucket.listed() == ["run/checkpoint/0123456789abcdef/adapter.safetensors"]
+
+
+@pytest.mark.slow
 def test_an_upload_that_is_killed_is_not_there_and_the_next_one_is(bucket, tmp_path):
     large = tmp_path / "work" / "run" / "checkpoint"
     large.mkdir(parents=True)

@@ -154,11 +154,14 @@ class Store:
         raise damage
 
     def forget(self, name: str) -> None:
-        """Take away what lies under a name; its manifest first."""
+        """Take away what lies whole under a name, its manifest first; what another puts stays."""
+        before = self.manifest(name)
         with self._speaking() as (files, root):
-            for path, recursive in ((f"{root}/{name}/{MANIFEST}", False), (f"{root}/{name}", True)):
+            with suppress(FileNotFoundError):
+                files.rm(f"{root}/{name}/{MANIFEST}")
+            if before is not None:
                 with suppress(FileNotFoundError):
-                    files.rm(path, recursive=recursive)
+                    files.rm(f"{root}/{name}/{before.content}", recursive=True)
 
     def check(self) -> None:
         """Write something, read it and take it away.
