@@ -16,12 +16,16 @@ from jobs.home import Home
 LOG = "log.txt"
 BYTES_AT_MOST = 2**20
 """Of one log; of a longer one the second half is kept."""
-_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL|COOKIE|_PWD$|_AUTH$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"TOKEN|KEY|SECRET|PASS(?!ED)|CREDENTIAL|COOKIE|_PWD$|_AUTH$|CONNECTION_STRING|_DSN$",
+    re.IGNORECASE,
+)
 """In the name of a variable of the environment whose value nobody may read."""
 _NAMES_A_FILE = ("PATH", "FILE", "DIR")
 _SHORTEST = 8
 """Characters of a value that is taken for a secret: `1` would star half the log."""
 _LOGIN = re.compile(r"(://)[^\s/]+@")
+_IN_ADDRESS = re.compile(r"(password=)[^\s&'\"]+", re.IGNORECASE)
 
 
 class RunLogs:
@@ -46,7 +50,8 @@ class RunLogs:
 
 
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """The text with stars for every secret of the environment, and for logins in addresses."""
+    """The text with stars for every secret of the environment, and for logins and passwords in
+    addresses."""
     variables = os.environ if environment is None else environment
     found = {
         value
@@ -55,7 +60,7 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
     }
     for value in sorted(found, key=len, reverse=True):  # one may begin with another
         text = text.replace(value, "***")
-    return _LOGIN.sub(r"\1***@", text)
+    return _IN_ADDRESS.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 def tail(path: Path, lines: int) -> str:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import MetaData, create_engine, select
 
 from cluster import session
+from jobs.run_logs import without_secrets
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {
@@ -19,6 +20,8 @@ SECRETS = {
     "OPENAI_API_KEY": "sk-planted" + "Zt9" * 12,
     "AWS_SECRET_ACCESS_KEY": "planted/" + "kW4" * 11,
     "CODELADDER_SERVE_TOKEN": "planted-serve-" + "Rv2" * 8,
+    "SMTP_PASS": "planted-mail-" + "Dc8" * 6,
+    "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=https;AccountKey=" + "Hy1" * 9,
     "PGPASSWORD": "planted-pg-" + "Ml5" * 6,
 }
 IN_URL = "planted-url-" + "Bn6" * 6
@@ -114,6 +117,16 @@ def test_a_real_run_writes_no_secret_anywhere(postgres_url, home, tmp_path):
     mine = [one for one in sessions.glob(f"session_*_{process.pid}") if not one.is_symlink()]
     assert [one for one in mine if one.stat().st_mtime > began - 1]
     assert {name: told for one in mine for name, told in files_with(one, secrets).items()} == {}
+
+
+def test_a_log_has_stars_for_secrets_and_for_passwords_in_addresses():
+    address = f"postgresql://me:{IN_URL}@db/x and postgresql://db/x?user=me&password={IN_URL}"
+    text = " ".join([*SECRETS.values(), f"'host=db password={IN_URL}'", address])
+
+    said = without_secrets(text, SECRETS | {"PASSED_TESTS": "user=me&"})
+
+    assert found_in(said, SECRETS | {"in the URL": IN_URL}) == []
+    assert "user=me&password=***" in said and "host=db password=***'" in said
 
 
 def test_an_answer_sees_nothing_of_our_environment(tmp_path):
