@@ -193,6 +193,7 @@ for batch in range(10):
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_open_and_write_at_once(ledger_url):
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, ledger_url, str(writer)], cwd=ROOT)
@@ -394,8 +395,8 @@ def test_more_threads_than_connections_wait_for_each_other(ledger, ledger_url):
         time.sleep(0.05)
         return connection.scalar(text("SELECT 1"))
 
-    with ThreadPoolExecutor(12) as threads:
-        assert list(threads.map(lambda _: patiently(narrow, act), range(12))) == [1] * 12
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(lambda _: patiently(narrow, act), range(6))) == [1] * 6
     narrow.dispose()
 
 
