@@ -49,8 +49,15 @@ TAGS = {
 }
 
 
-@pytest.mark.parametrize("tag", TAGS.values(), ids=TAGS)
-@pytest.mark.parametrize("command", [["jobs", "plan"], ["cluster", "up", "--dry-run"]])
+def each_tag():
+    """`cluster up` reads each; `jobs plan`, which takes long to start, one, and all when slow."""
+    for number, (name, tag) in enumerate(TAGS.items()):
+        late = [pytest.mark.slow] if number else []
+        yield pytest.param(tag, ["jobs", "plan"], id=f"jobs, {name}", marks=late)
+        yield pytest.param(tag, ["cluster", "up", "--dry-run"], id=f"cluster, {name}")
+
+
+@pytest.mark.parametrize(("tag", "command"), [*each_tag()])
 def test_a_tag_of_yaml_makes_no_object(tag, command, canary, tmp_path):
     file = tmp_path / "theirs.yaml"
     file.write_text(f"models: {tag.format(canary)}\n")
