@@ -289,7 +289,8 @@ def _completions(name: str, runs: Sequence[str], size: Size) -> Iterator[tuple[A
         finish = "length" if len(said) > 4000 else "stop"
         key = _id(run, name, place, position)[:20]
         task_id = f"{name}/{place}"
-        yield key, run, name, task_id, position, asking, said, False, len(said) // 4, finish
+        length = len(said) // 4
+        yield key, run, name, task_id, position, asking, said, False, length, finish, None
 
 
 def _verdicts(

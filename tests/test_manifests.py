@@ -3,6 +3,8 @@
 import copy
 import json
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -243,8 +245,15 @@ def launched(request, tmp_path):
     return clouds.launcher(declared, Named(name=request.param, home=tmp_path))
 
 
-def test_what_we_write_for_rays_launcher_is_accepted(launched):
-    clouds.validate(launched)
+@pytest.fixture(scope="module")
+def validate():
+    """Ray's own validation, in another process: who imports Ray can start no cluster of ours."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+        yield lambda manifest: apart.submit(clouds.validate, manifest).result()
+
+
+def test_what_we_write_for_rays_launcher_is_accepted(launched, validate):
+    validate(launched)
 
 
 @pytest.mark.parametrize(
@@ -261,9 +270,9 @@ def test_what_we_write_for_rays_launcher_is_accepted(launched):
         ("auth.ssh_usr", "ubuntu"),
     ],
 )
-def test_a_mutant_for_rays_launcher_is_refused(launched, way, value):
+def test_a_mutant_for_rays_launcher_is_refused(launched, validate, way, value):
     with pytest.raises(ClusterError):
-        clouds.validate(put(launched, way, value))
+        validate(put(launched, way, value))
 
 
 def test_a_cloud_gets_the_token_as_a_file_and_never_in_a_command(launched, tmp_path):

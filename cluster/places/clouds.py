@@ -3,7 +3,9 @@
 import json
 import shlex
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,9 @@ class InCloud:
 
     def _write(self) -> None:
         manifest = launcher(self.declared, self.named)
-        validate(manifest)
+        # Ray reads its settings when it is imported, for the whole life of a process.
+        with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+            apart.submit(validate, manifest).result()
         self.hands.write(self._file, yaml.safe_dump(manifest, sort_keys=False))
 
     def _ray(self, *words: str) -> None:
