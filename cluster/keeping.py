@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 ENDED = frozenset({0, 1, 2, 3, 4, 130})
@@ -13,6 +15,13 @@ ENDED = frozenset({0, 1, 2, 3, 4, 130})
 MISTAKE = 2
 """Of the user; from a later start, which has the same experiment, something is away for now."""
 ATTEMPT = "CODELADDER_ATTEMPT"
+FAILED = 1
+"""Of runs that failed, and of a process that Ray ends in its own code, as it does with a driver
+whose head came back empty: only who comes to its own end says `ended_by_itself`."""
+CRASHED = 70
+"""Of an error of ours that nothing expected."""
+LAST_WORD = "CODELADDER_LAST_WORD"
+"""A file that a driver makes when it comes to its own end."""
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Between two starts, doubled from crash to crash."""
 STEADY_SECONDS = 600.0
@@ -23,7 +32,8 @@ def keep(command: Sequence[str], restarts: int, as_done: Sequence[int] = ()) -> 
     """Run a command until it ends by itself; crashes, of it or by a signal, start it again.
 
     The command finds in `CODELADDER_ATTEMPT` which start it is, from 1. SIGTERM and SIGINT go to
-    the command and end it for good.
+    the command and end it for good. Status 1 counts as a crash unless the command called
+    `ended_by_itself`.
 
     Args:
         as_done: exit statuses to return as 0, where the caller would start again all others.
@@ -56,6 +66,12 @@ def keep(command: Sequence[str], restarts: int, as_done: Sequence[int] = ()) -> 
         wait = min(2 * wait, LONGEST_WAIT)
 
 
+def ended_by_itself() -> None:
+    """Tell the keeper of this process, if it has one, that its status is its own."""
+    if word := os.environ.get(LAST_WORD):
+        Path(word).touch()
+
+
 class _Keeper:
     """The process that is kept, and whether somebody told it to end."""
 
@@ -68,8 +84,13 @@ class _Keeper:
     def start(self, command: Sequence[str], attempt: int) -> int:
         if self.told:
             return 128 + signal.SIGTERM
-        self._running = subprocess.Popen(command, env=os.environ | {ATTEMPT: str(attempt)})
-        status = self._running.wait()
+        with tempfile.TemporaryDirectory() as folder:
+            word = Path(folder) / "ended"
+            told = {ATTEMPT: str(attempt), LAST_WORD: str(word)}
+            self._running = subprocess.Popen(command, env=os.environ | told)
+            status = self._running.wait()
+            if status == FAILED and not word.exists():
+                return CRASHED
         return status if status >= 0 else 128 - status
 
     def waits(self, seconds: float) -> bool:

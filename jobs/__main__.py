@@ -15,6 +15,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from cluster.keeping import CRASHED, ended_by_itself
 from cluster.session import ClusterError
 from database.patience import is_passing
 from database.session import LedgerError
@@ -25,14 +26,18 @@ from jobs.judge import SandboxFailedError
 
 LOG_WIDTH = 140
 """Columns of a table where no terminal says how many it has."""
-CRASHED = 70
-"""Exit status of an error of ours that nothing expected; `cluster keep` starts again after it."""
 AWAY = 75
 """Exit status where the database was away for longer than its patience; the same."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    status = _outcome(words)
+    ended_by_itself()
+    return status
+
+
+def _outcome(words: Sequence[str] | None) -> int:
     asked = _parser().parse_args(words)
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:

@@ -402,9 +402,19 @@ def test_a_driver_that_crashed_outlives_a_database_that_is_away_for_its_next_sta
 def test_a_driver_that_ended_by_itself_is_not_started_again(status, tmp_path):
     note = tmp_path / "starts"
 
-    done = kept(f"open({str(note)!r}, 'a').write('x'); raise SystemExit({status})")
+    code = f"open({str(note)!r}, 'a').write('x'); ended_by_itself(); raise SystemExit({status})"
+    done = kept(f"from cluster.keeping import ended_by_itself; {code}")
 
     assert (done.returncode, note.read_text()) == (status, "x")
+
+
+def test_a_driver_that_ray_ended_in_its_own_code_is_started_again(tmp_path):
+    note = tmp_path / "starts"
+    last = "if os.environ['CODELADDER_ATTEMPT'] == '1': os._exit(1)"
+
+    done = kept(f"import os\nwith open({str(note)!r}, 'a') as file: file.write('x')\n{last}")
+
+    assert (done.returncode, note.read_text()) == (0, "xx")
 
 
 def test_a_status_can_count_as_done_where_all_others_are_tried_again():
