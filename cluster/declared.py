@@ -1,16 +1,15 @@
 """What stands in cluster/NAME.yaml: read, checked, and every mistake told at once."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.ports import FIRST, LAST
 from cluster.session import ClusterError
+from cluster.yaml_file import UnreadableError, nearest, read_mapping
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
@@ -258,7 +257,10 @@ def load(path: Path) -> Any:
     Raises:
         ClusterError: the file is not there or no YAML, or every mistake in it, one a line.
     """
-    content = _read(path)
+    try:
+        content = read_mapping(path)
+    except UnreadableError as error:
+        raise ClusterError(str(error)) from None
     place = content.get("place")
     if place not in PLACES:
         told = f"there is no {place!r}." if place is not None else "required, but not there."
@@ -270,43 +272,9 @@ def load(path: Path) -> Any:
         raise _cannot(path, [one for line in lines for one in line.splitlines()]) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        near = nearest(path.name, [one.name for one in path.parent.glob("*.yaml")])
-        raise ClusterError(f"{path}: no such file.{near}")
-    try:
-        content = yaml.load(path.read_text(), Loader=_Unambiguous)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise ClusterError(f"{path}: not readable as YAML: {told}") from None
-    if not isinstance(content, dict):
-        raise ClusterError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
-
-
-class _Unambiguous(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a mistake, not a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {twice!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
 def _cannot(path: Path, mistakes: Iterable[str]) -> ClusterError:
     lines = "\n".join(f"  {mistake}" for mistake in mistakes)
     return ClusterError(f"{path} cannot be used:\n{lines}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, ` Known: ...` or nothing, to end a sentence about an unknown name."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Known: {', '.join(names)}." if names else ""
 
 
 def _line(model: type[Declared], part: Any) -> str:

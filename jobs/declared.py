@@ -1,13 +1,14 @@
 """What a person writes in YAML: read, checked, and every mistake told at once."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cluster.yaml_file import UnreadableError, read_mapping
+from cluster.yaml_file import nearest as nearest
 
 
 class UserError(Exception):
@@ -39,36 +40,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: the file is missing (with the nearest name beside it), is no YAML, or holds
             something other than a mapping.
     """
-    if not path.is_file():
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        raise UserError(f"{path}: no such file.{near}")
     try:
-        content = yaml.load(path.read_text(), Loader=_Unambiguous)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
-
-
-class _Unambiguous(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a mistake, not a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {key!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, ` Known: ...` or nothing, to end a sentence about an unknown name."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Known: {', '.join(names)}." if names else ""
+        return read_mapping(path)
+    except UnreadableError as error:
+        raise UserError(str(error)) from None
 
 
 def report(path: Path, mistakes: Sequence[str]) -> UserError:
