@@ -234,19 +234,25 @@ def _last_lines(path: Path, count: int) -> list[str]:
 
 def living(state: Path) -> Note | None:
     """What the supervisor that works in this folder says of itself; None: there is none."""
-    try:
-        with (state / "node.lock").open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    if not _is_locked(state / "node.lock"):
         return None
-    except FileNotFoundError:
-        return None
-    except OSError:
-        pass
     try:
         return Note(**json.loads((state / "node.json").read_text()))
     except FileNotFoundError:  # it has only just begun
         process = (state / "node.lock").read_text()
         return Note(process=int(process or 0), starts=0, up=False, command=[], settings="")
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def stop_node(state: Path) -> bool:
