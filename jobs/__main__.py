@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from cluster.keeping import CRASHED, ended_by_itself
 from cluster.session import ClusterError
 from database.patience import is_passing
-from database.session import LedgerError
+from database.session import LedgerError, said_by
 from eval_sandbox.sandbox import SandboxUnavailable
 from jobs import arguments
 from jobs.declared import UserError
@@ -55,8 +55,7 @@ def _outcome(words: Sequence[str] | None) -> int:
         if not is_passing(error):
             traceback.print_exc()
             return CRASHED
-        said = str(error.orig).strip().partition("\n")[0]
-        print(f"The database is away: {said}. The same command goes on.", file=sys.stderr)
+        print(f"The database is away: {said_by(error)}. The same command goes on.", file=sys.stderr)
         return AWAY
     except Exception:
         traceback.print_exc()
