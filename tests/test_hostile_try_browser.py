@@ -9,7 +9,7 @@ __all__ = ["app", "models", "tab"]
 ACTS = "window.acted = true; fetch('http://evil.example/')"
 HOSTILE = {
     "HTML": [f"<script>{ACTS}</script>", f'<img src=x onerror="{ACTS}">', "<h1>mark</h1>"],
-    "links": ["[mark](javascript:alert(1)) ![x](http://evil.example/x.png) <http://evil.example>"],
+    "links": ["[mark](javascript:alert(1)) ", "![x](http://evil.example/x.png) <http://evil.example>"],
     "streamlit": [":red[mark] :material/link: $\\int$ :streamlit:", "\n# Heading\n| a |\n|---|\n"],
     "terminal": [
         "\x1b[31mred\x1b[0m \x1b]8;;http://evil.example\x07mark\x1b]8;;\x07",
@@ -46,7 +46,7 @@ def test_what_a_hostile_model_streams_is_shown_as_text_and_nothing_runs(app, mod
         asked = len(models.asked)
         main.get_by_role("textbox", name="Instruction").fill(f"{name}?")
         main.get_by_role("button", name=re.compile("^Ask")).first.click()
-        main.get_by_text("Answering").nth(1).wait_for() if len(words) > 1 else None
+        main.get_by_text("Answering").nth(1).wait_for()
         harmless(tab, told, name)
         models.last.set()
         main.get_by_text("Done").nth(1).wait_for()
