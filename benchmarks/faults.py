@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import SubprocessError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -34,7 +35,7 @@ def main() -> int:
     if why := missing():
         print(f"no machines can be made here: {why}", file=sys.stderr)
         return 2
-    wanted = [fault for fault in FAULTS.values() if not asked.faults or _named(fault, asked.faults)]
+    wanted = _wanted(asked.faults)
     folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
     try:
         with ray_nodes(folder, SIZES) as nodes:
@@ -43,13 +44,16 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _named(fault: Fault, words: Sequence[str]) -> bool:
-    return any(word in fault.name for word in words)
+def _wanted(words: Sequence[str]) -> list[Fault]:
+    """Each fault once, in the order in which they are asked for."""
+    named = [name for word in words for name in FAULTS if word in name]
+    return [FAULTS[name] for name in dict.fromkeys(named if words else FAULTS)]
 
 
 def _measure(nodes: RayNodes, wanted: Sequence[Fault], times: int) -> int:
     undisturbed, seconds = _undisturbed(nodes)
-    print(f"an undisturbed experiment takes {seconds:.0f} s; load {os.getloadavg()[0]:.1f}")
+    load = os.getloadavg()[0]
+    print(f"an undisturbed experiment takes {seconds:.0f} s; load {load:.1f}", flush=True)
     print("| fault | times | noticed s | goes on s | bound s | steps again | outcome |")
     print("|---|--:|--:|--:|--:|--:|---|")
     wrong = 0
@@ -81,12 +85,15 @@ def _undisturbed(nodes: RayNodes) -> tuple[Trial, float]:
 
 
 def _once(nodes: RayNodes, undisturbed: Trial, fault: Fault, number: int) -> Measured | str:
-    """What it cost, or what went wrong."""
+    """What it cost, or what went wrong; told at once, in a line."""
     try:
-        return once(nodes, undisturbed, fault, number)
-    except AssertionError as error:
+        found: Measured | str = once(nodes, undisturbed, fault, number)
+    except (AssertionError, OSError, SubprocessError) as error:
         print(error, file=sys.stderr)
-        return str(error).partition("\n")[0]
+        found = str(error).partition("\n")[0]
+    when = f"{time.strftime('%T')} load {os.getloadavg()[0]:.1f}"
+    print(f"{when} {fault.name}, {number + 1}: {found}", file=sys.stderr)
+    return found
 
 
 if __name__ == "__main__":

@@ -279,13 +279,22 @@ FAULTS = {
             seconds=60,
         ),
         Fault(
-            name="database out of reach for 20 s between two stages",
+            name="database out of reach for 60 s",
+            moment=mishaps.in_training,
+            inflict=mishaps.freeze_database,
+            silent=True,
+            postgresql=True,
+            goes_on=r"step \d+ of|training done",  # trainings do not wait for it
+            seconds=100,
+        ),
+        Fault(
+            name="database out of reach for 60 s between two stages",
             moment=partial(mishaps.until, "training done"),
             inflict=mishaps.freeze_database,
             silent=True,
             postgresql=True,
             goes_on=r"generating starter (begins|done)",
-            seconds=60,
+            seconds=100,
         ),
         *(
             Fault(

@@ -23,7 +23,9 @@ TRAINS = "ray::RayTrainWorker"
 ASKS = "ray::AskActor"
 JUDGES = "ray::JudgeActor"
 AWAY_SECONDS = 20.0
-"""For which a folder, a disk or a database stays away."""
+"""For which a folder hangs, or a database is stopped."""
+UNREACHABLE_SECONDS = 60.0
+"""For which a database answers nobody."""
 
 
 def nothing(trial: Trial) -> None:
@@ -187,7 +189,7 @@ def freeze_database(trial: Trial) -> None:
     """Let it answer nobody for a while."""
     assert trial.server is not None
     trial.server.freeze()
-    time.sleep(AWAY_SECONDS)
+    time.sleep(UNREACHABLE_SECONDS)
     trial.server.thaw()
 
 
