@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from ledger_writers import Load, killed, prepare, together
 from private_postgres import MissingPostgresError, private_server
 

@@ -5,7 +5,8 @@
 2. Twelve simulated runs of 1, 2 and 3 GPUs on 3, in 20 random orders: the same, and how long the
    widest wait beside the longest run before them.
 3. Twelve real runs on a real Ray cluster that believes it has 3 GPUs: how many of these Ray itself
-   counts as taken, from the first to the last use.
+   counts as taken, from the first to the last use, and why the others were not: nothing could use
+   them, or they were given to a run whose processes did not have them yet, or no more.
 
 Ends with the figures that other tools read.
 """
@@ -17,6 +18,7 @@ import json
 import os
 import random
 import re
+import resource
 import secrets
 import socket
 import statistics
@@ -29,9 +31,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from cluster.line import Line, Request
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 GPUS = 3
 SEEDS = 5
 ORDERS = 20
@@ -63,6 +67,18 @@ class Stage:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Longest:
+    """A decision, and whether the time that it took was its own."""
+
+    wall: float
+    """Seconds."""
+    processor: float
+    """Seconds of these in which it had a processor."""
+    interrupted: int
+    """Times that the kernel gave its processor to another process."""
+
+
 @dataclass(slots=True)
 class Simulated:
     """What came of a simulation."""
@@ -70,8 +86,8 @@ class Simulated:
     end: float = 0.0
     decisions: list[float] = field(default_factory=list)
     """Seconds that each took of a processor: what else the machine did meanwhile is not in it."""
-    longest: float = 0.0
-    """Seconds of one on the clock of the wall."""
+    longest: Longest = Longest(0.0, 0.0, 0)
+    """The one that took longest on the clock of the wall."""
     started: dict[tuple[int, int], float] = field(default_factory=dict)
     """When each stage of each run began."""
     taken: float = 0.0
@@ -91,10 +107,11 @@ def simulate(runs: Sequence[Sequence[Stage]], total: int, ranks: Mapping[int, fl
     for run in range(len(runs)):
         ask(run, 0)
     while True:
-        began, wall = time.thread_time(), time.perf_counter()
+        before, began, wall = _interruptions(), time.thread_time(), time.perf_counter()
         begun = line.decide()
-        done.decisions.append(time.thread_time() - began)
-        done.longest = max(done.longest, time.perf_counter() - wall)
+        took, lasted = time.thread_time() - began, time.perf_counter() - wall
+        done.decisions.append(took)
+        done.longest = max(done.longest, Longest(lasted, took, _interruptions() - before))
         for run, stage in begun:  # type: ignore[misc]  # our keys are pairs
             work = runs[run][stage]
             done.started[run, stage] = done.end
@@ -106,6 +123,10 @@ def simulate(runs: Sequence[Sequence[Stage]], total: int, ranks: Mapping[int, fl
         line.leave((run, stage))
         if stage + 1 < len(runs[run]):
             ask(run, stage + 1)
+
+
+def _interruptions() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
 
 
 def bound(runs: Sequence[Sequence[Stage]], total: int) -> float:
@@ -138,7 +159,9 @@ def large() -> tuple[float, float]:
         print(
             f"  seed {seed}: {done.end:.1f} h, bound {bound(runs, 512):.1f} h, ratio "
             f"{ratios[-1]:.3f}; decisions: median {1000 * statistics.median(done.decisions):.2f} "
-            f"ms, slowest {slowest[-1]:.2f} ms of a processor, {1000 * done.longest:.2f} ms in all"
+            f"ms, slowest {slowest[-1]:.2f} ms of a processor; by the clock "
+            f"{1000 * done.longest.wall:.2f} ms, {1000 * done.longest.processor:.2f} of them of a "
+            f"processor, taken away {done.longest.interrupted} times"
         )
     return max(ratios), max(slowest)
 
@@ -218,15 +241,36 @@ def ray_cluster(folder: Path) -> Iterator[dict[str, str]]:
 
 
 SAMPLER = f"""
-import os, sys, time
+import sys, time
 from pathlib import Path
+from cluster.broker import GPUS, NAME, NAMESPACE
 from cluster.session import connect
+
+def given(actor):
+    return sum(held.count for held in actor._desk._lines[GPUS].holdings)
+
 with connect(Path(sys.argv[1])):
     import ray
     while True:
-        print(time.time(), {GPUS} - ray.available_resources().get("GPU", 0.0), flush=True)
+        taken = {GPUS} - ray.available_resources().get("GPU", 0.0)
+        try:
+            held = ray.get(ray.get_actor(NAME, NAMESPACE).__ray_call__.remote(given), timeout=10)
+        except (ValueError, ray.exceptions.RayError):  # no driver yet, or no more
+            held = 0
+        print(time.time(), taken, held, flush=True)
         time.sleep({SAMPLE_SECONDS})
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """GPUs at one moment, in seconds since the epoch."""
+
+    at: float
+    taken: float
+    """By processes, as Ray counts."""
+    given: float
+    """By our line, to runs."""
 
 
 def real(steps: int) -> float:
@@ -254,7 +298,7 @@ def real(steps: int) -> float:
             )
             sampler.terminate()
             assert sampler.stdout is not None
-            samples = [tuple(map(float, line.split())) for line in sampler.stdout]
+            samples = [Sample(*map(float, line.split())) for line in sampler.stdout]
         if driver.returncode != 0:
             raise SystemExit(f"the experiment ended with {driver.returncode}")
         share = busy_share(samples)
@@ -264,23 +308,36 @@ def real(steps: int) -> float:
     return share
 
 
-def busy_share(samples: Sequence[Sequence[float]]) -> float:
+def busy_share(samples: Sequence[Sample]) -> float:
     """Of the time from the first use of a GPU to the last, each sample worth the time up to the
     next."""
-    used = [place for place, (_, gpus) in enumerate(samples) if gpus > 0]
-    span = samples[used[0] : used[-1] + 2]
-    pairs = list(itertools.pairwise(span))
-    return sum(gpus * (after[0] - at) for (at, gpus), after in pairs) / (
-        GPUS * (span[-1][0] - span[0][0])
+    spans = _spans(samples)
+    return sum(sample.taken * seconds for sample, seconds in spans) / (
+        GPUS * sum(seconds for _, seconds in spans)
     )
 
 
-def _show_idle(samples: Sequence[Sequence[float]]) -> None:
-    """How long how many GPUs were taken."""
+def _spans(samples: Sequence[Sample]) -> list[tuple[Sample, float]]:
+    """Those from the first use of a GPU to the last, and for how many seconds each holds."""
+    used = [place for place, sample in enumerate(samples) if sample.taken > 0]
+    span = samples[used[0] : used[-1] + 2]
+    return [(sample, after.at - sample.at) for sample, after in itertools.pairwise(span)]
+
+
+def _show_idle(samples: Sequence[Sample]) -> None:
+    """How long how many GPUs were taken, and why others were not."""
+    spans = _spans(samples)
     seconds = dict.fromkeys(range(GPUS + 1), 0.0)
-    for (at, gpus), (after, _) in itertools.pairwise(samples):
-        seconds[round(gpus)] += after - at
-    print("  GPUs taken, and for how many seconds:", json.dumps(seconds))
+    for sample, lasted in spans:
+        seconds[round(sample.taken)] += lasted
+    told = ", ".join(f"{gpus} for {lasted:.0f} s" for gpus, lasted in seconds.items())
+    late = sum(max(0.0, sample.given - sample.taken) * lasted for sample, lasted in spans)
+    left = sum((GPUS - max(sample.given, sample.taken)) * lasted for sample, lasted in spans)
+    print(f"  GPUs taken: {told}")
+    print(
+        f"  of the idle time, in GPU-seconds: {late:.0f} given to a run whose processes began or "
+        f"ended, {left:.0f} given to none"
+    )
 
 
 def _show_starts(home: Path) -> None:
