@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, Float, FunctionElement, literal, select
 from sqlalchemy.ext.compiler import compiles
 
+from database.patience import read
 from database.table import Instant
 
 BY_CLOCK = {"by the clock of the database": True}
@@ -40,5 +41,4 @@ def _in_sqlite(element: clock, compiler: Any, **more: Any) -> str:
 
 def moment(engine: Engine) -> datetime:
     """Ask a database for the time, to compare with the moments in it."""
-    with engine.connect() as connection:
-        return connection.execute(select(clock())).scalar_one()
+    return read(engine, lambda connection: connection.execute(select(clock())).scalar_one())

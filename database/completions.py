@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, and_, exists, func, select
 
 from database.problems import digest_of, problem_of_completion
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of, scalars_of
 from database.schema import Completion, Contract, Problem, PublishedVerdict, Score, Verdict
 
 
@@ -146,8 +146,7 @@ def neighbours(engine: Engine, of: CompletionFacts, digest: str) -> Neighbours:
 def answers_number(engine: Engine, of: Answers) -> int:
     """Return how many answers there are, with a verdict or without."""
     wanted = select(func.count()).select_from(Completion).where(*_of(of))
-    with engine.connect() as connection:
-        return connection.scalar(wanted) or 0
+    return scalar_of(engine, wanted) or 0
 
 
 def answers_page(
@@ -190,8 +189,7 @@ def _shown(
     if outcome is not None:
         wanted = wanted.join(Verdict, _judged(of)).where(Verdict.outcome == outcome)
     place = func.coalesce(Problem.position, -1), Completion.task_id, Completion.position
-    with engine.connect() as connection:
-        return list(connection.scalars(wanted.order_by(*place).limit(limit).offset(offset)))
+    return scalars_of(engine, wanted.order_by(*place).limit(limit).offset(offset))
 
 
 def _judged(of: Answers) -> ColumnElement[bool]:
@@ -246,5 +244,4 @@ def _beyond(engine: Engine, of: CompletionFacts, digest: str, way: int) -> str |
     task = select(Problem.task_id).where(*key, further, answered).order_by(order).limit(1)
     first: Any = Completion.position if way > 0 else Completion.position.desc()
     wanted = select(Completion.id).where(*answers, Completion.task_id == task.scalar_subquery())
-    with engine.connect() as connection:
-        return connection.scalar(wanted.order_by(first).limit(1))
+    return scalar_of(engine, wanted.order_by(first).limit(1))

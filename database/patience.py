@@ -34,13 +34,6 @@ PASSING = frozenset(
     )
 )
 """States of SQL that pass by themselves."""
-STARTING = (
-    "the database system is starting up",
-    "the database system is shutting down",
-    "the database system is not yet accepting connections",
-    "the database system is in recovery mode",
-)
-"""What PostgreSQL says to who connects; no state of SQL comes with it."""
 REFUSED = (
     "authentication failed",
     "no password supplied",
@@ -49,6 +42,8 @@ REFUSED = (
     "is not permitted to log in",
 )
 """What it says to whom it will not let in however often he comes."""
+FOR_PAGES = "for_pages"
+"""An option of engines, see `for_pages`."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -74,11 +69,50 @@ def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | N
         sqlalchemy.exc.DBAPIError: what it failed with last; at once, if that does not pass.
         sqlalchemy.exc.TimeoutError: other threads had all connections for as long.
     """
+
+    def once() -> T:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            return act(connection)
+
+    return until_answered(once, seconds)
+
+
+def read(engine: Engine, act: Callable[[Connection], T]) -> T:
+    """Read in one transaction, and wait for a database that is away as writers do.
+
+    A reader that somebody waits for (`for_pages`) tries once more where its connection broke: the
+    next one is a new one.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: what it failed with last; at once, if that does not pass.
+        sqlalchemy.exc.TimeoutError: other threads had all connections for as long.
+    """
+
+    def once() -> T:
+        with engine.connect() as connection:
+            return act(connection)
+
+    if not engine.get_execution_options().get(FOR_PAGES):
+        return until_answered(once)
+    try:
+        return once()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return once()
+
+
+def for_pages(engine: Engine) -> Engine:
+    """Return the same engine, whose readers do not keep a person waiting while it is away."""
+    return engine.execution_options(**{FOR_PAGES: True})
+
+
+def until_answered(act: Callable[[], T], seconds: float | None = None) -> T:
+    """Do something, again and again while the database is away; the arguments of `patiently`."""
     began, tries = 0.0, 0
     while True:
         try:
-            with engine.connect().execution_options(writes=True) as connection, connection.begin():
-                done = act(connection)
+            done = act()
             if tries > TOLD_AFTER:
                 _log.warning("the database answers again, after %.0f s", time.monotonic() - began)
             return done
@@ -88,40 +122,16 @@ def patiently(engine: Engine, act: Callable[[Connection], T], seconds: float | N
             if not is_passing(error) or time.monotonic() >= began + waits:
                 raise
             if tries == TOLD_AFTER:
-                _log.warning("the database does not answer; waiting up to %.0f s for it", waits)
+                told = "the database does not answer; waiting up to %.0f s for it: %s"
+                _log.warning(told, waits, said_by(error))
         time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
         tries += 1
 
 
-def until_started(act: Callable[[], T]) -> T:
-    """Do what opens a database, again while it says of itself that it starts or ends.
-
-    That nobody answers at an address is told at once: it may be a wrong one.
-
-    Raises:
-        sqlalchemy.exc.DBAPIError: anything else; this, too, when patience ends.
-    """
-    given_up = time.monotonic() + patience()
-    while True:
-        try:
-            return act()
-        except DBAPIError as error:
-            said = str(error.orig)
-            if not any(one in said for one in STARTING) or time.monotonic() >= given_up:
-                raise
-        time.sleep(PAUSES[-1])
-
-
-def read(engine: Engine, act: Callable[[Connection], T]) -> T:
-    """Read in one transaction, once more where the connection broke: the next one is a new one."""
-    try:
-        with engine.connect() as connection:
-            return act(connection)
-    except DBAPIError as error:
-        if not is_passing(error):
-            raise
-    with engine.connect() as connection:
-        return act(connection)
+def said_by(error: DBAPIError | PoolTimeoutError) -> str:
+    """Return what a database said, in one line."""
+    said: object = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(said).split()) or type(said).__name__
 
 
 def is_passing(error: DBAPIError | PoolTimeoutError) -> bool:

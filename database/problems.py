@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, or_, select
 
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of, scalars_of
 from database.schema import (
     Completion,
     Contract,
@@ -141,8 +141,7 @@ def scored_runs(engine: Engine, benchmark: str, asking: str, judging: str) -> li
 def digest_of(engine: Engine, judging: str) -> str:
     """Return the sha256 of the file that a judging contract names; empty: none."""
     wanted = select(Contract.content["sha256"].as_string()).where(Contract.id == judging)
-    with engine.connect() as connection:
-        return connection.scalar(wanted) or ""
+    return scalar_of(engine, wanted) or ""
 
 
 def problem_of_completion(digest: str) -> ColumnElement[bool]:
@@ -171,8 +170,7 @@ def mentioning(engine: Engine, benchmark: str, digest: str, words: str) -> set[s
         Problem.digest == digest,
         or_(*(place.icontains(words, autoescape=True) for place in places)),
     )
-    with engine.connect() as connection:
-        return set(connection.scalars(wanted))
+    return set(scalars_of(engine, wanted))
 
 
 def problem(engine: Engine, benchmark: str, digest: str, task_id: str) -> ProblemFacts | None:
@@ -185,9 +183,8 @@ def problem(engine: Engine, benchmark: str, digest: str, task_id: str) -> Proble
     position = found[0].position
     before = select(Problem.task_id).where(*key, Problem.position < position)
     after = select(Problem.task_id).where(*key, Problem.position > position)
-    with engine.connect() as connection:
-        previous = connection.scalar(before.order_by(Problem.position.desc()).limit(1))
-        following = connection.scalar(after.order_by(Problem.position).limit(1))
+    previous = scalar_of(engine, before.order_by(Problem.position.desc()).limit(1))
+    following = scalar_of(engine, after.order_by(Problem.position).limit(1))
     return ProblemFacts(**found[0]._mapping, previous=previous, following=following)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, func, not_, or_, sel
 from database.causes import helpers_left_out, why_ours_fails, why_theirs_fails
 from database.problems import problem_of_completion
 from database.queries import contract
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of
 from database.schema import Completion, Problem, PublishedScore, PublishedVerdict, Verdict
 from database.scores import pass_at_k
 
@@ -127,8 +127,7 @@ def _compared(engine: Engine, wanted: list[Any]) -> int:
         .join(Verdict, Verdict.completion == Completion.id)
         .where(*wanted, Verdict.outcome != "sandbox_error")
     )
-    with engine.connect() as connection:
-        return connection.scalar(count) or 0
+    return scalar_of(engine, count) or 0
 
 
 def _agreeing_contracts(engine: Engine, wanted: list[Any]) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from database.facts import (
     RunFacts,
     RunPage,
 )
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of, scalars_of
 from database.schema import (
     Checkpoint,
     Completion,
@@ -65,8 +65,7 @@ ACTIVE = ("waiting", "preparing", "training", "generating", "judging")
 
 def recorded_runs(engine: Engine) -> set[str]:
     """Return the ids of the runs that are done."""
-    with engine.connect() as connection:
-        return set(connection.scalars(select(Run.id).where(Run.state == "done")))
+    return set(scalars_of(engine, select(Run.id).where(Run.state == "done")))
 
 
 def recorded_scores(engine: Engine) -> set[tuple[str, str, str, str, str]]:
@@ -78,8 +77,7 @@ def recorded_scores(engine: Engine) -> set[tuple[str, str, str, str, str]]:
 def experiments(engine: Engine) -> list[str]:
     """Return the names of the experiments, the newest first."""
     newest_first = select(Experiment.name).order_by(Experiment.recorded_at.desc(), Experiment.name)
-    with engine.connect() as connection:
-        return list(connection.scalars(newest_first))
+    return scalars_of(engine, newest_first)
 
 
 def runs(
@@ -188,8 +186,7 @@ def events(engine: Engine, run_id: str | None = None, limit: int = 100) -> list[
 
 def contract(engine: Engine, contract_id: str) -> dict[str, Any] | None:
     """Return what a contract says; None where the ledger holds no such contract."""
-    with engine.connect() as connection:
-        return connection.scalar(select(Contract.content).where(Contract.id == contract_id))
+    return scalar_of(engine, select(Contract.content).where(Contract.id == contract_id))
 
 
 def pulse(engine: Engine) -> Pulse:

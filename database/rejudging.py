@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of
 from database.schema import Completion, Problem, Run, Score, Verdict
 
 
@@ -87,8 +87,7 @@ def answers_to_each(engine: Engine, of: Asked) -> dict[str, int]:
 
 def count_unjudged(engine: Engine, of: Asked, judging: str) -> int:
     """Return how many answers have no verdict under a judging contract."""
-    with engine.connect() as connection:
-        return connection.scalar(_unjudged([func.count()], of, judging)) or 0
+    return scalar_of(engine, _unjudged([func.count()], of, judging)) or 0
 
 
 def unjudged(engine: Engine, of: Asked, judging: str) -> list[StoredAnswer]:

@@ -2,17 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Executable
+from sqlalchemy import Engine, Executable, Select
 
 from database.patience import read
 from database.table import Row
+
+T = TypeVar("T")
 
 
 def rows_of(engine: Engine, wanted: Executable) -> Sequence[Any]:
     """Return all rows of one SELECT."""
     return read(engine, lambda connection: connection.execute(wanted).all())
+
+
+def scalars_of(engine: Engine, wanted: Select[tuple[T]]) -> list[T]:
+    """Return the first column of all rows of one SELECT."""
+    return [row[0] for row in rows_of(engine, wanted)]
+
+
+def scalar_of(engine: Engine, wanted: Select[tuple[T]]) -> T | None:
+    """Return the first column of the first row of one SELECT; None: it has no row."""
+    return next(iter(scalars_of(engine, wanted)), None)
 
 
 def columns_of(table: type[Row], fact: type[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from database.address import LedgerAwayError, refuse_elsewhere, seconds_from, sh
 from database.address import LedgerError as LedgerError
 from database.address import NoLedgerError as NoLedgerError
 from database.address import ledger_url as ledger_url
-from database.patience import is_passing, patience, until_started
+from database.patience import FOR_PAGES, is_passing, patience, said_by, until_answered
 from database.stored import as_json
 from database.upgrading import head, newer, revision_of, upgrade
 
@@ -39,20 +39,24 @@ UNANSWERED = {
     "tcp_user_timeout": BROKEN_SECONDS * 1000,
 }
 """How soon it is noticed that PostgreSQL is out of reach; what the address says goes first."""
+UNANSWERED_READER = UNANSWERED | {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+"""The same of who reads: somebody is looking at a page meanwhile."""
 
 
 def open_ledger(url: str | None = None) -> Engine:
     """Open the ledger for writing, created and migrated when it has to be.
 
-    An older ledger is kept as a copy before it is migrated (`database.upgrading`).
+    An older ledger is kept as a copy before it is migrated (`database.upgrading`). A database that
+    is away is waited for as `write` does, and that is told.
 
     Args:
         url: of SQLite or PostgreSQL; None means `CODELADDER_DATABASE_URL`, and without that
             `ledger.db` under `CODELADDER_HOME` (default `runs/`).
 
     Raises:
-        LedgerError: a wrong address, an unreachable database, a network filesystem under
-            SQLite, or a ledger written by a newer version.
+        LedgerAwayError: the database was away for longer.
+        LedgerError: a wrong address, a network filesystem under SQLite, or a ledger written by a
+            newer version.
     """
     address = ledger_url(url)
     if address.get_backend_name() == "sqlite":
@@ -60,7 +64,7 @@ def open_ledger(url: str | None = None) -> Engine:
     patience()  # a wrong value is told now
     engine = engine_of(address)
     with speaking_of(address, engine):
-        if until_started(lambda: _revision(engine)) != head():
+        if until_answered(lambda: _revision(engine)) != head():
             engine.dispose()  # a connection from before knows nothing of the write-ahead log
             unhurried = engine_of(address, statement_seconds=0)
             try:
@@ -71,10 +75,11 @@ def open_ledger(url: str | None = None) -> Engine:
 
 
 def open_for_reading(url: str | None = None) -> Engine:
-    """Open the ledger as a reader: nothing is created, migrated or written.
+    """Open the ledger as a reader: nothing is created, migrated, written or waited for long.
 
     Raises:
         NoLedgerError: nothing has been recorded at this address.
+        LedgerAwayError: the database is away.
         LedgerError: as `open_ledger`, and a ledger that still has to be migrated.
     """
     address = ledger_url(url)
@@ -128,13 +133,17 @@ def engine_of(
 
     Args:
         address: as `ledger_url` returns it.
-        readonly: whether the database refuses to write.
+        readonly: whether the database refuses to write; who reads is then a person, who is not
+            kept waiting (`database.patience.for_pages`).
         statement_seconds: the longest that a statement, or a pause within a transaction, may take
             on PostgreSQL; 0: any time, None: `CODELADDER_DATABASE_TIMEOUT`.
     """
     if address.get_backend_name() == "sqlite":
         engine = create_engine(
-            address, json_serializer=as_json, connect_args={"timeout": BUSY_SECONDS}
+            address,
+            json_serializer=as_json,
+            execution_options={FOR_PAGES: readonly},
+            connect_args={"timeout": BUSY_SECONDS},
         )
         event.listen(engine, "connect", _tune_reader if readonly else _tune_writer)
         event.listen(engine, "begin", _begin)
@@ -146,6 +155,7 @@ def engine_of(
         pool_recycle=RECYCLED_SECONDS,
         pool_size=5,
         max_overflow=10,
+        execution_options={FOR_PAGES: readonly},
         connect_args=_connecting(address, readonly, statement_seconds),
     )
 
@@ -169,11 +179,6 @@ def speaking_of(address: URL, engine: Engine) -> Iterator[None]:
         raise
 
 
-def said_by(error: DBAPIError) -> str:
-    """Return what a database said, in one line."""
-    return " ".join(str(error.orig).split()) or type(error.orig).__name__
-
-
 def _connecting(address: URL, readonly: bool, statement_seconds: float | None) -> dict[str, Any]:
     if statement_seconds is None:
         statement_seconds = seconds_from("CODELADDER_DATABASE_TIMEOUT", STATEMENT_SECONDS)
@@ -184,7 +189,8 @@ def _connecting(address: URL, readonly: bool, statement_seconds: float | None) -
         *(["-c default_transaction_read_only=on"] if readonly else []),
         str(address.query.get("options", "")),  # of several PostgreSQL takes the last
     ]
-    given = {name: value for name, value in UNANSWERED.items() if name not in address.query}
+    usual = UNANSWERED_READER if readonly else UNANSWERED
+    given = {name: value for name, value in usual.items() if name not in address.query}
     return given | {"options": " ".join(options).strip()}
 
 

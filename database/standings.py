@@ -20,7 +20,7 @@ from database.comparisons import (
 )
 from database.facts import PerProblem, Result, Standing
 from database.in_view import in_view
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of, scalars_of
 from database.schema import Contract, Experiment, Run, Score
 from database.scores import ProblemResult, pass_at_k, units_of
 from database.session import LedgerError
@@ -98,9 +98,8 @@ def runs_of(engine: Engine, experiment: str) -> list[str]:
     Raises:
         LedgerError: the ledger holds no such experiment.
     """
-    with engine.connect() as connection:
-        ids = connection.scalar(select(Experiment.runs).where(Experiment.name == experiment))
-        names = sorted(connection.scalars(select(Experiment.name)))
+    ids = scalar_of(engine, select(Experiment.runs).where(Experiment.name == experiment))
+    names = sorted(scalars_of(engine, select(Experiment.name)))
     if ids is None:
         known = ", ".join(names) or "none yet"
         raise LedgerError(f"the ledger holds no experiment {experiment!r}; it has {known}")

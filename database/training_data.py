@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, Select, and_, exists, func, select
 
 from database.facts import DatasetFacts, Exposure, TouchFacts
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of
 from database.schema import Contract, Dataset, Run, Score, Tally, Touch
 
 
@@ -20,8 +20,7 @@ def datasets(engine: Engine) -> list[DatasetFacts]:
 
 def report(engine: Engine, digest: str) -> dict[str, Any] | None:
     """Return what became of a dataset's rows; None where the ledger holds no such dataset."""
-    with engine.connect() as connection:
-        return connection.scalar(select(Dataset.report).where(Dataset.digest == digest))
+    return scalar_of(engine, select(Dataset.report).where(Dataset.digest == digest))
 
 
 def touches(engine: Engine, digest: str, benchmark: str | None = None) -> list[TouchFacts]:

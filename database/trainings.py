@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Case, Engine, and_, case, func, or_, select
 
 from database.facts import Spent, StepFacts, TrainingFacts
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of
 from database.schema import Run, Step, Training
 
 RECENT = 32
@@ -103,8 +103,7 @@ def clock(engine: Engine, run_id: str) -> dict[int, float]:
 
 
 def _last_step(engine: Engine, run_id: str) -> int:
-    with engine.connect() as connection:
-        return connection.scalar(select(func.max(Step.step)).where(Step.run == run_id)) or 0
+    return scalar_of(engine, select(func.max(Step.step)).where(Step.run == run_id)) or 0
 
 
 def spent(engine: Engine, run_id: str) -> Spent:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Select, func, or_, select
 
 from database.facts import Happening
 from database.live import Driver, Node, Retry, Stage, Stop
-from database.rows import columns_of, rows_of
+from database.rows import columns_of, rows_of, scalar_of
 from database.schema import Completion, Event, Experiment, Run, Score, Verdict
 from database.table import Row
 
@@ -177,9 +177,8 @@ def retries(engine: Engine, *, since: datetime) -> dict[str, RetryFacts]:
 
 def grid(engine: Engine, experiment: str) -> list[str]:
     """Return the ids of an experiment's runs in the order of its grid; empty: it is not known."""
-    with engine.connect() as connection:
-        wanted = select(Experiment.runs).where(Experiment.name == experiment)
-        return list(connection.scalar(wanted) or [])
+    wanted = select(Experiment.runs).where(Experiment.name == experiment)
+    return list(scalar_of(engine, wanted) or [])
 
 
 def remarkable(engine: Engine, runs: Collection[str]) -> dict[str, list[Happening]]:

@@ -17,8 +17,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cluster.keeping import CRASHED, ended_by_itself
 from cluster.session import ClusterError
-from database.patience import is_passing
-from database.session import LedgerError, said_by
+from database.address import LedgerAwayError
+from database.patience import is_passing, said_by
+from database.session import LedgerError
 from eval_sandbox.sandbox import SandboxUnavailable
 from jobs import arguments
 from jobs.declared import UserError
@@ -42,6 +43,8 @@ def _outcome(words: Sequence[str] | None) -> int:
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
         return _COMMANDS[asked.command].run(asked, console)
+    except LedgerAwayError as error:
+        return _away(str(error))
     except (UserError, LedgerError, ClusterError, SandboxUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
@@ -55,11 +58,15 @@ def _outcome(words: Sequence[str] | None) -> int:
         if not is_passing(error):
             traceback.print_exc()
             return CRASHED
-        print(f"The database is away: {said_by(error)}. The same command goes on.", file=sys.stderr)
-        return AWAY
+        return _away(said_by(error))
     except Exception:
         traceback.print_exc()
         return CRASHED
+
+
+def _away(why: str) -> int:
+    print(f"The database is away: {why}. The same command goes on.", file=sys.stderr)
+    return AWAY
 
 
 def _plan(asked: argparse.Namespace, console: Console) -> int:

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from database.patience import for_pages
 from database.session import open_ledger
 from jobs import control_desk, judge_again, vote_desk
 from jobs.declared import UserError
@@ -47,7 +48,7 @@ def serve(
         LedgerError: the ledger cannot be opened; one that is not there yet is made.
         ClusterError: there is no cluster to be had.
     """
-    serve_ledger(Home.from_environment().folder, open_ledger(), host, port, room, scale)
+    serve_ledger(Home.from_environment().folder, for_pages(open_ledger()), host, port, room, scale)
 
 
 def serve_ledger(

@@ -254,6 +254,7 @@ ADDRESSES = {
 @pytest.mark.parametrize(("url", "message"), ADDRESSES.values(), ids=ADDRESSES)
 def test_a_wrong_address_is_said_in_one_line_without_its_password(url, message, monkeypatch):
     monkeypatch.setenv("CODELADDER_DATABASE_URL", url)
+    monkeypatch.setenv("CODELADDER_DATABASE_PATIENCE", "0")
     with pytest.raises(LedgerError, match=message) as refused:
         open_ledger()
 
@@ -404,7 +405,8 @@ def ledger_url_of(url):
     return ledger_url(url)
 
 
-def test_a_database_that_nobody_serves_is_told_with_what_the_network_said():
+def test_a_database_that_nobody_serves_is_told_with_what_the_network_said(monkeypatch):
+    monkeypatch.setenv("CODELADDER_DATABASE_PATIENCE", "0")
     with pytest.raises(LedgerAwayError, match="Connection refused"):
         open_ledger("postgresql://nobody@127.0.0.1:9/x")
 

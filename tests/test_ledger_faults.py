@@ -17,9 +17,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from database import LedgerError, open_for_reading, open_ledger, write
 from database.claims import beat, claim
+from database.clock import moment
 from database.queries import runs
 from database.schema import Completion, Event, Run
 from database.upgrading import head
+from jobs.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,19 +106,63 @@ def test_a_reader_reads_on_after_a_restart(server, filled):
 
 
 @pytest.mark.slow
-def test_a_ledger_is_opened_once_its_database_has_started(server, filled):
+def test_a_driver_reads_on_once_the_database_is_back_and_a_page_does_not_wait(server, filled):
+    reader = open_for_reading(server.url)
+    server.kill()
+    began = time.monotonic()
+    with pytest.raises(OperationalError):
+        runs(reader)
+    assert time.monotonic() - began < 5
+    with ThreadPoolExecutor(2) as threads:
+        read = [threads.submit(runs, filled), threads.submit(moment, filled)]
+        time.sleep(2)
+        assert not any(one.done() for one in read)
+        server.start()
+        assert [run.id for run in read[0].result(timeout=60)] == [BASE]
+        read[1].result(timeout=60)
+    reader.dispose()
+
+
+@pytest.mark.slow
+def test_who_opens_a_ledger_to_write_waits_for_its_database_and_says_so(server, filled, caplog):
     server.kill()
     with ThreadPoolExecutor(1) as thread:
-        started = thread.submit(server.start)
-        opened = []
-        while not opened:
-            assert not started.done() or started.exception() is None
-            try:
-                opened.append(open_ledger(server.url))
-            except LedgerError as error:
-                assert "starting up" not in str(error)
-    assert len(runs(opened[0])) == 1
-    opened[0].dispose()
+        opened = thread.submit(open_ledger, server.url)
+        wait_until(lambda: "the database does not answer; waiting up to" in caplog.text)
+        server.start()
+        engine = opened.result(timeout=60)
+
+    assert len(runs(engine)) == 1
+    engine.dispose()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["status"], ["logs", "x"], ["stop", "x"], ["retry", "x"], ["results"]]
+)
+def test_a_short_command_does_not_wait_for_a_database_that_is_away(
+    command, server, filled, monkeypatch, capsys
+):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", server.url)
+    server.kill()
+    began = time.monotonic()
+
+    assert main(command) == 75
+    assert time.monotonic() - began < 5
+    assert "The database is away: " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_driver_whose_database_stays_away_says_that_the_same_command_goes_on(
+    server, filled, monkeypatch, capfd
+):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", server.url)
+    monkeypatch.setenv("CODELADDER_DATABASE_PATIENCE", "2")
+    server.kill()
+
+    assert main(["run", str(ROOT / "experiments" / "smoke.yaml")]) == 75
+    said = capfd.readouterr().err
+    assert "The database is away: " in said and "The same command goes on." in said
 
 
 @pytest.mark.slow
