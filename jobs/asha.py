@@ -172,6 +172,12 @@ def stopped(folder: Path, rule: Rule) -> Stopped | None:
     return Stopped(**decided["stopped"]) if decided.get("stopped") else None
 
 
+def is_known(folder: Path, rule: Rule) -> bool:
+    """Whether the run of a folder took part and is over: its losses are there, or why this rule
+    stopped it."""
+    return (folder / "checkpoint").exists() or stopped(folder, rule) is not None
+
+
 def recall(orders: Iterable[TrainOrder], rule: Rule) -> Rungs:
     """The rungs as earlier drivers left them: from decisions, or from the curves of runs done."""
     rungs = Rungs(rule)

@@ -9,7 +9,7 @@ from functools import partial
 
 from cluster.ending import LOOK_SECONDS, UnwantedError
 from database.claims import LostClaimError
-from jobs.asha import Contest, Trained
+from jobs.asha import Contest, Trained, is_known
 from jobs.experiment import Run
 from jobs.run_logs import without_secrets
 from jobs.search import Failed
@@ -132,12 +132,10 @@ class _Hand:
         except Exception as error:  # the outermost loop of a run
             if self._is_lost(run, error):
                 return False
-            if not isinstance(error, UnwantedError):
-                place.telemetry.retries.takes(run.id)  # this attempt has heeded an older wish
-            elif place.telemetry.stops.of(run.id) is None:
+            if isinstance(error, UnwantedError) and place.telemetry.stops.of(run.id) is None:
                 place.say(run, "somebody wants it tried again, before it was stopped")
                 return place.stopping.is_set()
-            self._tell(run, error)
+            self._tell_of_attempt(run, error)
         return not self._is_asked_for(run)
 
     def _claimed(self, work: Work) -> Work | None:
@@ -176,25 +174,35 @@ class _Hand:
 
     def _is_asked_for(self, run: Run) -> bool:
         """Wait until somebody wants a run tried again, or nothing else is left to do."""
+        return bool(self._asked_for([run]))
+
+    def _asked_for(self, runs: Sequence[Run]) -> list[Run]:
+        """Wait until somebody wants some of these tried again, and which; or nothing else is left
+        to do, and none."""
         place = self.workplace
-        place.unfinished.discard(run.id)
-        place.claims.give_back(run.id)
+        for run in runs:
+            self._leave(run)
         while place.unfinished and not place.stopping.is_set():
-            if place.telemetry.retries.takes(run.id):
+            wished = [run for run in runs if place.telemetry.retries.takes(run.id)]
+            for run in wished:
+                place.unfinished.add(run.id)
                 self.failures.pop(run.id, None)
                 place.ended[:] = [ended for ended in place.ended if ended.id != run.id]
                 place.say(run, "somebody wants it tried again")
-                return True
+            if wished:
+                return wished
             time.sleep(LOOK_SECONDS)
-        return False
+        return []
 
     def compete(self, match: Match, rank: float) -> None:
-        """The trainings of a contest; then each run that was not stopped, as any other."""
+        """The trainings of a contest; then each run that was not stopped, as any other, and again
+        those that failed, where somebody asks for that."""
         try:
             while not self._is_decided(match, rank):
                 continue
         finally:
-            self.workplace.unfinished.difference_update(work.run.id for work in match.works)
+            wanted = (work.run.id for work in match.works if work.wanted)
+            self.workplace.unfinished.difference_update(wanted)
 
     def _is_decided(self, match: Match, rank: float) -> bool:
         """One attempt at a contest; False: another driver took a part of it over, and what is left
@@ -208,24 +216,45 @@ class _Hand:
         except Exception as error:
             if self._are_lost(match, error) or self._are_wanted_again(match, error):
                 return False
-            for work in match.works:
-                if work.wanted:
-                    self._tell(work.run, error)
-                    self._leave(work.run)
+            wanted = [work for work in match.works if work.wanted]
+            for work in wanted:
+                self._tell_of_attempt(work.run, error)
+            self._try_again(match, wanted, rank)
             return True
         if self._are_lost(match):
             return False
-        trained = []
+        trained, failed = [], []
         for work in works:
             outcome = outcomes[work.run.id]
             if isinstance(outcome, Failed):
-                self._tell(work.run, outcome.error)
+                self._tell_of_attempt(work.run, outcome.error)
+                failed.append(work)
             elif isinstance(outcome, Trained) and work.wanted:
                 trained.append((work.run, partial(self.execute, work, rank)))
-                continue
-            self._leave(work.run)
+            elif work.wanted:
+                self._leave(work.run)
+        if failed:
+            trained.append((failed[0].run, partial(self._try_again, match, failed, rank)))
         self.side_by_side(trained)
         return True
+
+    def _try_again(self, match: Match, failed: Sequence[Work], rank: float) -> None:
+        """Those of a contest that failed, and that somebody wants tried again while anything else
+        goes on: they compete with what the others have lost by then."""
+        wished = self._asked_for([work.run for work in failed])
+        if not wished:
+            return
+        rule, home = match.contest.rule, self.workplace.home
+        again = tuple(
+            replace(work, wanted=work.run in wished)
+            for work in match.works
+            if work.run in wished or is_known(home.run(work.run.id), rule)
+        )
+        rest = [work for work in failed if work.run not in wished]
+        tasks = [(wished[0], partial(self.compete, replace(match, works=again), rank))]
+        if rest:
+            tasks.append((rest[0].run, partial(self._try_again, match, rest, rank)))
+        self.side_by_side(tasks)
 
     def _are_wanted_again(self, match: Match, error: Exception) -> bool:
         """Whether all runs of a contest were stopped, but some of them are wanted again by now."""
@@ -267,6 +296,11 @@ class _Hand:
     def _leave(self, run: Run) -> None:
         self.workplace.unfinished.discard(run.id)
         self.workplace.claims.give_back(run.id)
+
+    def _tell_of_attempt(self, run: Run, error: Exception) -> None:
+        if not isinstance(error, UnwantedError):
+            self.workplace.telemetry.retries.takes(run.id)  # this attempt has heeded an older wish
+        self._tell(run, error)
 
     def _tell(self, run: Run, error: Exception) -> None:
         place = self.workplace

@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from cluster.gpus import of_cluster
 from cluster.nodes import machines
 from cluster.slots import Slots, Taking, gpus_of, processors_of
-from database.session import LedgerError, open_ledger
-from jobs.asha import Contest, contests, stopped
+from database.session import open_ledger
+from jobs.asha import contests, is_known
 from jobs.checks import host_mistakes, missing_libraries
 from jobs.curves.copies import NO_COPIES, Copies
 from jobs.declared import UserError, nearest, report
@@ -145,10 +145,7 @@ def _ledger(
     experiment: Experiment, home: Home, console: Console, copies: Copies
 ) -> Iterator[Engine]:
     """The ledger, and copies of its curves that follow it."""
-    try:
-        ledger = open_ledger()
-    except LedgerError as error:
-        raise UserError(str(error)) from None
+    ledger = open_ledger()
     tell = partial(console.print, markup=False, highlight=False)
     with copies.kept(experiment, ledger, home, tell):
         yield ledger
@@ -268,15 +265,10 @@ def _matches(works: list[Work], experiment: Experiment, home: Home) -> list[Matc
             others = (
                 Work(run=run, benchmarks=(), spread=spread, wanted=False)
                 for run in contest.runs
-                if run.id not in of_run and _is_known(home.run(run.id), contest)
+                if run.id not in of_run and is_known(home.run(run.id), contest.rule)
             )
             found.append(Match(contest=contest, works=(*wanted, *others)))
     return found
-
-
-def _is_known(folder: Path, contest: Contest) -> bool:
-    """Whether a run that is done took part: its losses are there, or why it was stopped."""
-    return (folder / "checkpoint").exists() or stopped(folder, contest.rule) is not None
 
 
 def _show_time(spent: list[Spent], total: float, console: Console) -> None:

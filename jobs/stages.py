@@ -104,7 +104,8 @@ def contest_stage(
         What became of each, by run id.
     """
     widest = max(work.spread.ranks for work in works)
-    at_once = min(len(works), max(1, place.accelerators.total // widest))
+    wanted = sum(work.wanted for work in works)
+    at_once = min(wanted, max(1, place.accelerators.total // widest))
     asked = time.monotonic()
     stops = place.telemetry.stops
     nobody = partial(_nobody_wants, works, place)

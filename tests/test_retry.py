@@ -1,19 +1,27 @@
 """Trying again what failed: the wish, who heeds it, and what outweighs what."""
 
+import os
 import shlex
+import subprocess
+import sys
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from plausible_rows import BASE, TUNED, base_run, tuned_run
+from shared_cluster import SharedCluster
 
-from database import write
+from database import open_ledger, queries, write
 from database.clock import moment
 from database.live import Driver, Retry, Stop
 from database.schema import Event, Experiment
 from jobs.__main__ import main
+from jobs.loading import load
 from jobs.retry import NothingToRetryError, Retries, ask_to_retry
 from jobs.stopping import Stops
 
+ROOT = Path(__file__).parent.parent
 OTHER = "07her07her07"
 
 
@@ -148,3 +156,54 @@ def test_what_a_sweep_gave_up_is_not_tried_again(ledger):
 
     with pytest.raises(NothingToRetryError):
         ask_to_retry(ledger, TUNED, "ada")
+
+
+SWEPT = f"""
+models: {{m: {{path: {ROOT}/models/starter/falcon}}}}
+datasets: [smoke]
+methods:
+  lora: {{kind: lora, rank: 4, learning_rate: 4.0e-3, steps: 8, batch_size: 4, max_length: 128,
+          precision: fp32, held_out: 0.02, evaluate_every: 6}}
+  long: {{kind: lora, rank: 2, learning_rate: 4.0e-3, steps: 2000, batch_size: 4, max_length: 128,
+          precision: fp32}}
+sweeps:
+  lora: {{method: lora, grid: {{rank: [4, 8]}}, early_stop: {{asha: {{grace: 6, reduction: 2}}}}}}
+benchmarks:
+  starter: {{problems: 4, completions: 1, max_new_tokens: 16, report: [1]}}
+baseline: false
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_a_sweep_that_failed_is_tried_again_while_others_go_on(home, tmp_path):
+    file = tmp_path / "swept.yaml"
+    file.write_text(SWEPT)
+    runs = {run.training.method_name: run for run in load(file).runs()}
+    long = runs.pop("long")
+    name, swept = min(runs.items())
+    obstacle = home / swept.id / "attempts"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("no folder can be made here")
+    ledger = open_ledger()
+
+    def states():
+        return {run.id: run.state for run in queries.runs(ledger)}
+
+    def until(run, *wanted):
+        deadline = time.monotonic() + 240
+        while states().get(run.id) not in wanted:
+            assert driver.poll() is None and time.monotonic() < deadline, (name, states())
+            time.sleep(0.2)
+
+    with SharedCluster(gpus=3, cpus=4) as cluster:
+        driver = cluster.driver(home, file)
+        until(swept, "failed")
+        obstacle.unlink()
+        retry = [sys.executable, "-m", "jobs", "retry", swept.id]
+        subprocess.run(retry, cwd=ROOT, env=os.environ, check=True)
+        until(swept, "done", "stopped")  # it competes with the loss of the one that went on
+        assert states()[long.id] == "training"
+
+    log = (home / swept.id / "log.txt").read_text().partition("somebody wants it tried again")[2]
+    assert "step 6 of 8" in log
+    ledger.dispose()
