@@ -17,7 +17,8 @@ from database.address import LedgerAwayError, LedgerError, home, ledger_url, sho
 from database.amounts import amount
 from database.backup import BackupError
 from database.claims import LostClaimError
-from database.session import said_by
+from database.copies import Store, StoreAwayError, StoreError
+from database.patience import said_by
 
 if TYPE_CHECKING:
     from database.retention import Prunable
@@ -32,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         return _COMMANDS[asked.command].run(asked)
-    except (LedgerAwayError, LostClaimError) as error:
+    except (LedgerAwayError, LostClaimError, StoreAwayError) as error:
         print(error, file=sys.stderr)
         return AWAY
     except DBAPIError as error:
         print(f"the database failed: {said_by(error)}", file=sys.stderr)
         return AWAY
-    except (LedgerError, BackupError, FileExistsError) as error:
+    except (LedgerError, StoreError, BackupError, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
@@ -97,15 +98,16 @@ def _prune(asked: argparse.Namespace) -> int:
             "nothing is taken away unless you say what is kept for how long: "
             "--keep-completions DAYS, --keep-checkpoints DAYS"
         )
+    store = Store.from_environment()
     open_for_reading().dispose()  # none is made for this
     open_ledger().dispose()  # of this version from here on
     with opened_as_it_is() as engine:
-        found = prunable(engine, home().resolve(), keep)
+        found = prunable(engine, home().resolve(), keep, store)
         free = [one for one in found if not one.held_by]
         _show_prunable(found, asked.dry_run)
         taken = 0
         for number, one in enumerate(free if not asked.dry_run else [], 1):
-            done = prune(engine, one)
+            done = prune(engine, one, store)
             taken += done
             said = "pruned" if done else "left alone: a driver works on it"
             print(f"[{number}/{len(free)}] {one.label} ({one.run}): {said}")
@@ -123,8 +125,10 @@ def _show_prunable(found: "Sequence[Prunable]", dry: bool) -> None:
         if one.answers:
             parts.append(f"the texts of {one.answers} answers ({amount(one.characters)})")
         parts += [f"{folder}" for folder in one.folders]
+        parts += [f"{folder} in the store" for folder in one.copies.folders]
         on_disk = f", {amount(one.size)} on disk" if one.folders else ""
-        what = f"{verb} {', '.join(parts)}{on_disk}"
+        in_store = f", {amount(one.copies.size)} in the store" if one.copies.folders else ""
+        what = f"{verb} {', '.join(parts)}{on_disk}{in_store}"
         if one.held_by:
             what = f"is left alone: a driver on {one.held_by} works on it"
         print(f"{one.label} ({one.run}), done {one.finished_at:%Y-%m-%d}, {what}")
@@ -133,11 +137,13 @@ def _show_prunable(found: "Sequence[Prunable]", dry: bool) -> None:
         print("Nothing is old enough to be taken away.")
         return
     characters, size = sum(one.characters for one in free), sum(one.size for one in free)
+    kept = sum(one.copies.size for one in free)
+    in_store = f", {amount(kept)} in the store" if kept else ""
     print(
         f"{len(free)} runs: {amount(characters)} of texts in the ledger, "
-        f"{amount(size)} on disk. Scores, verdicts and comparisons stay. Answers without a "
-        "text cannot be read on their page or judged again; runs without weights cannot be served "
-        "or exported, and are trained again where they are to be asked anything else."
+        f"{amount(size)} on disk{in_store}. Scores, verdicts and comparisons stay. Answers without "
+        "a text cannot be read on their page or judged again; runs without weights cannot be "
+        "served or exported, and are trained again where they are to be asked anything else."
     )
 
 
@@ -180,7 +186,7 @@ _COMMANDS = {
         _prune,
         "take away texts of old answers and weights of old runs",
         "Scores, verdicts and comparisons stay. Only runs that are done lose anything, and none "
-        "that a driver works on.",
+        "that a driver works on. Copies below CODELADDER_STORE go as well, where it is set.",
     ),
 }
 

@@ -3,7 +3,8 @@
 Scores, verdicts and tallies stay, so every number and every comparison on the board stays. What
 goes with a text is that it can be read and judged again; what goes with weights is that they can
 be served, exported, or asked anything else. Only runs that are done lose anything, and of these
-none that a driver works on.
+none that a driver works on. What lies below `CODELADDER_STORE` goes by the same rules: a driver
+would fetch it again.
 """
 
 import secrets
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from database.claims import Claim, beat, claim, holders, release, require
 from database.clock import clock, moment
+from database.copies import NO_COPIES, Copies, Store
 from database.patience import patiently
 from database.rows import rows_of
 from database.schema import Completion, Event, Run
@@ -54,17 +56,23 @@ class Prunable:
     folders: tuple[Path, ...]
     size: int
     """Bytes of these folders."""
+    copies: Copies = NO_COPIES
+    """In the store."""
     held_by: str = ""
     """Host of the driver that works on it; it then loses nothing."""
 
 
-def prunable(engine: Engine, home: Path, keep: Keep) -> list[Prunable]:
+def prunable(engine: Engine, home: Path, keep: Keep, store: Store | None = None) -> list[Prunable]:
     """Return what old runs would lose, those that lose nothing left out; the oldest first.
 
     Args:
         engine: of the ledger.
         home: the folder of work, below which alone anything is taken away.
         keep: for how long what is kept.
+        store: has copies of what is in the folder of work; None: there is none.
+
+    Raises:
+        StoreError: it cannot be used.
     """
     now = moment(engine)
     texts = _ended_before(engine, _since(now, keep.completions))
@@ -75,8 +83,9 @@ def prunable(engine: Engine, home: Path, keep: Keep) -> list[Prunable]:
     for run_id, (label, ended) in sorted((texts | weights).items(), key=lambda one: one[1][1]):
         names = (ANSWERS if run_id in texts else ()) + (WEIGHTS if run_id in weights else ())
         folders = tuple(_folders(home, run_id, names))
+        copies = store.copies(run_id, names) if store else NO_COPIES
         answers, characters = of_texts.get(run_id, (0, 0))
-        if not answers and not folders:
+        if not answers and not folders and not copies.folders:
             continue
         holder = held.get(run_id)
         found.append(
@@ -88,13 +97,14 @@ def prunable(engine: Engine, home: Path, keep: Keep) -> list[Prunable]:
                 characters=characters,
                 folders=folders,
                 size=sum(map(_size, folders)),
+                copies=copies,
                 held_by=(holder.host or "another host") if holder and holder.alive else "",
             )
         )
     return found
 
 
-def prune(engine: Engine, wanted: Prunable) -> bool:
+def prune(engine: Engine, wanted: Prunable, store: Store | None = None) -> bool:
     """Take away what a run would lose, and record that it was.
 
     The run is claimed meanwhile, as by a driver. Killed midway, the same again goes on.
@@ -104,6 +114,7 @@ def prune(engine: Engine, wanted: Prunable) -> bool:
 
     Raises:
         LostClaimError: this process was stopped for so long that a driver has taken the run over.
+        StoreError: the store cannot be used; the same again goes on.
     """
     held = claim(engine, wanted.run, secrets.token_hex(16))
     if held is None:
@@ -118,8 +129,11 @@ def prune(engine: Engine, wanted: Prunable) -> bool:
             write(engine, [Event(run=wanted.run, kind="pruned answers", message=said)], held)
         beat(engine, held.driver)
         patiently(engine, lambda connection: require(connection, held))
+        if store:
+            store.remove(wanted.copies)
         doomed = [_set_aside(folder) for folder in wanted.folders if folder.is_dir()]
-        if any(folder.name in WEIGHTS for folder in wanted.folders):
+        gone = {folder.name for folder in (*wanted.folders, *map(Path, wanted.copies.folders))}
+        if gone & set(WEIGHTS):
             said = "the weights were pruned; the scores are kept"
             write(engine, [Event(run=wanted.run, kind="pruned weights", message=said)], held)
     finally:

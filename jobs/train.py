@@ -101,7 +101,9 @@ def train(
 
 def _fenced(work: _Work) -> _Work:
     """For a new start: workers of all earlier ones, of whatever driver, write nothing any more."""
-    return replace(work, fence=work.fence.begin())
+    fence = work.fence.begin()
+    GoingOn(work.order, work.storage, work.fence.start).hand_over(fence.start)
+    return replace(work, fence=fence)
 
 
 def _from(step: int) -> str:
@@ -120,7 +122,7 @@ def _work(work: _Work) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     else:
         hide_gpus()
-    going_on = GoingOn(work.order, work.storage)
+    going_on = GoingOn(work.order, work.storage, work.fence.start)
     order = going_on.begin()
     train_worker(order, work.mailbox, going_on.saved, work.fence)
     if ray.train.get_context().get_world_rank() == 0:

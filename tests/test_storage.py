@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,20 @@ import time
 from pathlib import Path
 
 import pytest
+from plausible_rows import BASE, TUNED, small_ledger
+from small_training import order_of
 from stores import Bucket, s3_server
 
+from database import write
+from database.__main__ import main as database
+from database.copies import Store as Copies
+from database.copies import StoreAwayError
+from database.retention import Keep, prunable, prune
 from jobs.declared import UserError
+from jobs.storage.going_on import GoingOn
 from jobs.storage.keeping import Storage
 from jobs.storage.store import DamagedError, Store, StoreError
+from jobs.training.fence import SupersededError
 from jobs.weights import Weights
 
 ROOT = Path(__file__).parent.parent
@@ -290,3 +300,133 @@ def test_a_base_that_is_a_folder_of_the_driver_is_there_on_a_node_that_has_none(
     assert driver.weights_here(Weights(location="owner/name", revision="c" * 40)) == Weights(
         location="owner/name", revision="c" * 40
     )
+
+
+@pytest.fixture
+def pruned(store, ledger, tmp_path, home):
+    """An old run whose work is in the store as well, and one that a driver works on."""
+    write(ledger, small_ledger())
+    files = {TUNED: ["checkpoint/adapter", "completions/a.jsonl", "log.txt"], BASE: ["log.txt"]}
+    for run, names in files.items():
+        for name in names:
+            path = home / run / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * 1000)
+    left = Storage(home, store)
+    left.keep(home / TUNED / "checkpoint", home / TUNED / "completions" / "a.jsonl")
+    store.put(f"{TUNED}/verdicts/a.jsonl", home / TUNED / "log.txt")
+    return ledger
+
+
+OLD = Keep(completions=1, checkpoints=1)
+
+
+def test_pruning_takes_the_copies_in_the_store_too_and_only_those(pruned, store, home):
+    kept = Copies.from_environment()
+    assert kept is not None
+    shutil.rmtree(home / TUNED / "checkpoint")  # only the store has it by now
+    found = {one.run: one for one in prunable(pruned, home, OLD, kept)}
+    assert found[TUNED].copies.size > 2000
+    assert prune(pruned, found[TUNED], kept)
+
+    assert store.manifest(f"{TUNED}/checkpoint") is None
+    assert store.manifest(f"{TUNED}/completions/a.jsonl") is None
+    assert store.manifest(f"{TUNED}/verdicts/a.jsonl") is not None
+    assert not Storage(home, store).there(home / TUNED / "checkpoint")
+    assert TUNED not in {one.run for one in prunable(pruned, home, OLD, kept)}
+
+
+def test_a_dry_run_names_what_is_in_the_store_and_takes_nothing(
+    pruned, ledger_url, store, monkeypatch, capsys
+):
+    monkeypatch.setenv("CODELADDER_DATABASE_URL", ledger_url)
+
+    assert database(["prune", "--dry-run", "--keep-checkpoints", "1"]) == 0
+    said = capsys.readouterr().out
+    assert f"{TUNED}/checkpoint in the store" in said
+    assert "completions in the store" not in said
+    assert store.fetch(f"{TUNED}/checkpoint", Path(os.environ["CODELADDER_HOME"]) / "back")
+
+
+def test_pruning_a_store_that_is_away_leaves_the_folder_as_it_is(pruned, home):
+    kept = Copies.from_environment()
+    (one,) = [one for one in prunable(pruned, home, OLD, kept) if one.run == TUNED]
+
+    with pytest.raises(StoreAwayError, match="s3://no-such-bucket"):
+        prune(pruned, one, Copies("s3://no-such-bucket/work"))
+    assert (home / TUNED / "checkpoint" / "adapter").exists()
+
+
+def test_a_link_in_a_store_that_is_a_folder_is_not_followed(tmp_path):
+    elsewhere, store = tmp_path / "elsewhere", tmp_path / "store"
+    (elsewhere / "checkpoint").mkdir(parents=True)
+    (elsewhere / "checkpoint" / "mine").write_text("mine")
+    (store / TUNED).mkdir(parents=True)
+    (store / TUNED / "checkpoint").symlink_to(elsewhere / "checkpoint")
+    (store / BASE).symlink_to(elsewhere)
+
+    kept = Copies(store.as_uri())
+    assert [kept.copies(run, ["checkpoint"]).folders for run in (TUNED, BASE)] == [(), ()]
+    assert Copies(elsewhere.as_uri()).copies(".", ["checkpoint"]).size == 4
+
+
+LATE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[1]) / "tests"))
+from small_training import order_of
+from jobs.storage.going_on import GoingOn
+from jobs.storage.keeping import Storage
+from jobs.storage.store import Store
+from jobs.training.fence import SupersededError
+
+home, checkpoint, start = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+order = order_of(home / "base", home / "rows", home / "run")
+mine = GoingOn(order, Storage(home, Store.from_environment()), start)
+try:
+    mine.saved(checkpoint)
+except SupersededError as error:
+    print(error)
+    sys.exit(7)
+"""
+
+
+def test_a_late_worker_on_a_node_of_its_own_puts_nothing_over_its_successors_checkpoint(
+    bucket, tmp_path
+):
+    """Frozen while it uploads, and alive again when its successors have put theirs."""
+    store = Store(bucket.url)
+    home = tmp_path / "driver's"
+    order = order_of(home / "base", home / "rows", home / "run")
+    name = "run/attempts"
+    early, later = (tmp_path / step for step in ("step-00000012", "step-00000016"))
+    for folder, count in ((early, 60), (later, 1)):
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:02}.safetensors").write_bytes(os.urandom(20_000))
+    first = GoingOn(order, Storage(home, store))
+    first.hand_over("driver-first")
+    command = [sys.executable, "-c", LATE, str(ROOT), str(home), str(early), "driver-first"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as late:
+        while len(bucket.listed()) < 3:
+            time.sleep(0.01)
+        late.send_signal(signal.SIGSTOP)
+        GoingOn(order, first.storage, "driver-first").hand_over("driver-second")
+        GoingOn(order, first.storage, "driver-second").saved(later)
+        late.send_signal(signal.SIGCONT)
+        said = late.communicate(timeout=60)[0]
+
+    assert (late.returncode, "was started again, as driver-second" in said) == (7, True)
+    assert store.manifest(name).title == later.name
+    assert GoingOn(order, first.storage).reached() == 16
+
+
+def test_a_late_driver_hands_its_training_to_nobody(store, tmp_path):
+    order = order_of(tmp_path / "base", tmp_path / "rows", tmp_path / "run")
+    storage = Storage(tmp_path, store)
+    GoingOn(order, storage).hand_over("first-1")
+    GoingOn(order, storage).hand_over("second-1")
+
+    with pytest.raises(SupersededError, match="as second-1"):
+        GoingOn(order, storage, "first-1").hand_over("first-2")
+    GoingOn(order, storage, "second-1").require()

@@ -1,4 +1,9 @@
-"""A training whose workers do not see the driver's disk, and one that moves to other machines."""
+"""A training whose workers do not see the driver's disk, and one that moves to other machines.
+
+The store says which start of its workers was begun last, as the folder of the run does
+(`jobs.training.fence`): earlier ones put nothing there any more. Not promised: that nothing gets
+through which was on its way to the store when the next start was noted there.
+"""
 
 import logging
 from contextlib import suppress
@@ -8,6 +13,7 @@ from pathlib import Path
 from jobs.storage.keeping import Storage
 from jobs.storage.store import Store, StoreError
 from jobs.training.checkpoints import newest
+from jobs.training.fence import OWNER, SupersededError
 from jobs.training.order import ORDER, TrainOrder
 
 _log = logging.getLogger(__name__)
@@ -20,11 +26,40 @@ class GoingOn:
     order: TrainOrder
     """As the driver wrote it."""
     storage: Storage
+    start: str = ""
+    """Of the workers, see `Fence.start`; empty: none was begun, and nobody is kept out."""
 
     @property
     def shared(self) -> bool:
         """Whether this node sees the driver's folder: the driver left the order there."""
         return self.storage.store is None or (self.order.folder / ORDER).exists()
+
+    def hand_over(self, start: str) -> None:
+        """Let the workers of the next start alone put anything, from here on.
+
+        Raises:
+            SupersededError: others have begun one since this one.
+            StoreError: the store does not answer.
+        """
+        if self.storage.store is not None:
+            self.require()
+            self.storage.store.note(self._owner, start)
+
+    def require(self) -> None:
+        """Nothing, unless the store says that another start was begun since.
+
+        Raises:
+            SupersededError: one was.
+            StoreError: the store does not answer.
+        """
+        if self.storage.store is None or not self.start:
+            return
+        owner = self.storage.store.noted(self._owner)
+        if owner not in ("", self.start):
+            raise SupersededError(
+                f"the training of run {self.order.run_id} was started again, as {owner}; this "
+                f"start of it, {self.start}, ends"
+            )
 
     def begin(self) -> TrainOrder:
         """The order as this node can carry it out, its rows and newest checkpoint fetched.
@@ -42,11 +77,15 @@ class GoingOn:
         return order
 
     def saved(self, path: Path) -> None:
-        """Put a checkpoint in the place of the one before; a store that is away ends nothing."""
+        """Put a checkpoint in the place of the one before; a store that is away ends nothing.
+
+        Raises:
+            SupersededError: another start was begun since; its checkpoint stays.
+        """
         if self.storage.store is None:
             return
         try:
-            self.storage.store.put(self.storage.name(self.order.attempts), path)
+            self.storage.store.put(self.storage.name(self.order.attempts), path, self.require)
         except (StoreError, OSError) as error:
             _log.warning("%s is on this node alone until the next one: %s", path.name, error)
 
@@ -54,10 +93,12 @@ class GoingOn:
         """Put the outcome where the driver sees it, if that is not its own folder.
 
         Raises:
+            SupersededError: another start was begun since; its outcome stays.
             StoreError: the store does not answer.
         """
         if self.storage.store is not None and not self.shared:
-            self.storage.store.put(self.storage.name(self.order.checkpoint), order.checkpoint)
+            name = self.storage.name(self.order.checkpoint)
+            self.storage.store.put(name, order.checkpoint, self.require)
 
     def reached(self) -> int:
         """Step of the newest checkpoint that the driver can know of; 0: there is none."""
@@ -74,6 +115,10 @@ class GoingOn:
         if self.storage.store is not None:
             with suppress(StoreError):  # they cost room, and nothing else
                 self.storage.store.forget(self.storage.name(self.order.attempts))
+
+    @property
+    def _owner(self) -> str:
+        return self.storage.name(self.order.folder / OWNER)
 
     def _fetch_newest(self, store: Store, order: TrainOrder) -> None:
         name = self.storage.name(self.order.attempts)

@@ -86,8 +86,14 @@ class Store:
         _require_known(given)
         return cls(given if "://" in given else Path(given).absolute().as_uri())
 
-    def put(self, name: str, path: Path) -> Manifest:
+    def put(self, name: str, path: Path, require: Callable[[], None] = lambda: None) -> Manifest:
         """Put a folder or file under a name, in the place of what is there.
+
+        Args:
+            name: to put it under.
+            path: of the folder or file.
+            require: called when all is there but what makes it count; what it raises leaves the
+                name as it was.
 
         Raises:
             StoreError: it could not be written.
@@ -101,6 +107,8 @@ class Store:
                 _make_way(files, target)
                 source = path / relative if manifest.folder else path
                 _again(partial(files.put_file, str(source), target))
+        require()
+        with self._speaking() as (files, root):
             said = json.dumps(asdict(manifest), indent=1).encode()
             _again(partial(files.pipe_file, f"{root}/{name}/{MANIFEST}", said))
             if before is not None and before.content != manifest.content:
@@ -113,6 +121,28 @@ class Store:
         there = self.manifest(name)
         if there is None or there.content != described(path).content:
             self.put(name, path)
+
+    def note(self, name: str, text: str) -> None:
+        """Write a line under a name that nothing is put under, in the place of what is there.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        with self._speaking() as (files, root):
+            _make_way(files, f"{root}/{name}")
+            _again(partial(files.pipe_file, f"{root}/{name}", text.encode()))
+
+    def noted(self, name: str) -> str:
+        """The line under a name; empty: none.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        with self._speaking() as (files, root):
+            try:
+                return bytes(_again(partial(files.cat_file, f"{root}/{name}"))).decode()
+            except FileNotFoundError:
+                return ""
 
     def manifest(self, name: str) -> Manifest | None:
         """What lies under a name; None: nothing whole.

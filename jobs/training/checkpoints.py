@@ -66,7 +66,8 @@ class Checkpoints:
     spread: Spread
     peers: "Peers"
     saved: Callable[[Path], None] | None = None
-    """Told of each that is there, on the first worker; must not raise."""
+    """Told of each that is there, on the first worker; raises nothing but that another start has
+    superseded this one."""
     fence: Fence | None = None
     """Asked on the first worker before anything is written or swept."""
 

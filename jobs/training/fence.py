@@ -24,7 +24,8 @@ class Fence:
     """One start of the workers of a training. Picklable."""
 
     folder: Path
-    """Of the run, as the driver sees it; who does not see it is not fenced."""
+    """Of the run, as the driver sees it; who does not see it is kept out of the store, see
+    `jobs.storage.going_on`."""
     attempt: str = ""
     """Who is at work, for messages."""
     start: str = ""
