@@ -321,6 +321,23 @@ def test_a_refusal_is_told_in_the_words_of_the_server_and_never_repeated(server,
     assert not asked.out.exists()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "no such field"}},  # OpenAI, vLLM
+        {"object": "error", "message": "no such field"},
+        {"error": "no such field"},
+        {"detail": "no such field"},  # FastAPI, and so `transformers serve`
+    ],
+    ids=str,
+)
+def test_the_reason_of_a_refusal_is_found_wherever_servers_put_it(server, order, said):
+    server.script = [(422, said, {})]
+
+    with pytest.raises(EngineError, match=r"status 422: no such field$"):
+        ask_server(order(1))
+
+
 def test_the_key_goes_to_the_server_and_nowhere_else(server, order, monkeypatch, tmp_path):
     monkeypatch.setenv("TEST_SERVER_KEY", KEY)
     said = {"error": {"message": f"Incorrect API key provided: {KEY}."}}
@@ -495,12 +512,29 @@ def test_a_server_tells_of_its_model_before_anything_starts(server):
     }
 
 
+NO_SUCH = (404, {"error": {"message": "The model `codr` does not exist."}}, {})
+
+
 def test_a_model_that_a_server_has_not_is_a_mistake_with_the_nearest_name(server):
+    server.script = [NO_SUCH, NO_SUCH]
+
     _, mistakes = introduced({"mine": Server(url=server.url, model="codr")})
 
     assert mistakes == [
         f"models.mine.server.model: {server.url} has no 'codr'. Did you mean 'coder'?"
     ]
+
+
+@pytest.mark.parametrize("refused", [0, 1], ids=["as text", "in a chat"])
+def test_a_model_that_answers_though_it_is_not_listed_is_there(server, refused):
+    server.script = [NO_SUCH] * refused
+
+    _, mistakes = introduced({"mine": Server(url=server.url, model="unlisted")})
+
+    assert mistakes == []
+    ((route, body),) = server.asked
+    assert route == ("/v1/completions", "/v1/chat/completions")[refused]
+    assert (body["model"], body["max_tokens"]) == ("unlisted", 1)
 
 
 def test_a_server_that_lists_nothing_is_taken_at_its_owners_word(server):

@@ -149,8 +149,9 @@ class Client:
             said = answer.json()
         except ValueError:
             return self.shown(answer.text)
-        inner = said.get("error", said) if isinstance(said, dict) else said
-        message = inner.get("message", inner) if isinstance(inner, dict) else inner
+        message = said
+        for name in ("error", "message", "detail"):  # the last is FastAPI's
+            message = message.get(name, message) if isinstance(message, dict) else message
         return self.shown(message if isinstance(message, str) else json.dumps(message))
 
     def shown(self, text: str) -> str:

@@ -10,6 +10,8 @@ from jobs.remote.client import Client
 from jobs.remote.server import Server
 
 TRIES = 2
+A_WORD = {"max_tokens": 1, "temperature": 0}
+"""The rest of the shortest question that there is."""
 TOLD = ("id", "created", "owned_by", "root", "parent", "max_model_len")
 """Of an entry of a server's list: what may tell one version of a model from another."""
 
@@ -17,7 +19,8 @@ TOLD = ("id", "created", "owned_by", "root", "parent", "max_model_len")
 def introduced(servers: Mapping[str, Server]) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """What servers say of their models, and what is wrong.
 
-    A server that lists no models at all, as some do, is taken at its owner's word.
+    A server that lists no models at all, as some do, is taken at its owner's word. One that lists
+    others only, as `transformers serve` does, is asked for a single token.
 
     Args:
         servers: by the name that the experiment has for the model.
@@ -32,22 +35,39 @@ def introduced(servers: Mapping[str, Server]) -> tuple[dict[str, dict[str, Any]]
             mistakes.append(f"{where}: the environment variable that it names is not set")
             continue
         try:
-            entries = _listed(asyncio.run(_models(server)))
+            entries, answers = asyncio.run(_asked(server))
         except EngineError as error:
             mistakes.append(f"models.{name}.server: {error}")
             continue
-        entry = entries.get(server.model, {})
-        if entries and not entry:
+        if not answers:
             hint = nearest(server.model, entries)
             where = f"models.{name}.server.model"
             mistakes.append(f"{where}: {server.url} has no {server.model!r}.{hint}")
+        entry = entries.get(server.model, {})
         found[name] = {"url": server.url} | {key: entry[key] for key in TOLD if key in entry}
     return found, mistakes
 
 
-async def _models(server: Server) -> Any:
+async def _asked(server: Server) -> tuple[dict[str, dict[str, Any]], bool]:
+    """The models that a server lists, and whether it answers for the one that is wanted."""
     async with Client(server, tries=TRIES) as client:
-        return await client.look("models")
+        entries = _listed(await client.look("models"))
+        there = not entries or server.model in entries or await _says_a_word(client, server)
+    return entries, there
+
+
+async def _says_a_word(client: Client, server: Server) -> bool:
+    messages = [{"role": "user", "content": "Hi"}]
+    for route, said in (
+        ("completions", {"prompt": "Hi"}),
+        ("chat/completions", {"messages": messages}),
+    ):
+        try:
+            await client.ask(route, {"model": server.model} | said | A_WORD)
+        except EngineError:
+            continue
+        return True
+    return False
 
 
 def _listed(said: Any) -> dict[str, dict[str, Any]]:
