@@ -71,6 +71,22 @@ def test_bfloat16_is_within_its_rounding():
     check(heads(4, 2, dtype=torch.bfloat16), None, 0.1)
 
 
+def test_gradients_in_bfloat16_are_rounded_once_only():
+    coarse = heads(4, 2, dtype=torch.bfloat16)
+    exact = [one.detach().double().requires_grad_() for one in coarse]
+    weights = torch.randn(1, LENGTH, 4, SIZE, dtype=torch.bfloat16)
+
+    found = attend(*coarse, segments(), scale=0.3)
+    wanted = expected(*exact, None)
+
+    for mine, true in zip(
+        torch.autograd.grad(found, coarse, weights),
+        torch.autograd.grad(wanted, exact, weights.double()),
+        strict=True,
+    ):
+        assert (mine.double() - true).norm() < 2**-8 * true.norm() * 2 / 3
+
+
 def test_a_change_in_one_segment_changes_no_bit_of_another():
     query, key, value = heads(4, 2)
     before = attend(query, key, value, segments(), scale=0.3)
