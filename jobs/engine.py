@@ -87,7 +87,7 @@ def written(loaded: Loaded, rows: Sequence[Row], sampling: Sampling, stops: Stop
         full = ""
         try:
             yield from Writing(loaded, left, seats, sampling, stops).rest()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):
                 raise
             full = str(error)

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
@@ -258,6 +260,45 @@ def test_as_many_as_do_not_fit_are_halved_for_good(llama, monkeypatch):
     assert texts(generate(roomy, QUESTIONS, many, (), seed=3)) == whole
     tried = [size for size, _ in groupby(size for size in sizes if size > 1)]
     assert tried == [70, 35, 17]  # and no more than 17 when it is asked again
+
+
+WITH_LITTLE_MEMORY = """
+import dataclasses, resource, sys
+import torch
+from jobs.engine import generate, load_model
+from jobs.experiment import Asking
+from jobs.prompts import Question
+from jobs.weights import Weights
+
+torch.set_num_threads(1)
+model = dataclasses.replace(load_model(Weights(location=sys.argv[1])), budget=10**6, seats=400)
+questions = [Question(str(n), "def f(values):\\n    return " * 3, whole=False) for n in range(2)]
+
+def texts():
+    asking = Asking(completions=200, temperature=1.0, max_new_tokens=24)
+    return [answer.text for answer in generate(model, questions, asking, (), seed=3)]
+
+free = texts()
+assert model.budget == 10**6
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + (int(sys.argv[2]) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+assert texts() == free
+print(model.budget)
+"""
+
+
+@pytest.mark.slow
+def test_where_the_machine_has_no_more_memory_fewer_answers_are_written_at_once(folder):
+    large = folder("llama", hidden_size=256, num_hidden_layers=8, intermediate_size=256)
+    command = [sys.executable, "-c", WITH_LITTLE_MEMORY, str(large), "48"]
+
+    done = subprocess.run(
+        command, cwd=STARTER.parent.parent, capture_output=True, text=True, timeout=300
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 10**6
 
 
 def test_a_question_that_a_model_has_no_room_for_is_answered_with_nothing(llama):
