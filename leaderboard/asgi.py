@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 
 from leaderboard import access, api
 from leaderboard.door import HEALTH, Door
+from leaderboard.scripts import Scripts
 from leaderboard.sign_in import SignIn
 
 
@@ -32,5 +33,9 @@ app = st.App(
         Route(HEALTH, api.health(ledger)),
         Mount("/api/v1", app=api.make_api(ledger)),
     ],
-    middleware=[Middleware(Door, access=access.from_environment()), Middleware(SignIn)],
+    middleware=[
+        Middleware(Door, access=access.from_environment()),
+        Middleware(Scripts),
+        Middleware(SignIn),
+    ],
 )
