@@ -110,7 +110,7 @@ bench-board: setup  ## how quick the board is over 5 million verdicts, in twenty
 bench-serve: setup  ## what it brings to write answers of several askers together, in about two minutes
 	@$(BIN)/python benchmarks/serving.py
 
-faults: setup  ## the table of docs/faults.md: each fault five times on machines of namespaces, as root, in some hours
+faults: setup  ## the table of docs/faults.md: each fault five times, on machines of namespaces where root runs it, in some hours
 	@$(BIN)/python benchmarks/faults.py
 
 chaos: setup  ## half an hour of random faults (MINUTES) under the starter experiment, as root; what is left must be as undisturbed

@@ -124,7 +124,7 @@ class Chaos:
 
     def _lose_power(self) -> str:
         machine = self._machine()
-        if machine.init is None:
+        if not machine.is_on:
             return "there was none"
         machine.lose_power()
         time.sleep(AWAY)
@@ -166,7 +166,7 @@ class Chaos:
 
     def _hog(self) -> str:
         machine = self._machine()
-        if machine.init is None:
+        if not machine.is_on:
             return "there was none"
         hog(self.trial, machine)
         time.sleep(AWAY)

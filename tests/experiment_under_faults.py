@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from namespaces import ROOT, Machine
+from plain_machines import PlainMachine
 from psutil import NoSuchProcess
 from ray_nodes import RayNodes
 from sqlalchemy import create_engine, text
@@ -36,6 +37,7 @@ methods:
 benchmarks:
   starter: {{problems: 12, completions: 4, temperature: 0.2, max_new_tokens: 48, report: [1, 2]}}
 seeds: [1]
+baseline: false
 """
 SAME = {
     "runs": "id, label, state",
@@ -71,7 +73,7 @@ class Trial:
     """One experiment on a cluster; its driver runs on a machine of its own."""
 
     nodes: RayNodes
-    driver: Machine
+    driver: Machine | PlainMachine
     name: str
     text: str = SMALL
     """The experiment, as YAML."""
@@ -94,8 +96,8 @@ class Trial:
 
     @property
     def seen(self) -> Path:
-        """The same, as this process sees it: machines' mounts are not this one's."""
-        return Path(f"/proc/{self.nodes.network.switch.pid}/root") / self.disk.relative_to("/")
+        """The same, as this process sees it."""
+        return self.nodes.network.seen / self.name
 
     @property
     def disk(self) -> Path:

@@ -45,6 +45,9 @@ class Fault:
     """Whether a keeper gives it."""
     postgresql: bool = False
     """Whether the ledger is one, `Trial.server`."""
+    apart: bool = False
+    """Whether machines must have a network, a disk and Ray's drivers of their own for it, and so be
+    made of namespaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +148,7 @@ FAULTS = {
             inflict=mishaps.cut,
             mend=mishaps.heal,
             seconds=90,
+            apart=True,
         ),
         Fault(
             name="node without power, and back",
@@ -189,6 +193,7 @@ FAULTS = {
             told="failed: .*/shared/",
             restarts=True,
             seconds=120,
+            apart=True,
         ),
         Fault(
             name="shared folder gone, and back",
@@ -198,6 +203,7 @@ FAULTS = {
             told="failed: .*/shared/",
             restarts=True,
             seconds=120,
+            apart=True,
         ),
         Fault(
             name="writes into the shared folder wait",
@@ -205,6 +211,7 @@ FAULTS = {
             inflict=mishaps.freeze_folder,
             silent=True,
             seconds=60,
+            apart=True,
         ),
         Fault(
             name="head restarted, its memory lost",
@@ -215,6 +222,7 @@ FAULTS = {
             told="^training: ",
             restarts=True,
             seconds=240,
+            apart=True,
         ),
         Fault(
             name="head restarted under a keeper",
@@ -225,6 +233,7 @@ FAULTS = {
             restarts=True,
             kept=True,
             seconds=240,
+            apart=True,
         ),
         Fault(
             name="object stores full",
@@ -233,6 +242,7 @@ FAULTS = {
             silent=True,
             goes_on="(generating|judging) starter done",
             seconds=90,
+            apart=True,
         ),
         Fault(
             name="sandboxes killed",
@@ -260,6 +270,7 @@ FAULTS = {
             told="failed: .*/shared/",
             restarts=True,
             seconds=120,
+            apart=True,
         ),
         Fault(
             name="database stopped for 20 s",

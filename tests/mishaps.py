@@ -104,7 +104,7 @@ def lose_power(trial: Trial) -> None:
 def come_back(trial: Trial) -> None:
     """Switch on what is off."""
     for machine in trial.nodes.network.all.values():
-        if machine.init is None:
+        if not machine.is_on:
             machine.start()
             trial.nodes.keep(machine)
 
@@ -217,7 +217,10 @@ time.sleep(60)
 
 def kill_sandboxes(trial: Trial) -> None:
     """The processes that a judging actor runs untrusted programs in."""
-    kill_children(_process(trial, JUDGES)[1])
+    deadline = time.monotonic() + AWAY_SECONDS
+    while not kill_children(_process(trial, JUDGES)[1]):
+        assert time.monotonic() < deadline, "a judge had no sandbox"
+        time.sleep(0.01)
 
 
 def kill_children(process: psutil.Process) -> int:

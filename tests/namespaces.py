@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from cluster.ports import Ports
+
 ROOT = Path(__file__).parent.parent
 NETWORK = "10.77.0"
 PORT = 6379
@@ -45,9 +47,15 @@ class Machine:
     name: str
     address: str
     network: "Machines"
+    ports: Ports = field(default_factory=Ports)
     init: psutil.Process | None = None
     """Its first process; None while it is off."""
     holder: subprocess.Popen[str] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power."""
+        return self.init is not None
 
     def start(self) -> None:
         """Switch it on: nothing runs on it yet."""
@@ -162,6 +170,12 @@ class Machines:
         """The folder on the network that all machines see; `hide` takes it away from them."""
         return self.folder / "shared"
 
+    @property
+    def seen(self) -> Path:
+        """The disk behind it, which nobody can hide, as this process sees it: machines' mounts are
+        not this one's."""
+        return Path(f"/proc/{self.switch.pid}/root") / (self.folder / "disk").relative_to("/")
+
     def entering(self, *namespaces: str) -> list[str]:
         """What to put before a command so that it runs on the switch."""
         return ["nsenter", "-t", str(self.switch.pid), *(f"--{n}" for n in namespaces), "--"]
@@ -178,17 +192,7 @@ class Machines:
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[str]:
         """Begin a command that ends with this process; what it says is added to a log."""
-        with log.open("a") as out:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=self.environment | dict(environment or {}),
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
+        process = begin(command, log, self.environment | dict(environment or {}))
         self.spawned.append(process)
         return process
 
@@ -256,7 +260,9 @@ def machines(folder: Path, shared_mib: int = 2048) -> Iterator[Machines]:
         "trap '' CHLD",
         "exec sleep infinity",
     ]
-    found = Machines(folder=folder, environment=_environment(folder), switch=psutil.Process())
+    found = Machines(
+        folder=folder, environment=environment(folder, "eth0"), switch=psutil.Process()
+    )
     holder = found.spawn([*_new("private"), "sh", "-ec", "\n".join(lines)], folder / "switch.log")
     try:
         _until((folder / "ready").exists, "the switch", folder / "switch.log")
@@ -279,7 +285,25 @@ def _end(found: Machines, holder: subprocess.Popen[str]) -> None:
             process.wait()
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def begin(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[str]:
+    """A command that ends with this process; what it says is added to a log."""
+    with log.open("a") as out:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+
+
+def environment(folder: Path, interface: str) -> dict[str, str]:
+    """Of all that runs on machines whose network is at an interface; their token is in a folder."""
     token = folder / "token"
     token.write_text("0123456789abcdef" * 4)
     token.chmod(0o600)
@@ -290,8 +314,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "GLOO_SOCKET_IFNAME": "eth0",
-        "NCCL_SOCKET_IFNAME": "eth0",
+        "GLOO_SOCKET_IFNAME": interface,
+        "NCCL_SOCKET_IFNAME": interface,
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }

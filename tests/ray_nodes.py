@@ -1,4 +1,4 @@
-"""A Ray cluster on machines of `namespaces`, each kept by `python -m cluster node`."""
+"""A Ray cluster on machines of namespaces, or plain ones, each kept by `python -m cluster node`."""
 
 import json
 import signal
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import namespaces
+import plain_machines
 from namespaces import ROOT, Machine, Machines
-
-from cluster.ports import Ports
+from plain_machines import PlainMachine, PlainMachines
 
 UP_SECONDS = 120.0
 
@@ -39,27 +39,28 @@ SIZES = {
 class RayNodes:
     """Ray on every machine of a network; the first is the head, which takes no work."""
 
-    network: Machines
+    network: Machines | PlainMachines
     sizes: dict[str, Size]
     gcs_folder: Path | None = None
     """Where the head keeps what it knows; None: in memory."""
 
     @property
-    def head(self) -> Machine:
+    def head(self) -> Machine | PlainMachine:
         """The machine with the control store."""
         return self.network.all[next(iter(self.sizes))]
 
     @property
     def address(self) -> str:
         """host:port that nodes and drivers join."""
-        return f"{self.head.address}:{Ports().control_store}"
+        return f"{self.head.address}:{self.head.ports.control_store}"
 
-    def keep(self, machine: Machine) -> None:
+    def keep(self, machine: Machine | PlainMachine) -> None:
         """Have Ray kept on a machine, and wait until it has joined."""
         state = self._state(machine)
         (state / "node.json").unlink(missing_ok=True)
         size = self.sizes[machine.name]
         options = ["--cpus", str(size.cpus), "--gpus", str(size.gpus), "--ip", machine.address]
+        options += ["--ports", str(machine.ports.first)]
         where = ["--head"] if machine is self.head else ["--join", self.address]
         if machine is self.head and self.gcs_folder:
             where += ["--gcs-folder", str(self.gcs_folder)]
@@ -68,23 +69,23 @@ class RayNodes:
         command += ["--token", token, "--state", str(state)]
         machine.spawn(command, state / "supervisor.log", {"PYTHONPATH": str(ROOT)})
 
-    def wait(self, machine: Machine) -> None:
+    def wait(self, machine: Machine | PlainMachine) -> None:
         """Return once Ray is up there."""
         deadline = time.monotonic() + UP_SECONDS
         while not self.is_up(machine):
             assert time.monotonic() < deadline, self._said(machine)
             time.sleep(0.1)
 
-    def is_up(self, machine: Machine) -> bool:
+    def is_up(self, machine: Machine | PlainMachine) -> bool:
         """Whether Ray runs there, as its supervisor says."""
         try:
             return bool(json.loads((self._state(machine) / "node.json").read_text())["up"])
         except (OSError, ValueError):
             return False
 
-    def come_back(self, machine: Machine) -> None:
+    def come_back(self, machine: Machine | PlainMachine) -> None:
         """Have a machine as it was before whatever happened to it."""
-        if machine.init is None:
+        if not machine.is_on:
             machine.start()
             self.keep(machine)
         machine.heal()
@@ -103,12 +104,12 @@ class RayNodes:
         )
         return int(self.head.run(sys.executable, "-c", script).split()[-1])
 
-    def _state(self, machine: Machine) -> Path:
+    def _state(self, machine: Machine | PlainMachine) -> Path:
         folder = self.network.folder / machine.name / "state"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
-    def _said(self, machine: Machine) -> str:
+    def _said(self, machine: Machine | PlainMachine) -> str:
         logs = [self._state(machine) / name for name in ("supervisor.log", "node.log")]
         said = [log.read_text()[-2000:] for log in logs if log.exists()]
         return "\n".join([f"Ray did not come up on {machine.name}", *said])
@@ -121,9 +122,15 @@ def ray_nodes(
     *,
     shared_mib: int = 2048,
     gcs_folder: Path | None = None,
+    plain: bool = False,
 ) -> Iterator[RayNodes]:
-    """Ray on new machines, the first of them the head, until the block ends."""
-    with namespaces.machines(folder, shared_mib) as network:
+    """Ray on new machines, the first of them the head, until the block ends.
+
+    Args:
+        plain: whether machines are mere groups of processes, without networks and disks.
+    """
+    made = plain_machines.machines(folder) if plain else namespaces.machines(folder, shared_mib)
+    with made as network:
         found = RayNodes(network, dict(sizes), gcs_folder)
         for name in sizes:
             machine = network.add(name)

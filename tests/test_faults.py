@@ -1,5 +1,6 @@
 """Each fault once, on real machines: what is left is what an undisturbed experiment leaves.
 
+Where there can be no namespaces, machines are plain, and do what those can.
 The whole table, each fault several times, is `benchmarks/faults.py`.
 """
 
@@ -14,6 +15,7 @@ from faults import FAULTS, difference, once
 from ray_nodes import SIZES, ray_nodes
 
 MISSING = namespaces.missing()
+APART = pytest.mark.skipif(bool(MISSING), reason=MISSING or "-")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "faults.md"
 BUSY = 3.0
 """Tests run on busy machines: so many times the bound is still no failure."""
@@ -22,7 +24,7 @@ BUSY = 3.0
 @pytest.fixture(scope="module")
 def nodes():
     folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
-    with ray_nodes(folder, SIZES) as nodes:
+    with ray_nodes(folder, SIZES, plain=bool(MISSING)) as nodes:
         yield nodes
     shutil.rmtree(folder)
 
@@ -43,8 +45,10 @@ def test_the_document_states_the_bound_of_every_fault():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(MISSING), reason=MISSING or "-")
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=APART if fault.apart else ()) for name, fault in FAULTS.items()],
+)
 def test_nothing_is_lost_repeated_or_changed_by_a_fault(nodes, undisturbed, name):
     fault = FAULTS[name]
 
@@ -54,7 +58,7 @@ def test_nothing_is_lost_repeated_or_changed_by_a_fault(nodes, undisturbed, name
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(MISSING), reason=MISSING or "-")
+@APART
 def test_work_goes_on_while_a_head_restarts_that_keeps_its_memory_on_a_disk(undisturbed):
     folder = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
     gcs = folder / "gcs"
