@@ -286,7 +286,7 @@ FAULTS = {
             inflict=mishaps.stop_database,
             silent=True,
             postgresql=True,
-            goes_on=r"generating starter (begins|done)",
+            goes_on=r"(proving|generating starter) (begins|done)",
             seconds=60,
         ),
         Fault(
@@ -304,7 +304,7 @@ FAULTS = {
             inflict=mishaps.freeze_database,
             silent=True,
             postgresql=True,
-            goes_on=r"generating starter (begins|done)",
+            goes_on=r"(proving|generating starter) (begins|done)",
             seconds=100,
         ),
         *(
