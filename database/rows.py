@@ -17,12 +17,12 @@ def rows_of(engine: Engine, wanted: Executable) -> Sequence[Any]:
     return read(engine, lambda connection: connection.execute(wanted).all())
 
 
-def scalars_of(engine: Engine, wanted: Select[tuple[T]]) -> list[T]:
+def scalars_of(engine: Engine, wanted: Select[T]) -> list[T]:
     """Return the first column of all rows of one SELECT."""
     return [row[0] for row in rows_of(engine, wanted)]
 
 
-def scalar_of(engine: Engine, wanted: Select[tuple[T]]) -> T | None:
+def scalar_of(engine: Engine, wanted: Select[T]) -> T | None:
     """Return the first column of the first row of one SELECT; None: it has no row."""
     return next(iter(scalars_of(engine, wanted)), None)
 

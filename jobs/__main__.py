@@ -65,7 +65,7 @@ def _outcome(words: Sequence[str] | None) -> int:
 
 
 def _away(why: str) -> int:
-    print(f"The database is away: {why}. The same command goes on.", file=sys.stderr)
+    print(f"The database is away, and the same command goes on later: {why}", file=sys.stderr)
     return AWAY
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from database import LedgerError, open_for_reading, open_ledger, write
 from database.claims import beat, claim
 from database.clock import moment
+from database.patience import patience
 from database.queries import runs
 from database.schema import Completion, Event, Run
 from database.upgrading import head
@@ -112,7 +113,7 @@ def test_a_driver_reads_on_once_the_database_is_back_and_a_page_does_not_wait(se
     began = time.monotonic()
     with pytest.raises(OperationalError):
         runs(reader)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < patience() / 2
     with ThreadPoolExecutor(2) as threads:
         read = [threads.submit(runs, filled), threads.submit(moment, filled)]
         time.sleep(2)
@@ -137,19 +138,16 @@ def test_who_opens_a_ledger_to_write_waits_for_its_database_and_says_so(server, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [["status"], ["logs", "x"], ["stop", "x"], ["retry", "x"], ["results"]]
-)
 def test_a_short_command_does_not_wait_for_a_database_that_is_away(
-    command, server, filled, monkeypatch, capsys
+    server, filled, monkeypatch, capsys
 ):
     monkeypatch.setenv("CODELADDER_DATABASE_URL", server.url)
     server.kill()
     began = time.monotonic()
-
-    assert main(command) == 75
-    assert time.monotonic() - began < 5
-    assert "The database is away: " in capsys.readouterr().err
+    for command in (["status"], ["logs", "x"], ["stop", "x"], ["retry", "x"], ["results"]):
+        assert main(command) == 75
+        assert "The database is away" in capsys.readouterr().err
+    assert time.monotonic() - began < patience() / 2
 
 
 @pytest.mark.slow
@@ -162,7 +160,7 @@ def test_a_driver_whose_database_stays_away_says_that_the_same_command_goes_on(
 
     assert main(["run", str(ROOT / "experiments" / "smoke.yaml")]) == 75
     said = capfd.readouterr().err
-    assert "The database is away: " in said and "The same command goes on." in said
+    assert "The database is away, and the same command goes on later: no ledger at " in said
 
 
 @pytest.mark.slow
@@ -234,6 +232,7 @@ def test_a_number_that_is_none_is_told_at_once(variable, monkeypatch):
 UPGRADER = """
 import sys
 from database import open_ledger
+from database.patience import patience
 from database.queries import runs
 
 assert len(runs(open_ledger(sys.argv[1]))) == 2
