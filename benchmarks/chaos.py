@@ -35,6 +35,8 @@ LEAST, MOST = 15.0, 60.0
 """Seconds between two faults."""
 AWAY = 20.0
 """Seconds that a machine or a disk stays away."""
+LONGEST = 3600.0
+"""Seconds for the experiment to come to its end."""
 OTHERS = ("gpu-1", "gpu-2", "gpu-3")
 """Machines that come and go; the driver's and the head stay, but for their processes."""
 
@@ -63,11 +65,11 @@ class Chaos:
         self._say("no more faults")
         recover(nodes)
         for _ in range(3):
-            if (status := self.trial.end()) == 0:
+            if (status := self.trial.end(LONGEST)) == 0:
                 return 0
             self._say(f"the driver ended with {status}; again")
             self.trial.begin()
-        return self.trial.end()
+        return self.trial.end(LONGEST)
 
     def _done(self) -> bool:
         return self.trial.process is not None and self.trial.process.poll() == 0
@@ -222,7 +224,7 @@ def _compare(
     undisturbed = Trial(nodes, driver, "undisturbed", text)
     began = time.monotonic()
     undisturbed.begin()
-    assert undisturbed.end() == 0, undisturbed.said()
+    assert undisturbed.end(LONGEST) == 0, undisturbed.said()
     print(f"undisturbed it takes {time.monotonic() - began:.0f} s", flush=True)
     until, rounds = time.monotonic() + seconds, 0
     while time.monotonic() < until:

@@ -188,11 +188,11 @@ class Trial:
             time.sleep(0.02)
         raise AssertionError(f"waited in vain for {what}: {self.said()}")
 
-    def end(self) -> int:
+    def end(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the driver; its exit status."""
         assert self.process is not None
         try:
-            return self.process.wait(PATIENCE_SECONDS)
+            return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the driver does not end: {self.said()}") from None
 
