@@ -15,8 +15,8 @@ from leaderboard.words import count, small
 COMPARED_AT_MOST = 3
 ROWS, PLAIN_ROWS = 1_000, 50
 """On one page of the grid, and of the plain table, which is slower to draw."""
-HIGHEST = 640
-"""Pixels of the grid; more rows scroll in it."""
+FITTING, HIGHEST = 18, 640
+"""More rows scroll in a grid of so many pixels."""
 ALWAYS = ("Rank", "Model")
 """Columns that nobody can leave out."""
 KEYS = {
@@ -185,7 +185,7 @@ def _grid(
     st.dataframe(
         rows,
         hide_index=True,
-        height=min(36 * len(rows) + 40, HIGHEST),
+        height="content" if len(rows) <= FITTING else HIGHEST,
         column_config={
             **config,
             board.metric: st.column_config.NumberColumn(format="%.1f %%", width=85),
@@ -259,7 +259,8 @@ def _charts(found: Sequence[Entry]) -> None:
         name = st.selectbox("Score against", axes, key="against", bind="query-params")
         axis = tradeoffs.AXES[name]
         points = tradeoffs.points(found, axis)
-        st.altair_chart(tradeoffs.chart(points, axis), alt=tradeoffs.words(points, axis))
+        drawn = tradeoffs.chart(points, axis)
+        st.vega_lite_chart(spec=drawn, alt=tradeoffs.words(points, axis))
         st.caption(
             "Dashed: the best score at each price. Filled: on that line. Hollow: tied with it, for "
             "both may have the same rank on other problems. Faint: below it."
@@ -268,7 +269,8 @@ def _charts(found: Sequence[Entry]) -> None:
 
 def _intervals(found: Sequence[Entry]) -> None:
     standings = [entry.standing for entry in found]
-    st.altair_chart(charts.interval_plot(standings), alt=charts.interval_words(standings))
+    drawn = charts.interval_plot(standings)
+    st.vega_lite_chart(spec=drawn, alt=charts.interval_words(standings))
     if len(found) > charts.DRAWN:
         st.caption(f"The first {charts.DRAWN} of {len(found):,} are drawn.")
 

@@ -1,6 +1,6 @@
 """The charts, each with a description for those who do not see it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,31 +9,64 @@ import altair as alt
 from database.facts import Standing
 from leaderboard.words import interval, names_of, percent
 
+Spec = dict[str, Any]
+"""A chart in plain Vega-Lite, where a page has to be there at once: Altair takes longer to check
+two charts than all else of the board takes together."""
+KINDS = ["base", "tuned", "imported"]
+"""Of runs."""
 DRAWN = 40
 """Scores of the interval plot at most; more could not be read."""
 
 
-def interval_plot(standings: Sequence[Standing]) -> alt.LayerChart:
+def interval_plot(standings: Sequence[Standing]) -> Spec:
     """Draw the first scores with their 95 % intervals, top to bottom in the order given."""
     standings = standings[:DRAWN]
-    named = zip(standings, names_of(standings), strict=True)
-    rows = [_drawn(standing, name) for standing, name in named]
-    limit: Any = alt.ExprRef("containerSize()[0] < 420 ? 130 : 260")  # a phone needs the room
-    axis = alt.Axis(
-        title=None, labelLimit=limit, labelBound=False, labelFlush=False, domain=False, ticks=False
-    )
-    base = alt.Chart(alt.Data(values=rows), height=alt.Step(28)).encode(
-        y=alt.Y("run:N", sort=names_of(standings), axis=axis),
-        color=alt.Color("kind:N", legend=alt.Legend(title=None, orient="top")),
-        tooltip=["run:N", "score:N", "interval:N"],
-    )
-    scale = alt.Axis(title="Percent solved", tickCount=10)
-    score = alt.X("value:Q", scale=alt.Scale(domain=[0, 100]), axis=scale)
-    lines = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q")
-    points = base.mark_point(filled=True, size=110, opacity=1).encode(
-        x=score, shape=alt.Shape("kind:N", legend=alt.Legend(title=None, orient="top"))
-    )
-    return lines + points
+    names = names_of(standings)
+    kind = kinds_apart(one.kind for one in standings)
+    across = {"title": "Percent solved", "tickCount": 10}
+    down = {
+        "title": None,
+        "labelLimit": {"expr": "containerSize()[0] < 420 ? 130 : 260"},  # a phone needs the room
+        "labelBound": False,
+        "labelFlush": False,
+        "domain": False,
+        "ticks": False,
+    }
+    score = {
+        "field": "value",
+        "type": "quantitative",
+        "scale": {"domain": [0, 100]},
+        "axis": across,
+    }
+    return {
+        "data": {"values": [_drawn(one, name) for one, name in zip(standings, names, strict=True)]},
+        "height": {"step": 28},
+        "encoding": {
+            "y": {"field": "run", "type": "nominal", "sort": names, "axis": down},
+            "color": kind,
+            "tooltip": [{"field": name} for name in ("run", "score", "interval")],
+        },
+        "layer": [
+            {
+                "mark": {"type": "rule", "strokeWidth": 3},
+                "encoding": {
+                    "x": {"field": "low", "type": "quantitative"},
+                    "x2": {"field": "high"},
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
+                "encoding": {"x": score, "shape": kind},
+            },
+        ],
+    }
+
+
+def kinds_apart(kinds: Iterable[str]) -> Spec:
+    """Return how kinds of runs are told apart: each has its colour and shape in every chart."""
+    there = set(kinds)
+    legend = {"title": None, "orient": "top", "values": [kind for kind in KINDS if kind in there]}
+    return {"field": "kind", "type": "nominal", "scale": {"domain": KINDS}, "legend": legend}
 
 
 def interval_words(standings: Sequence[Standing]) -> str:

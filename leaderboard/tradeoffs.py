@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import altair as alt
-
 from database.exchange import rank_in_words
+from leaderboard.charts import Spec, kinds_apart
 from leaderboard.entries import Entry
 from leaderboard.words import percent
 
 Place = Literal["on the line", "tied with the line", "below the line"]
+TOLD = ("run", "solved", "price", "rank", "place")
+"""Of a point below the pointer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,29 +87,55 @@ def _may_tie(entry: Entry, best: Entry) -> bool:
     return ours.rank_low <= theirs.rank_high
 
 
-def chart(found: Sequence[Point], axis: Axis) -> alt.LayerChart:
+def chart(found: Sequence[Point], axis: Axis) -> Spec:
     """Draw scores against their price, with the line through the best at each price."""
-    rows = [_drawn(point, axis) for point in found]
-    base = alt.Chart(alt.Data(values=rows), height=320)
-    x = alt.X("x:Q", title=axis.title, scale=alt.Scale(type="log", nice=False, padding=24))
-    y = alt.Y("score:Q", title="Percent solved", scale=alt.Scale(zero=False))
-    line = (
-        base.transform_filter("datum.place == 'on the line'")
-        .mark_line(strokeDash=[5, 4], opacity=0.7, color="gray", interpolate="step-after")
-        .encode(x=x, y=y)
-    )
-    kind = alt.Legend(title=None, orient="top")
-    dots = base.mark_point(size=90, strokeWidth=1.8).encode(
-        x=x,
-        y=y,
-        color=alt.Color("kind:N", legend=kind),
-        shape=alt.Shape("kind:N", legend=kind),
-        fillOpacity=alt.condition("datum.place == 'on the line'", alt.value(1), alt.value(0)),
-        opacity=alt.condition("datum.place == 'below the line'", alt.value(0.4), alt.value(1)),
-        fill=alt.Fill("kind:N", legend=None),
-        tooltip=["run:N", "solved:N", "price:N", "rank:N", "place:N"],
-    )
-    return line + dots
+    on_the_line = "datum.place == 'on the line'"
+    kind = kinds_apart(point.entry.standing.kind for point in found)
+    return {
+        "data": {"values": [_drawn(point, axis) for point in found]},
+        "height": 320,
+        "encoding": {
+            "x": {
+                "field": "x",
+                "type": "quantitative",
+                "title": axis.title,
+                "scale": {"type": "log", "nice": False, "padding": 24},
+            },
+            "y": {
+                "field": "score",
+                "type": "quantitative",
+                "title": "Percent solved",
+                "scale": {"zero": False},
+            },
+        },
+        "layer": [
+            {
+                "transform": [{"filter": on_the_line}],
+                "mark": {
+                    "type": "line",
+                    "strokeDash": [5, 4],
+                    "opacity": 0.7,
+                    "color": "gray",
+                    "interpolate": "step-after",
+                },
+            },
+            {
+                "mark": {"type": "point", "size": 90, "strokeWidth": 1.8},
+                "encoding": {
+                    "color": kind,
+                    "shape": kind,
+                    "fill": kind | {"legend": None},
+                    "fillOpacity": _where(on_the_line, 1, 0),
+                    "opacity": _where("datum.place == 'below the line'", 0.4, 1),
+                    "tooltip": [{"field": name} for name in TOLD],
+                },
+            },
+        ],
+    }
+
+
+def _where(test: str, this: float, other: float) -> Spec:
+    return {"condition": {"test": test, "value": this}, "value": other}
 
 
 def words(found: Sequence[Point], axis: Axis) -> str:

@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-from browsing import app, models, record, tab
+from browsing import app, models, record, tab, wait_until_quiet
 from plausible_rows import BASE, TUNED, base_run, judged, tuned_run
 
 __all__ = ["app", "models", "tab"]
@@ -36,6 +36,9 @@ def test_a_board_is_narrowed_shared_compared_and_taken_home(app, tab):
     main.get_by_role("searchbox", name="Search").fill("mistral")
     main.get_by_text("narrowed by search").wait_for()
     grid.locator("td", has_text="mistral-7b").first.wait_for(state="attached")
+    drawn = main.locator('[role="graphics-document"][aria-label*="mistral-7b"]')
+    drawn.and_(main.locator(':not([aria-label*="falcon-tiny"])')).first.wait_for()
+    wait_until_quiet(tab)  # the files, which come last, are of these rows too
     assert chosen.count() == 1, "what was selected must stay that run when other rows come"
     tab.wait_for_function(f"location.search.includes('compare={TUNED}')")
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import altair as alt
 import pytest
 from plausible_rows import NOON
 from test_leaderboard_words import BETTER, UNCLEAR, WORSE, spaced, standing
@@ -250,16 +251,22 @@ def test_an_axis_is_offered_where_two_prices_differ():
 
 def test_charts_draw_no_more_than_can_be_read():
     many = [standing(f"r{n}", 0.5) for n in range(charts.DRAWN + 7)]
-    drawn = charts.interval_plot(many).to_dict()
+    drawn = charts.interval_plot(many)
 
-    assert len(drawn["layer"][0]["data"]["values"] if "data" in drawn["layer"][0]
-               else drawn["data"]["values"]) == charts.DRAWN  # fmt: skip
+    assert len(drawn["data"]["values"]) == charts.DRAWN
     assert charts.interval_words(many).count(";") == charts.DRAWN - 1
-    kinds = tradeoffs.chart(
-        tradeoffs.points([entry("a", size=1.0), entry("b", size=2.0)], tradeoffs.AXES["Size"]),
-        tradeoffs.AXES["Size"],
-    ).to_dict()
-    assert len(kinds["layer"]) == 2
+
+
+def test_the_chart_of_prices_keeps_to_the_schema_of_vega_lite():
+    axis = tradeoffs.AXES["Size"]
+    points = tradeoffs.points([entry("a", 0.5, size=1.0), entry("b", 0.4, size=2.0)], axis)
+    drawn = tradeoffs.chart(points, axis)
+
+    assert len(alt.LayerChart.from_dict(drawn).layer) == 2, "Vega-Lite's own schema checks it"
+    assert [row["place"] for row in drawn["data"]["values"]] == [
+        "on the line",
+        "below the line",
+    ]
 
 
 HOSTILE = ["50% of_it & #1 {x} $y$ ~z ^ \\cmd", "[opt] *star <b>|", "a\nb\x00c", None, -1.5]

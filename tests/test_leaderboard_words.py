@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
+import altair as alt
 import pytest
 from plausible_rows import BASE, NOON, TUNED, small_ledger
 
@@ -136,8 +137,8 @@ def test_the_charts_say_what_they_show(filled):
     found = queries.standings(filled)
 
     assert "falcon-tiny, lora on starter, seed 1: 87.5" in charts.interval_words(found)
-    drawn = charts.interval_plot(found).to_dict()
-    assert len(drawn["layer"]) == 2
+    drawn = charts.interval_plot(found)
+    assert len(alt.LayerChart.from_dict(drawn).layer) == 2, "Vega-Lite's own schema checks it"
 
 
 def test_runs_of_one_name_are_told_apart():
