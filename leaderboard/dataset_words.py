@@ -1,6 +1,6 @@
 """From a dataset's report to rows and sentences. Every function is pure; cells are Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from database.facts import DatasetFacts, Exposure, RunFacts, Standing, TouchFacts
@@ -12,6 +12,8 @@ from leaderboard.words import count, plain
 Report = dict[str, Any]
 """The fields of `jobs.data.report.Report`, as the ledger holds them."""
 Cells = list[dict[str, str]]
+Version = tuple[str, str]
+"""A benchmark's name and the sha256 of its file."""
 
 
 def link(name: str, digest: str) -> str:
@@ -88,12 +90,18 @@ def pairs(report: Report) -> Cells:
     ]
 
 
-def touched(found: Sequence[TouchFacts]) -> Cells:
-    """Return the problems that rows touch, as each method found them."""
+def touched(found: Sequence[TouchFacts], contracts: Mapping[Version, str]) -> Cells:
+    """Return the problems that rows touch, as each method found them.
+
+    Args:
+        found: the problems.
+        contracts: of each version of a benchmark under which a run was judged, one such contract;
+            problems of other versions have no page to lead to.
+    """
     return [
         {
             "Benchmark": plain(touch.benchmark),
-            "Problem": problem_link(touch.benchmark, "", touch.task_id, seen(touch.task_id)),
+            "Problem": _problem(touch, contracts.get((touch.benchmark, touch.benchmark_digest))),
             "Method": plain(touch.method),
             "Rows": f"{touch.rows:,}",
             "Dropped": f"{touch.rows - touch.trained_on:,}",
@@ -101,6 +109,13 @@ def touched(found: Sequence[TouchFacts]) -> Cells:
         }
         for touch in found
     ]
+
+
+def _problem(touch: TouchFacts, contract: str | None) -> str:
+    name = seen(touch.task_id)
+    if contract is None:
+        return plain(name)
+    return problem_link(touch.benchmark, contract, touch.task_id, name)
 
 
 def compared(report: Report, found: Sequence[TouchFacts]) -> list[str]:

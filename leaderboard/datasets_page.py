@@ -9,9 +9,9 @@ import streamlit as st
 
 from database.exchange import facts_as_csv, facts_as_json
 from database.facts import DatasetFacts, Pulse, TouchFacts
-from leaderboard import charts, dataset_words, links, reading, untrusted
+from leaderboard import charts, dataset_words, evidence, links, reading, untrusted
 from leaderboard.board_page import opened, watch
-from leaderboard.dataset_words import Cells, Report
+from leaderboard.dataset_words import Cells, Report, Version
 from leaderboard.words import ago, count, plain
 
 ROWS = 25
@@ -57,7 +57,7 @@ def _dataset(pulse: Pulse, facts: DatasetFacts, report: Report) -> None:
     watch(pulse)
     _sources(report)
     _left_out(report)
-    _benchmarks(report, touches)
+    _benchmarks(pulse, report, touches)
     _duplicates(report)
     _lengths(report)
     _execution(report)
@@ -101,7 +101,7 @@ def _left_out(report: Report) -> None:
             untrusted.glance(text, language=None)
 
 
-def _benchmarks(report: Report, touches: Sequence[TouchFacts]) -> None:
+def _benchmarks(pulse: Pulse, report: Report, touches: Sequence[TouchFacts]) -> None:
     st.header("Benchmarks")
     if not report["benchmarks"]:
         st.markdown("Compared with none: nothing is known of what these rows touch.")
@@ -109,7 +109,8 @@ def _benchmarks(report: Report, touches: Sequence[TouchFacts]) -> None:
     st.markdown("\n".join(f"- {line}" for line in dataset_words.compared(report, touches)))
     if not touches:
         return
-    _paged(dataset_words.touched(touches), "touch", "Problems that rows touch, by benchmark")
+    rows = dataset_words.touched(touches, _contracts(pulse, touches))
+    _paged(rows, "touch", "Problems that rows touch, by benchmark")
     if report["touches"]:
         with st.expander("What they have in common"):
             untrusted.show(
@@ -118,6 +119,17 @@ def _benchmarks(report: Report, touches: Sequence[TouchFacts]) -> None:
                 key="evidence",
                 name=f"{report['digest']}-evidence",
             )
+
+
+def _contracts(pulse: Pulse, touches: Sequence[TouchFacts]) -> dict[Version, str]:
+    """The contract of most runs for each version of a benchmark that rows were compared with."""
+    versions = {(touch.benchmark, touch.benchmark_digest) for touch in touches}
+    return {
+        (benchmark, digest): one.id
+        for benchmark, digest in versions
+        for one in reversed(evidence.contracts(pulse, benchmark))
+        if evidence.digest(one.judging) == digest
+    }
 
 
 def _duplicates(report: Report) -> None:

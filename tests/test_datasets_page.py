@@ -6,9 +6,10 @@ import pytest
 import streamlit as st
 from pages import board, page, run_script
 from plausible_reports import STARTER_DATA, clean_report, plausible_report, source, touch
-from plausible_rows import BASE, TUNED, small_ledger, tuned_run
+from plausible_rows import ASKING, BASE, JUDGING, TUNED, small_ledger, tuned_run
 
 from database import write
+from database.standings import contract_of
 from jobs.data.report import Drop, DuplicatePair, Execution
 from jobs.record import dataset_rows
 from leaderboard import charts
@@ -16,6 +17,8 @@ from leaderboard.words import plain
 
 __all__ = ["board"]
 
+CONTRACT = contract_of(ASKING.id, JUDGING.id)
+OTHER_VERSIONS = {"humaneval": "f" * 64, "mbpp": "e" * 64}
 HOSTILE = "a` | <img src=x onerror=alert(1)> [b](javascript:1) **c**\n# d"
 
 
@@ -98,13 +101,22 @@ def test_the_contamination_table_says_what_was_dropped_and_what_was_trained_on(f
 
     assert rows[0] == {
         "Benchmark": "humaneval",
-        "Problem": f"[{plain('humaneval/0')}](problem?benchmark=humaneval&id=humaneval%2F0)",
+        "Problem": f"[{plain('humaneval/0')}](problem?benchmark=humaneval&contract={CONTRACT}"
+        "&id=humaneval%2F0)",
         "Method": "ngram8",
         "Rows": "3",
         "Dropped": "1",
         "Trained on": "**2**",
     }
     assert [row["Trained on"] for row in rows] == ["**2**", "0", "**1**", "0", "0"]
+    assert rows[-1]["Problem"] == plain("mbpp/11"), "no run was asked this benchmark"
+
+
+def test_a_problem_of_another_version_than_runs_were_asked_is_named_without_a_link(board):
+    write(board, [*small_ledger(), *dataset_rows(plausible_report(benchmarks=OTHER_VERSIONS))])
+    rows = table(page(datasets_script, dataset=STARTER_DATA), "Method").to_dict("records")
+
+    assert rows[0]["Problem"] == plain("humaneval/0")
 
 
 def test_every_benchmark_compared_has_its_sentence(filled):
@@ -261,7 +273,7 @@ def test_the_page_of_a_clean_run_says_that_nothing_is_touched(filled):
 
 
 def test_training_data_compared_with_another_version_of_the_problems_claims_nothing(filled):
-    other = plausible_report(digest="0" * 12, benchmarks={"humaneval": "f" * 64, "mbpp": "e" * 64})
+    other = plausible_report(digest="0" * 12, benchmarks=OTHER_VERSIONS)
     write(filled, [*dataset_rows(other), tuned_run(dataset_digest=other.digest)])
     said = " ".join(block.value for block in page(run_script, id=TUNED).markdown)
 
