@@ -25,6 +25,8 @@ from leaderboard.board_page import opened, watch
 from leaderboard.words import interval, names_of, percent, plain, program, small
 
 PROBLEMS_ON_A_PAGE = 200
+FITTING, HIGHEST = 12, 420
+"""More problems scroll in a grid of so many pixels."""
 ANY = "Any"
 """No failure is chosen."""
 
@@ -217,7 +219,7 @@ def _grid(rows: list[dict[str, Any]], pairs: Sequence[Pair], state: str) -> None
     st.dataframe(
         rows,
         hide_index=True,
-        height=min(36 * len(rows) + 40, 420),
+        height="content" if len(rows) <= FITTING else HIGHEST,
         key=key,
         on_select=lambda: _open(key, pairs),
         selection_mode="single-row",

@@ -24,7 +24,7 @@ ASKING = {
     "split": "Split",
     "converted": "Version of the converter of the problems",
     "made": "Where answers were made",
-    "sha256": "sha256 of the benchmark's file",
+    "sha256": "The benchmark's file, how its sha256 begins",
 }
 JUDGING = {
     "extract": "How the program is found in an answer",
@@ -32,7 +32,9 @@ JUDGING = {
     "interpreter": "Python",
     "isolation": "Isolation",
     "judge_version": "Version of the judge",
-    "sha256": "sha256 of the benchmark's file",
+    "benchmark": "Kind of problems",
+    "split": "Split",
+    "sha256": "The benchmark's file, how its sha256 begins",
 }
 LIMITS = {
     "cpu_seconds": "CPU seconds at least, for all tests of an answer",
@@ -44,8 +46,8 @@ LIMITS = {
     "output_kib": "Output, KiB",
     "test_seconds": "CPU seconds more for each further test",
 }
-LONGEST = 300
-"""Characters of a value in a table; the whole stands below it."""
+LONGEST, DIGITS = 300, 12
+"""Characters of a value and of a hash in a table; the whole stands below it."""
 
 
 def sampling(asking: Mapping[str, Any]) -> str:
@@ -101,6 +103,8 @@ def _rows(content: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str
 def _value(key: str, value: object) -> str:
     if key == "prompt":
         text = prompt_name(value)
+    elif key == "sha256":
+        text = f"{value}"[:DIGITS]
     elif isinstance(value, list):
         text = ", ".join(repr(part) if isinstance(part, str) else str(part) for part in value)
     else:

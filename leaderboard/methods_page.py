@@ -40,7 +40,7 @@ def show() -> None:
     for section in sections:
         st.header(section.title, anchor=section.anchor)
         st.markdown(section.text)
-    links.page_tools("methods", [])
+    links.page_tools("methods", [{"section": s.title, "text": s.text} for s in sections])
 
 
 def sections_of(text: str) -> tuple[str, str, list[Section]]:

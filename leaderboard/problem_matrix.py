@@ -154,7 +154,8 @@ def heat_map(rows: Sequence[Row], names: Mapping[str, str]) -> alt.Chart:
     ]  # fmt: skip
     few = len(rows) <= NAMED_AT_MOST
     across = alt.Axis(title=None, labels=few, ticks=False, domain=False, labelAngle=-60)
-    down = alt.Axis(title=None, labelLimit=220, ticks=False, domain=False)
+    limit: Any = alt.ExprRef("containerSize()[0] < 420 ? 110 : 220")  # a phone needs the room
+    down = alt.Axis(title=None, labelLimit=limit, ticks=False, domain=False)
     legend = alt.Legend(title="Answers that pass", orient="top", format="%", gradientLength=160)
     scale = alt.Scale(domain=[0, 1], range=["#D55E00", "#F2E3B3", "#0072B2"])
     return (

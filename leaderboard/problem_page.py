@@ -127,7 +127,8 @@ def _runs(pulse: Pulse, benchmark: str, contract: ContractFacts, found: ProblemF
 
 def _table(scored: Sequence[ScoredRun], solved: Mapping[str, Solved]) -> list[dict[str, object]]:
     passing = sum(one.passed > 0 for one in solved.values())
-    st.markdown(f"**{passing} of {count(len(solved), 'run')}** solve it: an answer passes.")
+    verb = "solves" if 1 in (passing, len(solved)) else "solve"
+    st.markdown(f"**{passing} of {count(len(solved), 'run')}** {verb} it: an answer passes.")
     rows = [
         {
             "Run": links.run_link(run.id, run.label),

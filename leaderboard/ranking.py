@@ -243,10 +243,11 @@ def covers(standings: Sequence[Standing]) -> str:
         standings: all of the board, whatever the filters leave.
     """
     ranked = sum(s.result.rank_low is not None for s in standings)
-    said = [
-        "Intervals are 95 %, over problems; ranks are what 95 of 100 draws of the problems give, "
-        f"among all {count(ranked, 'score')} under this contract, whatever the filters show."
-    ]
+    ranks = (
+        "; ranks are what 95 of 100 draws of the problems give, among all "
+        f"{count(ranked, 'score')} under this contract, whatever the filters show"
+    )
+    said = [f"Intervals are 95 %, over problems{ranks if ranked > 1 else ''}."]
     if any(s.result.coverage < 1 for s in standings):
         said.append("Scores without a verdict on every problem are neither ranked nor compared.")
     if (number := family_size(standings)) > 1:

@@ -109,6 +109,19 @@ def _list(pulse: Pulse) -> None:
     st.table(rows, hide_index=True, border="horizontal", alt="Runs, the newest first")
     if len(wanted) > len(rows):
         st.caption(f"{len(rows):,} of {count(len(wanted), 'run')}.")
+    links.page_tools("runs", [_told(run) for run in wanted], keep=links.held("q"))
+
+
+def _told(run: RunFacts) -> dict[str, object]:
+    """One run as the files of the list have it."""
+    return {
+        "run": run.id,
+        "label": run.label,
+        "kind": run.kind,
+        "state": run.state,
+        "created_at": run.created_at.isoformat(),
+        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+    }
 
 
 def _took(run: RunFacts) -> str:
@@ -268,6 +281,7 @@ def _checkpoint(weights: CheckpointFacts) -> None:
     shown = [
         {"Checkpoint": name.replace("_", " "), "": plain(_value(value))}
         for name, value in known.items()
+        if value is not None
     ]
     st.table(shown, hide_index=True, border="horizontal", alt="Facts of the checkpoint")
     st.code(f"{weights.path}\nsha256 {weights.sha256}", language=None, wrap_lines=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import altair as alt
 
@@ -180,7 +181,8 @@ def overlay(
         if (at := along.place(name, step)) is not None and (value > 0 or not logarithmic)
     ]
     values = [value for steps in of_run.values() for _, value in curve.points(steps)]
-    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=600)
+    limit: Any = alt.ExprRef("max(120, containerSize()[0] - 70)")
+    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=limit)
     names = alt.Scale(domain=list(of_run))
     return (
         alt.Chart(alt.Data(values=rows), height=380)
@@ -262,4 +264,5 @@ def _scale(values: Sequence[float], *, zero: bool = False, logarithmic: bool = F
 
 
 def _steps_axis(field: str = "step", title: str | None = "Optimizer step") -> alt.X:
-    return alt.X(f"{field}:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))
+    axis = alt.Axis(tickMinStep=1, tickCount=12, format="d")
+    return alt.X(f"{field}:Q", title=title, scale=alt.Scale(nice=False), axis=axis)
