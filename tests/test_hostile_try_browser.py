@@ -9,7 +9,10 @@ __all__ = ["app", "models", "tab"]
 ACTS = "window.acted = true; fetch('http://evil.example/')"
 HOSTILE = {
     "HTML": [f"<script>{ACTS}</script>", f'<img src=x onerror="{ACTS}">', "<h1>mark</h1>"],
-    "links": ["[mark](javascript:alert(1)) ", "![x](http://evil.example/x.png) <http://evil.example>"],
+    "links": [
+        "[mark](javascript:alert(1)) ",
+        "![x](http://evil.example/x.png) <http://evil.example>",
+    ],
     "streamlit": [":red[mark] :material/link: $\\int$ :streamlit:", "\n# Heading\n| a |\n|---|\n"],
     "terminal": [
         "\x1b[31mred\x1b[0m \x1b]8;;http://evil.example\x07mark\x1b]8;;\x07",
