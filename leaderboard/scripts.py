@@ -41,6 +41,7 @@ class Scripts:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.compressed: dict[Path, bytes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for a script or style; pass on others."""
@@ -49,7 +50,9 @@ class Scripts:
             return
         file = _files().get(scope["path"].rpartition("/static/")[2])
         if file and scope["method"] == "GET" and _takes_gzip(scope):
-            body = await run_sync(_compressed, file)
+            if file not in self.compressed:
+                self.compressed[file] = await run_sync(_compressed, file)
+            body = self.compressed[file]
             answer = Response(body, headers=HEADERS, media_type=KINDS[file.suffix])
             await answer(scope, receive, send)
         else:
@@ -75,7 +78,6 @@ def _files() -> dict[str, Path]:
     return {path.relative_to(FOLDER).as_posix(): path for path in found}
 
 
-@cache
 def _compressed(file: Path) -> bytes:
     return compress(file.read_bytes(), 6)
 
@@ -85,7 +87,7 @@ def _named_soon() -> str:
     """The header that has a browser fetch what draws the first page."""
     soon = _needed(DRAWING) - _needed(("index",))  # which the document names
     large = sorted(name for name in soon if _files()[name].stat().st_size >= LARGE)
-    return ", ".join(f"<./static/{name}>; rel=modulepreload" for name in large)
+    return ", ".join(f"<./static/{name}>; rel=modulepreload; fetchpriority=low" for name in large)
 
 
 def _needed(scripts: Iterable[str]) -> set[str]:

@@ -57,7 +57,7 @@ def test_all_else_is_for_streamlit_to_answer(browser, path, encoding):
 
 def test_every_document_names_the_large_scripts_of_the_first_page_and_nothing_else_does(browser):
     links = browser.get("/compare").headers["link"]
-    named = re.findall(r"<\./(static/js/[\w.-]+)>; rel=modulepreload", links)
+    named = re.findall(r"<\./(static/js/[\w.-]+)>; rel=modulepreload; fetchpriority=low", links)
 
     assert len(named) == links.count("<")
     assert browser.get("/").headers["link"] == links
