@@ -14,8 +14,8 @@ each, in turn:
 - in one tab, the seconds from the Enter of a search until the table shows its rows, median of ten;
   without Enter, Streamlit waits a moment for another key.
 
-The last lines are `figure NAME VALUE UNIT`, of PostgreSQL. The status is 1 where the page could not
-be measured.
+The last lines are `figure NAME VALUE UNIT`, of PostgreSQL unless only SQLite is measured. The
+status is 1 where the page could not be measured.
 """
 
 import argparse
@@ -73,19 +73,24 @@ def main() -> int:
     """Measure both databases; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="a few rows, to see that it runs")
-    tiny = parser.parse_args().tiny
-    times = 2 if tiny else 10
+    parser.add_argument("--only", choices=["SQLite", "PostgreSQL"], help="measure one of the two")
+    asked = parser.parse_args()
+    times = 2 if asked.tiny else 10
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
     with ExitStack() as open_:
-        folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="board-")))
-        file = f"sqlite:///{folder / 'ledger.db'}"
-        found = [_measured("SQLite", file, TINY if tiny else SQLITE, times)]
-        try:
-            address = open_.enter_context(private_postgres())
-        except MissingPostgresError as error:
-            print(f"{error}; there are no figures of it")
-            return 1
-        found.append(_measured("PostgreSQL", address, TINY if tiny else POSTGRESQL, times))
+        found = []
+        if asked.only != "PostgreSQL":
+            folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="board-")))
+            file = f"sqlite:///{folder / 'ledger.db'}"
+            found.append(_measured("SQLite", file, TINY if asked.tiny else SQLITE, times))
+        if asked.only != "SQLite":
+            try:
+                address = open_.enter_context(private_postgres())
+            except MissingPostgresError as error:
+                print(f"{error}; there are no figures of it")
+                return 1
+            size = TINY if asked.tiny else POSTGRESQL
+            found.append(_measured("PostgreSQL", address, size, times))
     queried, visited = found[-1]
     _figures(queried, visited)
     return 0 if all(visited for _, visited in found) else 1

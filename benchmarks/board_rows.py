@@ -181,7 +181,7 @@ def _dataset(number: int, size: Size) -> Iterator[Row]:
     yield Dataset(
         digest=digest,
         name=name,
-        report={"dataset": name},
+        report={"dataset": name, "benchmarks": {}},
         licence="apache-2.0",
         rows_in=1000,
         rows_out=900,
