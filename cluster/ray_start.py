@@ -11,6 +11,7 @@ import psutil
 
 from cluster.ports import Ports
 from cluster.session import private_folder
+from cluster.sparing import SPARING
 
 ROOT = Path(__file__).parent.parent
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -118,6 +119,7 @@ def environment(node: Node) -> dict[str, str]:
     return (
         inherited
         | HEALTH
+        | SPARING
         | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(node.token),
