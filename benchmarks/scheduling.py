@@ -42,6 +42,8 @@ ORDERS = 20
 SAMPLE_SECONDS = 0.5
 START_SECONDS = 60.0
 LONGEST_SECONDS = 3000.0
+BEGINS = re.compile(r"^(.{19}) (training|proving|generating \S+) begins$", re.MULTILINE)
+"""What is done on GPUs, in the log of a run."""
 EXPERIMENT = """
 description: Twelve trainings of one, two and three workers
 models:
@@ -341,23 +343,39 @@ def _show_idle(samples: Sequence[Sample]) -> None:
 
 
 def _show_starts(home: Path) -> None:
-    """When each training began, in seconds after the first, by the log of its run."""
-    found = []
-    for log in home.glob("*/log.txt"):
-        match = re.search(r"^(.{19}) training begins", log.read_text(), re.MULTILINE)
-        order = json.loads((log.parent / "order.json").read_text())
-        if match:
-            at = time.mktime(time.strptime(match[1], "%Y-%m-%d %H:%M:%S"))
-            found.append((at, order["spread"]["ranks"]))
-    first = min(at for at, _ in found)
-    told = ", ".join(f"{ranks} at {at - first:.0f} s" for at, ranks in sorted(found))
+    """When each training began, in seconds after the first, and how long the widest waited."""
+    runs, done = _carried_out(home)
+    trainings = sorted((done.started[run, 0], stages[0].width) for run, stages in enumerate(runs))
+    first = trainings[0][0]
+    told = ", ".join(f"{width} at {at - first:.0f} s" for at, width in trainings)
     print(f"  trainings by width: {told}")
+    print(
+        f"  a gang of three waited at most {max(_waits(runs, done)):.2f} times the longest stage "
+        "that began before it"
+    )
+
+
+def _carried_out(home: Path) -> tuple[list[list[Stage]], Simulated]:
+    """What real runs did on GPUs, by their logs."""
+    runs, done = [], Simulated()
+    for run, log in enumerate(home.glob("*/log.txt")):
+        text = log.read_text()
+        order = json.loads((log.parent / "order.json").read_text())
+        stages: list[Stage] = []
+        for at, name in BEGINS.findall(text):
+            took = re.search(rf"^.{{19}} {re.escape(name)} done in (\d+) s", text, re.MULTILINE)
+            assert took, f"{log}: {name} did not end"
+            done.started[run, len(stages)] = time.mktime(time.strptime(at, "%Y-%m-%d %H:%M:%S"))
+            width = order["spread"]["ranks"] if name == "training" else 1
+            stages.append(Stage(width, float(took[1])))
+        runs.append(stages)
+    return runs, done
 
 
 def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=60, help="of each real training")
+    parser.add_argument("--steps", type=int, default=300, help="of each real training")
     parser.add_argument("--seeds", type=int, default=4, help="of which each makes three real runs")
     parser.add_argument("--no-real", action="store_true", help="only what is simulated")
     asked = parser.parse_args()
