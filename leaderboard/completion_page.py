@@ -18,6 +18,7 @@ from leaderboard import (
     people,
     problem_text,
     reading,
+    run_facts,
     serving,
     untrusted,
     verdict_words,
@@ -263,10 +264,7 @@ def _made_by(run: RunFacts) -> None:
     if run.base_run is not None:
         said.append(links.run_link(run.base_run, "Its base"))
     st.markdown(". ".join(said) + ".")
-    known = {name: run.provenance.get(name) for name in ("commit", "dirty", "command", "host")}
-    lines = [f"{name}: {value}" for name, value in known.items() if value is not None]
-    if lines:
-        untrusted.glance("\n".join([f"run: {run.id}", f"seed: {run.seed}", *lines]), language=None)
+    untrusted.glance(run_facts.provenance_lines(run, None), language=None)
 
 
 def _row(facts: CompletionFacts, verdict: VerdictFacts) -> dict[str, object]:

@@ -295,6 +295,8 @@ def _value(value: object) -> str:
             return f"{value:,}"
         case float():
             return f"{value:,.4g}"
+        case dict():
+            return ", ".join(f"{name} {one}" for name, one in value.items())
         case _:
             return json.dumps(value)
 
