@@ -259,7 +259,8 @@ def test_as_many_as_do_not_fit_are_halved_for_good(llama, monkeypatch):
     assert texts(generate(roomy, QUESTIONS, many, (), seed=3)) == whole
     assert texts(generate(roomy, QUESTIONS, many, (), seed=3)) == whole
     tried = [size for size, _ in groupby(size for size in sizes if size > 1)]
-    assert tried == [70, 35, 17]  # and no more than 17 when it is asked again
+    assert tried[:3] == [70, 35, 17]
+    assert max(tried[3:]) <= 17  # when it is asked again, too
 
 
 WITH_LITTLE_MEMORY = """

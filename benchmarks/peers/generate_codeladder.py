@@ -9,7 +9,7 @@ from jobs.engine import written
 from jobs.generation.draws import Sampling
 from jobs.generation.rows import Prompt, Row
 from jobs.generation.stops import Stops
-from jobs.loaded import TOKENS_AT_ONCE_CPU, Loaded, lay_out
+from jobs.loaded import SEATS_CPU, TOKENS_AT_ONCE_CPU, Loaded, lay_out
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "starter" / "llama"
 
@@ -25,7 +25,7 @@ def main() -> None:
         device=made.device,
         ends=frozenset(ENDS),
         budget=TOKENS_AT_ONCE_CPU,
-        seats=told.batch,
+        seats=SEATS_CPU,
     )
     stops = Stops(loaded, ())
 

@@ -125,9 +125,16 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
             held[list(places), :, :width] = held[list(seats), :, :width]
 
     def keep(self, seats: Sequence[int], count: int) -> None:
-        """Keep these seats, in this order, as the first of `count`."""
+        """Keep these seats, in this order, as the first of `count`.
+
+        Those that are the first already stay where they are, and the memory of the others with
+        them.
+        """
         self.seats = count
         if not self.is_initialized:  # no answer was longer than a token so far
+            return
+        if seats == range(count):
+            self.keys, self.values = self.keys[:count], self.values[:count]
             return
         self.keys = _grown(self.keys[list(seats)], count, self.keys.shape[2])
         self.values = _grown(self.values[list(seats)], count, self.values.shape[2])

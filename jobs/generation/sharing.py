@@ -117,20 +117,26 @@ class SharedPrompts(TorchFunctionMode):
         return torch.cat(outputs), torch.cat(sums)
 
     def _read(self, layer: int, query: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
-        """Attention over the prompts, a lot of seats at a time."""
+        """Attention over the prompts, a lot of seats at a time.
+
+        In memory the heads of a query stand together, as the kernel leaves its output: so a row is
+        brought to its lot and back in one stroke.
+        """
         _, heads, queries, size = query.shape
-        rows = query[self._seats_R].reshape(-1, LOT, heads, queries, size)
-        lots = rows.transpose(1, 2).flatten(2, 3)
+        rows = query.transpose(1, 2).index_select(0, self._seats_R)
+        lots = rows.view(-1, LOT * queries, heads, size).transpose(1, 2)
         parts, first = [], 0
         for count, prompt in self._prompts:
             held = prompt.layers[layer]
             looking, first = lots[first : first + count], first + count
             keys, values = (of.expand(count, -1, -1, -1) for of in (held.keys, held.values))
             parts.append(_attend(looking, keys, values, 0.0, False, scale=scale))
-        outputs, sums = (torch.cat(part) for part in zip(*parts, strict=True))
-        apart = outputs.view(-1, heads, LOT, queries, size).transpose(1, 2).flatten(0, 1)
-        apart_sums = sums.view(-1, heads, LOT, queries).transpose(1, 2).flatten(0, 1)
-        return apart[self._rows_S], apart_sums[self._rows_S]
+        outputs, sums = (
+            torch.cat([of.transpose(1, 2) for of in part]) for part in zip(*parts, strict=True)
+        )
+        read = outputs.view(-1, queries, heads, size).index_select(0, self._rows_S)
+        read_sums = sums.view(-1, queries, heads).index_select(0, self._rows_S)
+        return read.transpose(1, 2), read_sums.transpose(1, 2)
 
 
 def _filled(seats: list[int]) -> list[int]:

@@ -23,7 +23,7 @@ from jobs.generation.stops import Stops
 from jobs.loaded import Loaded
 
 SPARSE = 2
-"""Once nobody waits, seats are given up when only one in so many is taken: giving up is a copy."""
+"""Where giving up seats is a copy, they are when only one in so many is taken."""
 
 
 class Writing:
@@ -187,16 +187,22 @@ class Writing:
         return finished
 
     def _close_up(self) -> None:
-        """Give up seats when nobody waits for them and most are free."""
+        """Give up seats when nobody waits for them.
+
+        Where answers move up those behind the last one, which costs nothing; else once most are
+        free.
+        """
         taken = [seat for seat, row in enumerate(self.seated) if row]
         count = rounded(len(taken))
-        if self.waiting or self.begun or SPARSE * count > len(self.seated):
+        kept: Sequence[int] = range(count) if self.shared else taken
+        most = len(self.seated) - 1 if self.shared else len(self.seated) // SPARSE
+        if self.waiting or self.begun or count > most:
             return
         for layer in self.cache.layers:
-            layer.keep(taken, count)
-        free = [None] * (count - len(taken))
-        self.seated = [*(self.seated[seat] for seat in taken), *free]
-        self.prompts = [*(self.prompts[seat] for seat in taken), *free]
+            layer.keep(kept, count)
+        free = [None] * (count - len(kept))
+        self.seated = [*(self.seated[seat] for seat in kept), *free]
+        self.prompts = [*(self.prompts[seat] for seat in kept), *free]
 
     def _heads(self) -> AbstractContextManager[object]:
         return SharedHeads() if getattr(self.config, "multi_query", False) else nullcontext()
