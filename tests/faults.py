@@ -182,7 +182,6 @@ FAULTS = {
             name="two nodes without power, one added",
             moment=mishaps.in_training,
             inflict=mishaps.lose_two,
-            mend=mishaps.come_back,
             seconds=120,
         ),
         Fault(

@@ -110,7 +110,8 @@ def come_back(trial: Trial) -> None:
 
 
 def lose_two(trial: Trial) -> None:
-    """Machines with GPUs, so that too few are left for the gang; one is added a while later."""
+    """Machines with GPUs, so that too few are left for the gang; a while later one is added, which
+    makes them just enough."""
     first, _ = _process(trial, TRAINS)
     others = [m for m in trial.nodes.network.all.values() if trial.nodes.sizes[m.name].gpus]
     second = next(machine for machine in others if machine is not first)
