@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from cluster.sparing import SPARING, UNWATCHED
+
 ROOT = Path(__file__).parent.parent
 OBJECT_STORE_BYTES = 256 * 2**20
 """What passes through is rows and messages; weights stay in files."""
@@ -78,7 +80,7 @@ def connect(home: Path) -> Iterator[Cluster]:
             yield cluster
         finally:
             if noted:
-                forget(home)
+                forget(home, process=os.getpid())
             _stop(others)
 
 
@@ -169,12 +171,15 @@ def _local_settings() -> dict[str, str]:
     processes it starts in advance, and each gang would wait a second longer.
     """
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    return _worker_settings() | {
+    return {
         # Despite its name it rules Linux too: Ray takes 127.0.0.1 for the node's address, so that
         # nothing listens to the network and a change of networks breaks nothing.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "GLOO_SOCKET_IFNAME": loopback,  # a hostname that does not resolve would end the gang
         "NCCL_SOCKET_IFNAME": loopback,
+        **_worker_settings(),
+        **SPARING,
+        **UNWATCHED,
     }
 
 
@@ -284,12 +289,15 @@ def note(
 ) -> bool:
     """Record where a cluster is, unless another that lives is recorded; whether it was.
 
+    Of several commands on one cluster that none of them started the last to begin is recorded.
+
     Args:
         process: whose life is the cluster's; None: this one's; 0: no process tells.
         name: of the cluster that stands; empty: it ends with a command.
         replace: whatever is recorded.
     """
-    if not replace and running(home) is not None:
+    found = None if replace else running(home)
+    if found and (found.get("name") or found["address"] != cluster.address):
         return False
     record = {
         "address": cluster.address,
@@ -305,7 +313,7 @@ def note(
     return True
 
 
-def forget(home: Path, **only: str) -> None:
+def forget(home: Path, **only: str | int) -> None:
     """Remove what `note` recorded, if it has the values of `only`."""
     with suppress(FileNotFoundError):
         record = json.loads((home / RECORD).read_text())
@@ -317,7 +325,7 @@ def running(home: Path) -> dict[str, str] | None:
     """The cluster that `note` recorded under `home`, while its process lives; else None.
 
     Of a process of another host nobody here can tell, so its cluster counts as running.
-    Keys: `address`, `dashboard_url`, `token_path`.
+    Keys: `address`, `dashboard_url`, `token_path`, `name`.
     """
     try:
         record = json.loads((home / RECORD).read_text())

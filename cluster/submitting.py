@@ -1,5 +1,6 @@
 """An experiment sent to a standing cluster as a Ray job, under a name of its own."""
 
+import itertools
 import logging
 import os
 import re
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,17 +169,19 @@ def _send(
     where: dict[str, float] | None,
     hands: Hands,
 ) -> int:
-    name = submission.name
-    for again in range(RESUBMISSIONS + 1):
-        name = submission.name if not again else f"{submission.name}-{again + 1}"
-        client.submit_job(
-            entrypoint=command,
-            submission_id=name,
-            metadata=metadata,
-            runtime_env={"working_dir": str(ROOT), "excludes": NOT_UPLOADED},
-            entrypoint_resources=where,
-        )
-        hands.say(f"sent {name}: {client.get_address()}/#/jobs/{name}")
+    for _ in range(RESUBMISSIONS + 1):
+        name, there = _free_name(client, submission.name)
+        if not there:
+            _put(
+                client,
+                entrypoint=command,
+                submission_id=name,
+                metadata=metadata,
+                runtime_env={"working_dir": str(ROOT), "excludes": NOT_UPLOADED},
+                entrypoint_resources=where,
+            )
+        told = f"{name} is at work already" if there else f"sent {name}"
+        hands.say(f"{told}: {client.get_address()}/#/jobs/{name}")
         if not submission.wait:
             return 0
         status = _follow(client, name, hands)
@@ -186,6 +189,46 @@ def _send(
             return status
         hands.say(f"{name} was lost with its node")
     return GONE
+
+
+def _free_name(client: Any, name: str) -> tuple[str, bool]:
+    """The name to send an experiment under, and whether a Ray job of that name is at work: then it
+    was sent before. Where that one was lost with its node the name gets the next number.
+
+    Raises:
+        ClusterError: a Ray job of that name is over.
+    """
+    for number in itertools.count(1):
+        numbered = name if number == 1 else f"{name}-{number}"
+        try:
+            known = client.get_job_info(numbered)
+        except RuntimeError as error:
+            if UNKNOWN in str(error):
+                return numbered, False
+            raise
+        if not known.status.is_terminal():
+            return numbered, True
+        if known.driver_exit_code is not None or known.status == "STOPPED":
+            raise ClusterError(
+                f"a Ray job {numbered} is over ({known.status}): choose another --name, or none"
+            )
+    raise AssertionError("numbers do not end")
+
+
+def _put(client: Any, **job: Any) -> None:
+    """Send a Ray job; where the answer is lost on the way, ask whether it is there."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            client.submit_job(**job)
+            return
+        except OSError:  # of requests: nobody can say whether it was heard
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(LOOK_SECONDS)
+        with suppress(OSError, RuntimeError):
+            client.get_job_info(job["submission_id"])
+            return
 
 
 def _follow(client: Any, name: str, hands: Hands) -> int | None:

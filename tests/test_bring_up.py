@@ -220,7 +220,44 @@ def test_a_submitted_experiment_runs_under_its_name_and_its_exit_status_comes_ba
     assert (standing.home / "ledger.db").exists()
     again = standing.run("submit", "experiments/smoke.yaml", "--name", "nightly")
     assert again.returncode == 2
-    assert "nightly" in again.stderr
+    assert "nightly is over (SUCCEEDED)" in again.stderr
+
+
+AT_WORK = """
+import sys
+from pathlib import Path
+from cluster.session import running
+from cluster.submitting import _speaking
+found = running(Path(sys.argv[1]))
+until = f"until [ -e {sys.argv[2]} ]; do sleep 0.2; done; exit 3"
+with _speaking(found["dashboard_url"], Path(found["token_path"])) as client:
+    client.submit_job(entrypoint=until, submission_id="twice")
+"""
+
+
+@pytest.mark.slow
+def test_an_experiment_that_was_sent_before_under_a_name_is_not_sent_twice(standing, tmp_path):
+    end = tmp_path / "end"
+    before = [sys.executable, "-c", AT_WORK, str(standing.home), str(end)]
+    subprocess.run(before, cwd=ROOT, check=True, timeout=100)
+    words = ["submit", "experiments/smoke.yaml", "--name", "twice"]
+
+    again = standing.run(*words)
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "cluster", *words, "--wait"],
+        cwd=ROOT,
+        env=os.environ | {"CODELADDER_HOME": str(standing.home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as waited:
+        told = waited.stdout.readline()
+        end.touch()
+        waited.stdout.read()
+
+    assert again.returncode == 0
+    assert "twice is at work already: http" in again.stdout
+    assert "twice is at work already: http" in told
+    assert waited.returncode == 3
 
 
 class Way(socketserver.BaseRequestHandler):
@@ -482,6 +519,31 @@ def test_a_head_that_ends_leaves_the_record_of_the_one_after_it(tmp_path):
     assert running(tmp_path)["address"] == second.address
     forget(tmp_path, name="lab")
     assert running(tmp_path) is None
+
+
+def test_of_two_drivers_on_one_cluster_the_last_is_recorded_and_the_first_leaves_it(tmp_path):
+    cluster = Cluster(address="h:10000", dashboard_url="", token_path=None, cpus=0, gpus=0)
+    with subprocess.Popen(["sleep", "600"]) as second:
+        assert note(tmp_path, cluster)
+        assert note(tmp_path, cluster, second.pid)
+        forget(tmp_path, process=os.getpid())
+        assert running(tmp_path)["address"] == "h:10000"
+        second.kill()
+
+    assert running(tmp_path) is None
+
+
+def test_a_driver_leaves_the_record_of_a_cluster_that_was_brought_up_meanwhile(tmp_path):
+    mine, stands = (
+        Cluster(address=f"{host}:10000", dashboard_url="", token_path=None, cpus=0, gpus=0)
+        for host in ("n1", "n2")
+    )
+    assert note(tmp_path, mine)
+    assert note(tmp_path, stands, 0, name="lab", replace=True)
+    assert not note(tmp_path, stands)
+    forget(tmp_path, process=os.getpid())
+
+    assert running(tmp_path)["name"] == "lab"
 
 
 def test_a_record_of_a_dead_process_means_no_cluster(tmp_path):
