@@ -148,6 +148,7 @@ def test_a_short_command_does_not_wait_for_a_database_that_is_away(
         assert main(command) == 75
         assert "The database is away" in capsys.readouterr().err
     assert time.monotonic() - began < patience() / 2
+    server.start()
 
 
 @pytest.mark.slow
@@ -161,6 +162,7 @@ def test_a_driver_whose_database_stays_away_says_that_the_same_command_goes_on(
     assert main(["run", str(ROOT / "experiments" / "smoke.yaml")]) == 75
     said = capfd.readouterr().err
     assert "The database is away, and the same command goes on later: no ledger at " in said
+    server.start()
 
 
 @pytest.mark.slow
