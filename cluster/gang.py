@@ -40,7 +40,7 @@ COLLECTIVE_TIMEOUT_SECONDS = 600
 SILENT_SECONDS = 60.0
 """A worker that does not answer for so long is lost: its process is frozen."""
 TRAIN_SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1.0",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(int(SILENT_SECONDS)),
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train page is empty without it

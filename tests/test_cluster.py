@@ -1,5 +1,6 @@
 """A cluster of our own: who may speak to it, how it ends, and gangs that lose a worker."""
 
+import json
 import os
 import pickle
 import signal
@@ -24,6 +25,7 @@ from cluster.gpus import of_cluster, of_this_machine
 from cluster.mailbox import Mailbox
 from cluster.nodes import machines
 from cluster.session import Cluster, ClusterError, connect
+from cluster.sparing import SPARING
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,58 @@ def test_the_dashboard_answers_only_who_has_the_token(cluster):
     assert request(url) == 401
     assert request(url, "0" * 64) == 403
     assert request(url, cluster.token_path.read_text()) == 200
+
+
+def told(cluster, path):
+    """What the dashboard's pages are made of."""
+    headers = {"Authorization": f"Bearer {cluster.token_path.read_text()}"}
+    asked = urllib.request.Request(f"{cluster.dashboard_url}{path}", headers=headers)
+    with urllib.request.urlopen(asked) as answer:
+        return json.load(answer)
+
+
+def test_the_dashboard_shows_node_actors_and_jobs_though_ray_looks_less_often(cluster):
+    mailbox = Mailbox.create()
+    mailbox.drain()
+    deadline = time.monotonic() + 90
+
+    def node():
+        return told(cluster, "/nodes?view=summary")["data"]["summary"][0]
+
+    while "cpu" not in node():
+        assert time.monotonic() < deadline, "the node page has no figures"
+        time.sleep(0.5)
+    listed = told(cluster, "/api/v0/actors")["data"]["result"]["result"]
+    assert node()["raylet"]["state"] == "ALIVE"
+    assert "_Box" in {actor["class_name"] for actor in listed}
+    assert any(job["type"] == "DRIVER" for job in told(cluster, "/api/jobs/"))
+
+
+RAYS_OWN = {
+    "REPORTER_UPDATE_INTERVAL_MS": "ray.dashboard.modules.reporter.reporter_consts",
+    "EVENT_AGENT_REPORT_INTERVAL_SECONDS": "ray.dashboard.modules.event.event_consts",
+    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "ray.dashboard.modules.event.event_consts",
+    "METRICS_RECORD_INTERVAL_S": "ray.dashboard.consts",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "ray._private.log_monitor",
+    "LOG_NAME_UPDATE_INTERVAL_S": "ray._private.log_monitor",
+}
+"""Where Ray keeps what it read of each variable, under the same name."""
+
+
+def test_ray_reads_every_variable_that_spares_it():
+    places = {name: RAYS_OWN[name] for name in SPARING}
+    look = "import importlib as i, json, sys; print(json.dumps({name: getattr("
+    look += "i.import_module(place), name) for name, place in json.loads(sys.argv[1]).items()}))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", look, json.dumps(places)],
+        env=os.environ | SPARING,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout) == {name: float(value) for name, value in SPARING.items()}
 
 
 def test_only_the_owner_reads_the_token(cluster):

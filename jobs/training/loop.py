@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobs.training.engines import Engine
     from jobs.training.meter import Meter
 
-MESSAGE_SECONDS = 0.5
+MESSAGE_SECONDS = 1.0
 """Least time between two messages of one training."""
 MEASURED_AT_ONCE = 512
 """Held-out rows that are dealt to the workers at once."""
