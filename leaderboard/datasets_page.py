@@ -42,6 +42,7 @@ def _list(pulse: Pulse, found: Sequence[DatasetFacts]) -> None:
     watch(pulse)
     if not found:
         st.info("No datasets yet. Run `make train-all`; it prepares those of its experiment.")
+        links.tools("datasets", {})
         return
     rows = dataset_words.listed(found)
     st.table(rows, hide_index=True, border="horizontal", alt="All datasets, the newest first")

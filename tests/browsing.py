@@ -110,7 +110,8 @@ def opened_tab():
 def wait_until_quiet(tab):
     """Wait until a page is drawn whole; parts of it load their code when they are first shown."""
     tab.get_by_test_id("stMain").get_by_role("heading", level=1).first.wait_for()
-    tab.get_by_test_id("stStatusWidget").wait_for(state="detached")
+    tab.locator('[data-test-script-state="notRunning"]').wait_for()
+    tab.get_by_test_id("stSkeleton").first.wait_for(state="detached")
     tab.wait_for_timeout(500)
 
 

@@ -20,11 +20,13 @@ PAGES = (
     "try",
     "jobs",
     "methods",
+    "run",
     f"run?id={TUNED}",
     "problem?benchmark=humaneval&id=humaneval/0",
     f"completion?id={answer_id(TUNED, 0, 0)}",
 )
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+TOOL = re.compile("^(Copy link|Download)")
 NOT_OURS = (".token", '[data-testid="stMultiSelect"] span[title]')
 """Streamlit has one blue for keywords in both themes, and white words on names that are chosen."""
 
@@ -55,6 +57,8 @@ class Visit:
 
     phone: int
     """Pixels that it is wide where a phone has 390."""
+    tools: list[str]
+    """Names of the buttons in its last row."""
     faults: dict[str, list[str]] = field(default_factory=dict)
     """By theme."""
 
@@ -69,7 +73,9 @@ def visits(site):
             tab.set_viewport_size({"width": 390, "height": 844})
             tab.goto(f"{site}/{page}")
             wait_until_quiet(tab)
-            found[page] = Visit(tab.evaluate("document.documentElement.scrollWidth"))
+            tools = tab.get_by_role("button", name=TOOL).all_inner_texts()
+            width = tab.evaluate("document.documentElement.scrollWidth")
+            found[page] = Visit(phone=width, tools=tools)
             tab.set_viewport_size({"width": 1280, "height": 900})
             for theme in ("light", "dark"):
                 tab.emulate_media(color_scheme=theme)
@@ -101,6 +107,17 @@ def test_no_page_has_a_serious_fault_of_accessibility_in_either_theme(visits):
 def test_no_page_is_wider_than_a_phone(visits):
     assert len(visits) == len(PAGES)
     assert {page: visit.phone for page, visit in visits.items() if visit.phone > 390} == {}
+
+
+def test_every_page_has_a_link_to_copy_and_its_rows_as_files(visits):
+    wanted = {"Copy link", "Download CSV", "Download JSON"}
+    names = {page: " ".join(visit.tools) for page, visit in visits.items()}
+    missing = {page: {one for one in wanted if one not in said} for page, said in names.items()}
+
+    without_rows = {"try", "jobs", "datasets"}  # no vote, no driver and no dataset is in the ledger
+    assert {page for page, said in missing.items() if said} <= without_rows
+    assert not any("Copy link" in said for said in missing.values())
+    assert "Download LaTeX" in names[""]
 
 
 def test_members_may_stop_vote_and_judge_and_viewers_may_look(site, tab):
