@@ -15,6 +15,7 @@ import small_training
 from safetensors.torch import load_file, save_file
 from small_training import changed
 
+from cluster.gang import COLLECTIVE_TIMEOUT_SECONDS
 from jobs.training.files import fingerprint
 from jobs.training.models import ModelError
 from jobs.training.order import to_json
@@ -148,6 +149,44 @@ def test_workers_that_are_started_again_after_one_had_no_memory_end_with_its_rea
     assert second == [1, 1]
     assert told[0] == told[1]
     assert "worker 0 on" in told[0] and "ran out of memory" in told[0]
+    assert "Traceback" not in told[0]
+
+
+UNREADABLE = """
+import errno, os, sys
+from pathlib import Path
+from transformers import AutoModelForCausalLM
+from jobs.training.__main__ import Printer
+from jobs.training.order import TrainingError, from_json
+from jobs.training.worker import train_worker
+
+def fail(*_, **__):
+    raise OSError(errno.EIO, "Input/output error")
+
+if os.environ["RANK"] == "1":
+    AutoModelForCausalLM.from_pretrained = fail
+try:
+    train_worker(from_json(Path(sys.argv[1]).read_text()), Printer())
+except TrainingError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_fails_one_worker_while_weights_are_spread_ends_both_at_once(base, orders):
+    order = orders(base, base)
+    command = ["-c", UNREADABLE]
+    began = time.monotonic()
+
+    first, _ = two(command, order.folder.parent)
+    taken = time.monotonic() - began
+    second, told = two(command, order.folder.parent)
+
+    assert all(first)
+    assert taken < COLLECTIVE_TIMEOUT_SECONDS / 4
+    assert second == [1, 1]
+    assert told[0] == told[1]
+    assert "Input/output error" in told[0]
     assert "Traceback" not in told[0]
 
 

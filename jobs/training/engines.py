@@ -90,12 +90,17 @@ def loading(settings: Settings, spread: Spread) -> Any:
 
     With ZeRO-3 no worker has to have room for the whole model then, unless it is quantized.
     """
-    quantized = settings.adapter is not None and settings.adapter.quantization is not None
-    if spread.stage != 3 or quantized:
+    if not spreads(settings, spread):
         return nullcontext()
     from jobs.training import zero
 
     return zero.loading(settings, spread)
+
+
+def spreads(settings: Settings, spread: Spread) -> bool:
+    """Whether weights go to several workers while they are read: with ZeRO-3, unless quantized."""
+    quantized = settings.adapter is not None and settings.adapter.quantization is not None
+    return spread.stage == 3 and not quantized
 
 
 def prepare(trainee: Any, settings: Settings, spread: Spread) -> Engine:

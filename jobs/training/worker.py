@@ -103,7 +103,7 @@ def _train(
     )
     checkpoints.open()
     _expect_one_base(order, mates)
-    model = mates.together(lambda: _model(order))
+    model = _loaded(order, mates)
     sizes = _sizes(model)
     trainee, engine, steps = _prepared(order, model, checkpoints)
     with _meter(engine, sizes, order) as meter:
@@ -202,6 +202,17 @@ def _expect_one_base(order: TrainOrder, mates: Peers) -> None:
                 f"worker {rank} on {place} would load another model than the first worker on "
                 f"{looked[0][1]}: configurations or tensors differ; give all nodes the same files"
             )
+
+
+def _loaded(order: TrainOrder, mates: Peers) -> Any:
+    """The model, or an end for all workers.
+
+    Where ZeRO-3 spreads weights while they are read, the others wait in a collective for one that
+    cannot read them: it fails alone, and at once. See `jobs.training.ending`.
+    """
+    if engines.spreads(order.settings, order.spread):
+        return _model(order)
+    return mates.together(lambda: _model(order))
 
 
 def _model(order: TrainOrder) -> Any:
