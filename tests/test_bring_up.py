@@ -22,6 +22,7 @@ import yaml
 from cluster.__main__ import main
 from cluster.keeping import ENDED
 from cluster.node import living
+from cluster.ports import Ports
 from cluster.ray_start import Node, environment
 from cluster.session import Cluster, ClusterError, connect, forget, note, private_folder, running
 
@@ -170,6 +171,14 @@ def test_prometheus_and_grafana_find_what_ray_writes(standing):
     assert {int(target.rpartition(":")[2]) for target in targets["targets"]} <= set(
         range(PORTS, PORTS + 1000)
     )
+
+
+def test_rays_figures_are_open_and_documented_as_such(standing):
+    page = (ROOT / "docs" / "security.md").read_text()
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{Ports(PORTS).metrics}/metrics") as told:
+        assert told.status == 200
+    assert "**Ray's `/metrics`**" in page and "it answers without a token" in page
 
 
 def test_a_raylet_that_dies_is_there_again(standing):
