@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,26 @@ def missing() -> str:
     command = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "true"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     return tried.stderr.strip() if tried.returncode else ""
+
+
+def output(command: Sequence[str], name: str, environment: Mapping[str, str]) -> str:
+    """The output of a command that must succeed on the machine of this name."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert done.returncode == 0, f"{shlex.join(command)} on {name}: {done.stderr}"
+    return done.stdout
+
+
+def having(words: Sequence[str], processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those whose command line has all these words; the dead have none."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a zombie is one, too
+            line = " ".join(process.cmdline())
+            if all(word in line for word in words):
+                found.append(process)
+    return found
 
 
 @dataclass(slots=True)
@@ -101,16 +121,8 @@ class Machine:
 
     def run(self, *command: str, environment: Mapping[str, str] | None = None) -> str:
         """The output of a command that must succeed there."""
-        done = subprocess.run(
-            [*self.entering(), *command],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env=self.network.environment | dict(environment or {}),
-        )
-        assert done.returncode == 0, f"{shlex.join(command)} on {self.name}: {done.stderr}"
-        return done.stdout
+        known = self.network.environment | dict(environment or {})
+        return output([*self.entering(), *command], self.name, known)
 
     def spawn(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -120,15 +132,7 @@ class Machine:
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Its processes whose command line has all these words."""
-        found = []
-        for process in self._all():
-            try:
-                line = " ".join(process.cmdline())
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-            if all(word in line for word in words):
-                found.append(process)
-        return found
+        return having(words, self._all())
 
     def _all(self) -> list[psutil.Process]:
         if self.init is None:

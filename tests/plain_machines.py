@@ -5,7 +5,6 @@ They share this machine's network, disk and names, so nothing of those can be ta
 A driver finds the raylet of the head, whichever machine it is started on.
 """
 
-import shlex
 import shutil
 import subprocess
 import time
@@ -45,16 +44,8 @@ class PlainMachine:
 
     def run(self, *command: str, environment: Mapping[str, str] | None = None) -> str:
         """The output of a command that must succeed there."""
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env=self.network.environment | dict(environment or {}),
-        )
-        assert done.returncode == 0, f"{shlex.join(command)} on {self.name}: {done.stderr}"
-        return done.stdout
+        known = self.network.environment | dict(environment or {})
+        return namespaces.output(command, self.name, known)
 
     def spawn(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -66,13 +57,7 @@ class PlainMachine:
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Its processes whose command line has all these words."""
-        found = []
-        for process in self._all():
-            with suppress(psutil.NoSuchProcess):  # a zombie is one, too
-                line = " ".join(process.cmdline())
-                if all(word in line for word in words):
-                    found.append(process)
-        return found
+        return namespaces.having(words, self._all())
 
     def _all(self) -> list[psutil.Process]:
         found = []
