@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from database.address import LedgerAwayError, LedgerError, home, ledger_url, shown
+from database.address import AWAY, LedgerAwayError, LedgerError, home, ledger_url, shown
 from database.amounts import amount
 from database.backup import BackupError
 from database.claims import LostClaimError
@@ -22,10 +22,6 @@ from database.patience import said_by
 
 if TYPE_CHECKING:
     from database.retention import Prunable
-
-
-AWAY = 75
-"""Exit status where the database is away or fails; the same may succeed later."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,10 @@ class NoLedgerError(LedgerError):
     """There is no ledger at this address yet."""
 
 
+AWAY = 75
+"""Exit status of a command whose database is away; the same command may succeed later."""
+
+
 class LedgerAwayError(LedgerError):
     """Its database does not answer; the same may succeed later."""
 

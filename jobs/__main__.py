@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cluster.keeping import CRASHED, ended_by_itself
 from cluster.session import ClusterError
-from database.address import LedgerAwayError
+from database.address import AWAY, LedgerAwayError
 from database.patience import is_passing, said_by
 from database.session import LedgerError
 from eval_sandbox.sandbox import SandboxUnavailable
@@ -27,8 +27,6 @@ from jobs.judge import SandboxFailedError
 
 LOG_WIDTH = 140
 """Columns of a table where no terminal says how many it has."""
-AWAY = 75
-"""Exit status where the database was away for longer than its patience; the same."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
