@@ -119,10 +119,10 @@ class SeatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no ty
         _rows(self.values).index_copy_(0, index, _rows(value_states))
         return self.keys[:, :, :width], self.values[:, :, :width]
 
-    def move(self, places: Sequence[int], seats: Sequence[int], width: int) -> None:
-        """Let seats take these places, all at once, with as many columns as are in use."""
+    def move(self, place: int, seat: int, width: int) -> None:
+        """Let a seat take another place, with as many columns as are in use."""
         for held in (self.keys, self.values):
-            held[list(places), :, :width] = held[list(seats), :, :width]
+            held[place, :, :width] = held[seat, :, :width]
 
     def keep(self, seats: Sequence[int], count: int) -> None:
         """Keep these seats, in this order, as the first of `count`.

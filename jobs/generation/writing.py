@@ -122,7 +122,6 @@ class Writing:
         So answers of like length share a block, and the short ones are not read as wide as the
         longest. Moving one is a copy of what a step reads of it.
         """
-        moves: dict[int, int] = {}
         for free in range(len(self.seated)):
             if self.seated[free] is not None:
                 continue
@@ -130,13 +129,10 @@ class Writing:
             longest = max(behind, key=self._length, default=free)
             if not self._length(longest):
                 break
-            moves[free] = longest
+            for layer in self.cache.layers:
+                layer.move(free, longest, self._length(longest))
             self.seated[free], self.prompts[free] = self.seated[longest], self.prompts[longest]
             self.seated[longest] = self.prompts[longest] = None
-        if moves:
-            width = rounded(max(map(self._length, moves)))
-            for layer in self.cache.layers:
-                layer.move(list(moves), list(moves.values()), width)
 
     def _length(self, seat: int) -> int:
         """Tokens of the answer in a seat; 0: it is free."""
