@@ -1,4 +1,4 @@
-"""What Ray adds to a step of a training: `make bench-ray-overhead`, in about ten minutes.
+"""What Ray adds to a step of a training: `make bench-ray-overhead`, in about twelve minutes.
 
 One order, one worker and two, is carried out by Ray Train, as `python -m jobs run` does it, and
 without Ray: by `python -m jobs.training` alone, and by torchrun. Both leave the seconds of every
@@ -11,10 +11,12 @@ cluster runs beside a run without Ray. Ray starts its workers with a niceness of
 get the same: whatever else this host does holds both up alike. The first steps are left out. Of the
 others the median of the ratios is taken, which a few disturbed steps do not move, and of the rounds
 the median again.
-With two workers on two cores Ray's own processes have no core of their own: their work is counted.
+Two workers on a machine of two cores leave Ray's own processes no core, so their work is counted,
+and the other worker waits for it too. So two workers are measured on the first core alone as well,
+with and without Ray: all else has the other cores, as on a node that has more cores than workers.
 
-The last lines are `figure ray_overhead_one_worker X percent`, and the same for two workers; less
-than 3 is wanted, and less than 0 is noise.
+The last lines are `figure ray_overhead_NAME X percent`, one for each setting; less than 3 is
+wanted, and less than 0 is noise.
 """
 
 import argparse
@@ -26,13 +28,15 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -46,12 +50,29 @@ ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "models" / "starter" / "llama"
 WARM, MEASURED = 10, 70
 """Steps."""
-WORKERS = {1: "one_worker", 2: "two_workers"}
+FIRST_CORE = 0
 LIMIT = 3.0
 """Percent."""
 NICENESS = "15"
 """Of Ray's workers, see `worker_niceness` among its settings."""
+TRAINS = "ray::RayTrainWorker"
+"""What Ray calls a process that trains."""
 TOLD = "told"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How many workers there are, and where."""
+
+    workers: int
+    on_one_core: bool = False
+
+
+SETTINGS = {
+    "one_worker": Setting(1),
+    "two_workers": Setting(2),
+    "two_workers_one_core": Setting(2, on_one_core=True),
+}
 
 
 class FailedError(Exception):
@@ -77,27 +98,29 @@ def main() -> int:
     """Measure, print, and return an exit status."""
     options = _options()
     if options.under_ray:
-        _train_under_ray(from_json(options.under_ray.read_text()))
+        _train_under_ray(from_json(options.under_ray.read_text()), SETTINGS[options.setting])
         return 0
-    seconds: dict[tuple[int, bool], list[list[float]]] = defaultdict(list)
-    kinds = [(workers, ray) for workers in WORKERS for ray in (True, False)]
-    with tempfile.TemporaryDirectory() as name:
-        order = _prepared(Path(name), options.width, WARM + options.steps)
+    chosen = options.only.split(",") if options.only else list(SETTINGS)
+    seconds: dict[tuple[str, bool], list[list[float]]] = defaultdict(list)
+    kinds = [(name, ray) for name in chosen for ray in (True, False)]
+    with tempfile.TemporaryDirectory() as place:
+        order = _prepared(Path(place), options.width, WARM + options.steps)
         for turn in range(options.rounds):
-            for workers, ray in kinds[turn % 4 :] + kinds[: turn % 4]:
-                told = "Ray" if ray else "no Ray"
-                _progress(f"{workers} worker(s), {told}, round {turn + 1} of {options.rounds}")
-                folder = Path(name) / f"run-{workers}-{ray}-{turn}"
+            start = turn % len(kinds)
+            for name, ray in kinds[start:] + kinds[:start]:
+                told = f"{_title(name)}, {'Ray' if ray else 'no Ray'}"
+                _progress(f"{told}, round {turn + 1} of {options.rounds}")
+                folder = Path(place) / f"{name}-{ray}-{turn}"
                 try:
-                    taken = _taken(order, folder, workers, ray=ray)
+                    taken = _taken(order, folder, name, ray=ray)
                 except FailedError as error:
-                    print(f"{workers} worker(s), {told}: {error}", file=sys.stderr)
+                    print(f"{told}: {error}", file=sys.stderr)
                     return 1
-                seconds[workers, ray].append(taken)
-    _print_table(seconds)
-    for workers, named in WORKERS.items():
-        rounds = _overheads(seconds[workers, True], seconds[workers, False])
-        print(f"figure ray_overhead_{named} {median(rounds):.2f} percent")
+                seconds[name, ray].append(taken)
+    _print_table(chosen, seconds)
+    for name in chosen:
+        rounds = _overheads(seconds[name, True], seconds[name, False])
+        print(f"figure ray_overhead_{name} {median(rounds):.2f} percent")
     return 0
 
 
@@ -106,7 +129,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=MEASURED, help="measured in each run")
     parser.add_argument("--width", type=int, default=256, help="of the model")
+    parser.add_argument("--only", help="names of settings, with commas between")
     parser.add_argument("--under-ray", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--setting", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -156,14 +181,16 @@ def _rows(count: int) -> Iterator[Row]:
         )
 
 
-def _taken(order: TrainOrder, folder: Path, workers: int, *, ray: bool) -> list[float]:
+def _taken(order: TrainOrder, folder: Path, name: str, *, ray: bool) -> list[float]:
     """Seconds of each measured step of one training, run from nothing."""
+    workers = SETTINGS[name].workers
     spread = Spread(strategy="ddp", ranks=workers) if workers > 1 else ALONE
     mine = replace(order, folder=folder, spread=spread)
     folder.mkdir()
     path = folder / "given.json"
     path.write_text(to_json(mine))
-    command = [sys.executable, __file__, "--under-ray", str(path)] if ray else _alone(path, workers)
+    under_ray = [sys.executable, __file__, "--setting", name, "--under-ray", str(path)]
+    command = under_ray if ray else _alone(path, SETTINGS[name])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -176,36 +203,50 @@ def _taken(order: TrainOrder, folder: Path, workers: int, *, ray: bool) -> list[
     return [step.seconds + telling for step in steps[WARM:]]
 
 
-def _alone(path: Path, workers: int) -> list[str]:
-    start = ["nice", "-n", NICENESS, sys.executable]
-    if workers > 1:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
-        start += torchrun
+def _alone(path: Path, setting: Setting) -> list[str]:
+    start = ["taskset", "--cpu-list", str(FIRST_CORE)] if setting.on_one_core else []
+    start += ["nice", "-n", NICENESS, sys.executable]
+    if setting.workers > 1:
+        start += ["-m", "torch.distributed.run", "--standalone"]
+        start += ["--nproc-per-node", str(setting.workers)]
     return [*start, "-m", "jobs.training", str(path)]
 
 
-def _train_under_ray(order: TrainOrder) -> None:
+def _train_under_ray(order: TrainOrder, setting: Setting) -> None:
     """As the driver does it: a cluster, a mailbox emptied twice a second, and the gang."""
     from cluster.mailbox import Mailbox
     from cluster.session import connect
     from jobs.listen import POLL_SECONDS
     from jobs.train import train
 
-    with connect(order.folder):
+    if setting.on_one_core:  # inherited by all of Ray
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - {FIRST_CORE})
+    with connect(order.folder), ExitStack() as beside:
         mailbox = Mailbox.create()
-        with _emptied(mailbox, POLL_SECONDS):
-            train(order, Timed(mailbox, order.folder / TOLD), gpus=False)  # type: ignore[arg-type]
+        beside.enter_context(_again_and_again(mailbox.drain, POLL_SECONDS))
+        if setting.on_one_core:
+            beside.enter_context(_again_and_again(_move_workers, POLL_SECONDS))
+        train(order, Timed(mailbox, order.folder / TOLD), gpus=False)  # type: ignore[arg-type]
+
+
+def _move_workers() -> None:
+    """Put all threads of the workers of the training on the first core."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error, ProcessLookupError):  # it ended
+            if TRAINS in " ".join(process.cmdline()):
+                for thread in process.threads():
+                    os.sched_setaffinity(thread.id, {FIRST_CORE})
 
 
 @contextmanager
-def _emptied(mailbox: Any, poll: float) -> Iterator[None]:
+def _again_and_again(act: Callable[[], object], poll: float) -> Iterator[None]:
     ended = threading.Event()
 
-    def empty() -> None:
+    def repeat() -> None:
         while not ended.wait(poll):
-            mailbox.drain()
+            act()
 
-    thread = threading.Thread(target=empty, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
@@ -222,15 +263,18 @@ def _overheads(with_ray: list[list[float]], without: list[list[float]]) -> list[
     ]
 
 
-def _print_table(seconds: dict[tuple[int, bool], list[list[float]]]) -> None:
-    print(f"\n{'':12}{'ms a step, Ray':>18}{'without':>12}{'overhead by round, %':>34}")
-    for workers, named in WORKERS.items():
-        ray, without = seconds[workers, True], seconds[workers, False]
+def _print_table(names: Sequence[str], seconds: dict[tuple[str, bool], list[list[float]]]) -> None:
+    print(f"\n{'':22}{'ms a step, Ray':>18}{'without':>12}{'overhead by round, %':>34}")
+    for name in names:
+        ray, without = seconds[name, True], seconds[name, False]
         each = [1000 * median(chain.from_iterable(rounds)) for rounds in (ray, without)]
         overheads = " ".join(f"{value:+.2f}" for value in _overheads(ray, without))
-        title = named.replace("_", " ")
-        print(f"{title:12}{each[0]:>18.1f}{each[1]:>12.1f}{overheads:>34}")
+        print(f"{_title(name):22}{each[0]:>18.1f}{each[1]:>12.1f}{overheads:>34}")
     print(f"\nless than {LIMIT:.0f} % is wanted\n")
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _progress(what: str) -> None:
