@@ -5,15 +5,16 @@ starts it on the default URL.
 """
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDE, PHONE = 1280, 390
 LIMIT = 60_000
@@ -21,7 +22,10 @@ LIMIT = 60_000
 
 
 def main(target: str, url: str = "http://127.0.0.1:8501") -> None:
-    """Write every page in light, the first one in dark and as a phone shows it too."""
+    """Write every page in light, the first one in dark and as a phone shows it too.
+
+    The try-it page is asked its first question, as it stands there.
+    """
     flags = ["--no-sandbox", "--disable-gpu"] if os.geteuid() == 0 else []
     folder = Path(target)
     folder.mkdir(exist_ok=True)
@@ -30,6 +34,7 @@ def main(target: str, url: str = "http://127.0.0.1:8501") -> None:
         browser = driver.chromium.launch(executable_path=chromium, args=flags)
         for name, page in _pages(url):
             _take(browser, f"{url}/{page}", folder / f"{name}.png")
+        _take(browser, f"{url}/try", folder / "try.png", then=_ask)
         _take(browser, url, folder / "board-dark.png", scheme="dark")
         _take(browser, url, folder / "board-phone.png", width=PHONE)
         browser.close()
@@ -48,7 +53,7 @@ def _pages(url: str) -> Iterator[tuple[str, str]]:
     yield "problem", f"problem?{urlencode(of | {'id': first['task_id']})}"
     yield "run", f"run?id={best['run']}"
     yield "training", "training"
-    yield "try", "try"
+    yield "datasets", "datasets"
     yield "jobs", "jobs"
     yield "methods", "methods"
 
@@ -59,10 +64,24 @@ def _told(url: str, what: str, **asked: Any) -> Any:
     return answer.json()
 
 
+def _ask(page: Page) -> None:
+    """Have both models answer, and run what they wrote with the tests that stand there."""
+    page.get_by_role("button", name=re.compile("^Ask")).click()
+    page.get_by_text("Done").nth(1).wait_for(timeout=LIMIT)
+    page.get_by_role("button", name="Run in the sandbox").click()
+    page.get_by_text("Your tests:").nth(1).wait_for(timeout=LIMIT)
+
+
 def _take(
-    browser: Browser, url: str, path: Path, *, scheme: str = "light", width: int = WIDE
+    browser: Browser,
+    url: str,
+    path: Path,
+    *,
+    scheme: str = "light",
+    width: int = WIDE,
+    then: Callable[[Page], None] = lambda page: None,
 ) -> None:
-    """Write one page, as far as it goes down to about two screens."""
+    """Write one page, down to about two screens, after something was done on it."""
     context = browser.new_context(
         viewport={"width": width, "height": 1600},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -74,6 +93,7 @@ def _take(
     main_part.get_by_role("heading", level=1).first.wait_for(timeout=LIMIT)
     page.get_by_role("button", name="Copy link").first.wait_for(timeout=LIMIT)
     page.get_by_test_id("stStatusWidget").wait_for(state="detached", timeout=LIMIT)
+    then(page)
     page.wait_for_timeout(2_000)
     block = page.get_by_test_id("stMainBlockContainer")
     height = block.evaluate("part => Math.ceil(part.getBoundingClientRect().height)")
