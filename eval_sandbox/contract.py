@@ -9,7 +9,7 @@ from typing import Any
 from eval_sandbox.extraction import EXTRACTIONS
 from eval_sandbox.preambles import PREAMBLES
 
-JUDGE_VERSION = 3
+JUDGE_VERSION = 4
 """Raised by hand whenever a change to the judge may change a verdict."""
 
 

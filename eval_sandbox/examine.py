@@ -146,7 +146,7 @@ def prepare(problem: dict[str, Any]) -> Prepared:
         else:
             steps += _agreements(problem, content, calls)
     digested = tuple(s.number for s in steps if isinstance(s, Agreement) and s.digested)
-    ahead = marshal.dumps((calls, complete, digested))
+    ahead = marshal.dumps((calls, complete and bool(calls), digested))
     scripts = [test[1] for test in problem["tests"] if test[0] == "script"]
     needed = problem["setup"] or any(_loaded(script) & _binds(prelude) for script in scripts)
     code = compile(prelude if needed else "", "<prelude>", "exec", dont_inherit=True)
@@ -296,6 +296,7 @@ def examine(prepared: Prepared, conversation: Conversation, order: bytes) -> Fin
             finding = step.put(conversation, names)
             if finding.outcome is not Outcome.PASSED:
                 return finding
+        conversation.hear_from_it()
     except OverError:
         return _over(conversation)
     except BaseException as raised:

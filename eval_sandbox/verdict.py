@@ -1,5 +1,6 @@
 """What became of one completion, and whose fault it was."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,10 +37,14 @@ class Finding:
 
 
 _LONGEST_DETAIL = 300
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 
 
 def printable(text: str) -> str:
-    """One line of at most 300 characters that does nothing to a terminal."""
-    start = text[:_LONGEST_DETAIL]
+    """One line of at most 300 characters that does nothing to a terminal.
+
+    Where an object stood in memory is left out: it would be another place in the next run.
+    """
+    start = _ADDRESS.sub("", text[: 2 * _LONGEST_DETAIL])[:_LONGEST_DETAIL]
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in start)
     return shown if len(shown) <= _LONGEST_DETAIL else shown[: _LONGEST_DETAIL - 1] + "…"

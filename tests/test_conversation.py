@@ -3,9 +3,14 @@
 Each test here is run twice, in one process (the oracle) and split, and both must agree.
 """
 
+import os
+
 import pytest
 
+from eval_sandbox import codec
+from eval_sandbox.channel import MAX_FRAME, send
 from eval_sandbox.contract import Judging, Limits
+from eval_sandbox.conversation import Conversation, Over, OverError
 from eval_sandbox.judge import Worker
 from eval_sandbox.problem import Completion, Problem, Script
 from eval_sandbox.verdict import Outcome
@@ -274,3 +279,34 @@ def test_an_object_cannot_have_numpy_read_memory_of_the_judge(worker):
     )
 
     assert split(worker, program, test).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("known", [(), (("f", (1,), {}),)], ids=["none ahead", "one ahead"])
+def test_what_a_candidate_said_before_it_was_gone_is_heard(known):
+    calls, to_candidate = os.pipe()
+    from_candidate, replies = os.pipe()
+    send(replies, codec.encode(("broken", "MemoryError", "", 0), MAX_FRAME))
+    for end in (calls, replies):
+        os.close(end)
+    conversation = Conversation(to_candidate, from_candidate, None)
+
+    with pytest.raises(OverError):
+        conversation.start(b"a program", b"its calls", known)
+        conversation.reply(0) if known else conversation.ask("call", "f", (1,), {})
+
+    assert conversation.over is Over.MEMORY
+    for end in (to_candidate, from_candidate):
+        os.close(end)
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "a user's own"])
+@pytest.mark.parametrize("test", ["assert True", "assert f", "if not f:\n    assert f(1) == 1"])
+@pytest.mark.parametrize(
+    "program", ["def f(:", "raise ValueError", "import sys; sys.exit()", "def f(x): return 2"]
+)
+def test_a_program_that_does_not_load_fails_where_no_test_asks_it_anything(
+    worker, program, test, trusted
+):
+    verdict = split(worker, program, test, trusted=trusted)
+
+    assert (verdict.outcome is Outcome.PASSED) == in_one_process(program, test, "")

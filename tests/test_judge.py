@@ -98,6 +98,7 @@ DETAILS = {
     "raises": ("def f():\n    x = 1\n    return {}['a']", "KeyError: 'a' (line 3)"),
     "syntax": ("def f(:", "SyntaxError: invalid syntax (line 1)"),
     "control": ("def f(): raise ValueError('\\x1b[31m\\n')", "ValueError: \\x1b[31m\\n (line 1)"),
+    "address": ("def f(): return iter([])", "call 1 returned <list_iterator object>, expected 1"),
     "long": ("def f(): raise ValueError('x' * 10_000)", f"ValueError: {'x' * 200} (line 1)"),
 }
 
