@@ -54,6 +54,15 @@ class Standing:
     def run(self, *words, **more):
         return command(*words, home=self.home, **more)
 
+    def dashboard(self, path):
+        """What the Ray dashboard answers to who knows the token."""
+        token = (self.home / "cluster.token").read_text()
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{PORTS + 1}{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return json.load(answer)
+
     def family(self):
         return psutil.Process(living(self.state).process).children(recursive=True)
 
@@ -188,11 +197,7 @@ def test_a_raylet_that_dies_is_there_again(standing):
     raylet.send_signal(signal.SIGKILL)
 
     wait_until(lambda: (found := living(standing.state)).starts == before + 1 and found.up)
-    url = f"http://127.0.0.1:{PORTS + 1}/api/version"
-    token = (standing.home / "cluster.token").read_text()
-    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(asked, timeout=10) as answer:
-        assert answer.status == 200
+    assert "ray_version" in standing.dashboard("/api/version")
 
 
 @pytest.mark.slow
@@ -219,7 +224,10 @@ def test_an_experiment_with_mistakes_is_not_sent(standing):
 
 
 @pytest.mark.slow
-def test_a_submitted_experiment_runs_under_its_name_and_its_exit_status_comes_back(standing):
+def test_a_submitted_experiment_runs_under_its_name_and_its_exit_status_comes_back(
+    standing, monkeypatch
+):
+    monkeypatch.setenv("CODELADDER_BOARD_URL", "http://board.example")
     sent = standing.run(
         "submit", "experiments/smoke.yaml", "--name", "nightly", "--wait", timeout=500
     )
@@ -227,6 +235,10 @@ def test_a_submitted_experiment_runs_under_its_name_and_its_exit_status_comes_ba
     assert sent.returncode == 0, sent.stdout + sent.stderr
     assert "sent nightly" in sent.stdout
     assert (standing.home / "ledger.db").exists()
+    assert standing.dashboard("/api/jobs/nightly")["metadata"] == {
+        "experiment": "smoke",
+        "board": "http://board.example",
+    }
     again = standing.run("submit", "experiments/smoke.yaml", "--name", "nightly")
     assert again.returncode == 2
     assert "nightly is over (SUCCEEDED)" in again.stderr
