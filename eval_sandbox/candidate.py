@@ -40,8 +40,6 @@ class _Peer:
         self._numbers: dict[int, int] = {}
 
     def reply(self, *content: Any) -> None:
-        if content[0] in ("raised", "broken") and content[1] == "MemoryError":
-            confine.allow_last_words()
         try:
             payload = codec.encode(content, MAX_FRAME, self.export)
         except codec.TooLargeError:
@@ -97,6 +95,7 @@ class _Peer:
         except ClosedError:
             raise
         except BaseException as raised:
+            _make_room(raised)
             kind, what = request[:2]
             missing = self.missing(what) if kind == "call" and isinstance(what, str) else ""
             self.reply("raised", *_in_words(raised, missing))
@@ -150,6 +149,7 @@ def _loads(peer: _Peer) -> bool:
     try:
         load(preamble, program, peer.names)
     except BaseException as raised:
+        _make_room(raised)
         peer.reply("broken", *_in_words(raised))
         return False
     return True
@@ -165,6 +165,7 @@ def _answer_ahead(peer: _Peer) -> bool:
             value = peer.named(name)(*args, **kwargs)
             peer.reply("value", codec.digest(value) if number in digested else value, None)
         except BaseException as raised:
+            _make_room(raised)
             peer.reply("raised", *_in_words(raised, peer.missing(name)))
             break
         if peer.objects:
@@ -205,6 +206,12 @@ def load(preamble: str, program: str, names: dict[str, Any]) -> None:
     if preamble:
         exec(compile(preamble, "<preamble>", "exec", dont_inherit=True), names)
     exec(compile(program, "<program>", "exec", dont_inherit=True), names)
+
+
+def _make_room(raised: BaseException) -> None:
+    """Before anything else where memory is used up, which telling of it takes too."""
+    if isinstance(raised, MemoryError):
+        confine.allow_last_words()
 
 
 def _in_words(raised: BaseException, missing: str = "") -> tuple[str, str, int]:
@@ -260,6 +267,7 @@ def _status_of(preamble: str, program: str, names: dict[str, Any]) -> int:
             return (left.code or 0) & 0xFF
         return 1
     except BaseException as raised:
+        _make_room(raised)
         kind, message, line = _in_words(raised)
         send(3, codec.encode((kind, message, line), MAX_FRAME))
         return 1

@@ -25,6 +25,8 @@ _EVERY_NUMBER = 1 << 20
 _ASIDE = 40
 """Above every descriptor that a server has open: see `gather`."""
 _TO_SAY_SO = 64 << 20
+_last_words = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+"""The limits of a process that has used up its memory."""
 
 # PyDLL keeps the interpreter's lock during the call, as a fork needs it.
 _python = ctypes.PyDLL(None)
@@ -158,13 +160,18 @@ def limit(memory: int, processes: int, file_bytes: int) -> None:
 
 def limit_memory(memory: int) -> None:
     """Limit the address space of the calling process and of each that it starts, in bytes."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory + _TO_SAY_SO))
+    global _last_words
+    most = memory + _TO_SAY_SO
+    resource.setrlimit(resource.RLIMIT_AS, (memory, most))
+    _last_words = (most, most)
 
 
 def allow_last_words() -> None:
-    """A little more memory, so that a process which has used up its own can report that."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    """A little more memory, so that a process which has used up its own can report that.
+
+    It makes no object, for which there may be no room.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, _last_words)
 
 
 def mount_private(folder: str, size: int) -> None:

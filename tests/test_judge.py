@@ -103,6 +103,23 @@ DETAILS = {
 }
 
 
+FILLS = {
+    "numbers": "total = []\n    while True: total.append(len(total))",
+    "objects": "total = []\n    while True: total.append(object())",
+    "a table": "total = {}\n    while True: total[len(total)] = str(len(total))",
+    "one list": "total = [0] * 1000\n    while True: total += total",
+}
+
+
+@pytest.mark.parametrize("body", FILLS.values(), ids=FILLS)
+def test_a_program_is_out_of_memory_that_fills_it_with(body):
+    judging = Judging(limits=Limits(cpu_seconds=20.0, wall_seconds=60.0, memory_mib=256))
+
+    judged = verdict(f"def f():\n    {body}", call(expected=1), judging=judging)
+
+    assert (judged.outcome, judged.detail) == (Outcome.OUT_OF_MEMORY, "MemoryError (line 3)")
+
+
 @pytest.mark.parametrize("program, detail", DETAILS.values(), ids=DETAILS)
 def test_detail_is_one_printable_line_for_a_program_that_is(program, detail):
     assert verdict(program, call(expected=1)).detail == detail
