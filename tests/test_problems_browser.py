@@ -17,7 +17,7 @@ def test_a_cell_that_is_clicked_opens_its_answers_and_is_held_by_id(app, tab):
     tab.goto(f"{app}/problems?benchmark=humaneval")
     main = tab.get_by_test_id("stMain")
     main.locator('svg path[aria-label*="humaneval/4;"]').last.click()
-    tab.wait_for_function("location.search.includes('problem=')")
+    tab.wait_for_function("['problem=', 'by='].every(name => location.search.includes(name))")
     cell = asked(tab)
 
     assert cell["problem"] == "humaneval/4"

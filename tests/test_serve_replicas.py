@@ -17,7 +17,7 @@ from jobs.serving.telling import LOADING_MODEL, STARTING, WAITING, WRITING
 
 PROMPT = "def largest(a, b, c):\n    "
 GREEDY = Asking(max_new_tokens=24)
-LONG = Asking(max_new_tokens=1500, temperature=1.5)
+LONG = Asking(max_new_tokens=1500, temperature=3.0)
 
 
 def test_a_scale_is_two_numbers_or_one_for_both():
