@@ -25,6 +25,8 @@ from jobs.workplace import Work, Workplace
 
 CLAIMED_SECONDS = 3.0
 """Between two looks whether another driver has given a run back."""
+ENDING_SECONDS = 5.0
+"""That stages have to hear that all of it stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,7 @@ def execute_all(
     ]
     for rank, work in enumerate(sorted(works, key=_longest_first)):
         tasks.append((work.run, partial(hand.execute, work, len(matches) + rank)))
-    try:
-        hand.side_by_side(tasks)
-    except BaseException:  # Ctrl-C, or SIGTERM, for which Ray raises SystemExit
-        place.stopping.set()
-        raise
+    hand.side_by_side(tasks)
     return list(failures.values())
 
 
@@ -100,9 +98,17 @@ class _Hand:
         threads = [threading.Thread(target=self._do, args=task, daemon=True) for task in tasks]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+        except BaseException:  # Ctrl-C, or SIGTERM, for which Ray raises SystemExit
+            self.workplace.stopping.set()
+            # Ray ends this process where a thread asks it anything after its end.
+            deadline = time.monotonic() + ENDING_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+            raise
 
     def _do(self, run: Run, act: Callable[[], None]) -> None:
         try:
