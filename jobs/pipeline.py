@@ -25,7 +25,7 @@ from jobs.workplace import Work, Workplace
 
 CLAIMED_SECONDS = 3.0
 """Between two looks whether another driver has given a run back."""
-ENDING_SECONDS = 5.0
+ENDING_SECONDS = 30.0
 """That stages have to hear that all of it stops."""
 
 
@@ -99,15 +99,15 @@ class _Hand:
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(timeout=0.2)  # in slices, so that Ctrl-C is heard
+            # Not by `join`: a thread whose join is interrupted counts as ended (Python 3.11).
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(0.2)
         except BaseException:  # Ctrl-C, or SIGTERM, for which Ray raises SystemExit
             self.workplace.stopping.set()
             # Ray ends this process where a thread asks it anything after its end.
             deadline = time.monotonic() + ENDING_SECONDS
-            for thread in threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
+            while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+                time.sleep(0.05)
             raise
 
     def _do(self, run: Run, act: Callable[[], None]) -> None:
