@@ -82,9 +82,10 @@ class Freezing:
     def work(self, item):
         note = self.folder / "frozen"
         if not note.exists():
-            time.sleep(1.0)  # it has answered by then
+            time.sleep(3.0)  # it has answered by then
             note.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(600)  # this thread runs on until the first thread has seen the signal
         return item
 
 
