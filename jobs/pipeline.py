@@ -138,9 +138,11 @@ class _Hand:
         except Exception as error:  # the outermost loop of a run
             if self._is_lost(run, error):
                 return False
+            if place.stopping.is_set():
+                return True
             if isinstance(error, UnwantedError) and place.telemetry.stops.of(run.id) is None:
                 place.say(run, "somebody wants it tried again, before it was stopped")
-                return place.stopping.is_set()
+                return False
             self._tell_of_attempt(run, error)
         return not self._is_asked_for(run)
 

@@ -94,9 +94,9 @@ class Workplace:
         return self.telemetry.claims
 
     def unwanted(self, run: Run) -> Unwanted:
-        """A question for work to ask: did somebody stop this run, or take it over?"""
-        stopped, claims = self.telemetry.stops.unwanted(run.id), self.claims
-        return lambda: stopped() or claims.lost(run.id)
+        """A question for work to ask: did somebody stop all of it or this run, or take it over?"""
+        stopped = self.telemetry.stops.unwanted(run.id)
+        return lambda: self.stopping.is_set() or stopped() or self.claims.lost(run.id)
 
     def say(self, run: Run, text: str) -> None:
         """Tell of a run, to whoever watches and in its own log."""

@@ -239,7 +239,16 @@ def test_killed_at_ten_random_moments_the_rows_are_those_of_an_undisturbed_run(
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on_and_leaves_no_ray_process_behind(tmp_path):
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param("cluster.json", id="as Ray is up"),
+        pytest.param("*/owner", id="as a gang begins"),
+        pytest.param("*/attempts/step-*", id="while it trains"),
+        pytest.param("*/completions", id="while it asks"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_ray_process_behind(tmp_path, there):
     home = tmp_path / "interrupted"
     environment = os.environ | {"CODELADDER_HOME": str(home)}
     process = subprocess.Popen(
@@ -250,10 +259,10 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_ray_process_behind(tmp_path):
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    wait_for(lambda: (home / "cluster.json").exists(), process)
+    wait_for(lambda: list(home.glob(there)), process)
     process.send_signal(signal.SIGINT)
 
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=25)  # less than the rest takes, and than is waited at most
 
     assert process.returncode == 130
     assert "The same command goes on from here." in said

@@ -158,6 +158,28 @@ def test_a_run_that_waits_for_processors_ends_and_takes_none(ledger, home):
         pass
 
 
+def test_a_run_that_waits_for_processors_hears_that_all_of_it_stops_and_is_not_failed(ledger, home):
+    experiment = load(SMOKE)
+    run = next(run for run in experiment.runs() if run.training)
+    place = place_of(ledger, home, experiment)
+    place.recorder.begin([run])
+    failures = []
+    with place.processors.take(1, rank=0):
+        work = threading.Thread(
+            target=lambda: failures.extend(execute_all([Work(run=run, benchmarks=())], place)),
+            daemon=True,
+        )
+        work.start()
+        time.sleep(2.0)  # it waits by then
+        place.stopping.set()
+        work.join(PATIENCE)
+        assert not work.is_alive()
+
+    (recorded,) = queries.runs(ledger)
+    assert recorded.state not in {"failed", "stopped", "done"}
+    assert (failures, place.ended, queries.events(ledger, run.id)) == ([], [], [])
+
+
 def test_no_secret_of_an_error_gets_into_the_ledger(ledger, home, monkeypatch):
     def fails(_):
         raise OSError("https://me:sesame@hub.example refused hf_abcdefghijk")
