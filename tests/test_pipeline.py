@@ -262,7 +262,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_ray_process_behind(tmp_path, the
     wait_for(lambda: list(home.glob(there)), process)
     process.send_signal(signal.SIGINT)
 
-    _, said = process.communicate(timeout=25)  # less than the rest takes, and than is waited at most
+    _, said = process.communicate(timeout=25)  # stages that do not hear it are waited for longer
 
     assert process.returncode == 130
     assert "The same command goes on from here." in said
