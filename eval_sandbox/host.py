@@ -11,16 +11,24 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 NOBODY = "65534"
+START_SECONDS = 60.0
+"""A program that has not started by then is a fault of the host."""
+_STARTS = 4
+"""Times that a program is started which somebody kills meanwhile."""
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Statuses of a process that was killed, directly or as bwrap passes it on."""
 
 _MAPPED = """
 import importlib, os, sys
@@ -53,20 +61,39 @@ class Interpreter:
     """Folders inside `folders` that are covered: installed packages may hold solutions."""
 
 
+def ended(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[bytes]":
+    """What a program of ours comes to. One that is killed tells nothing of this host, and is
+    started again.
+
+    Raises:
+        SandboxUnavailable: it did not end within `START_SECONDS`.
+    """
+    for _ in range(_STARTS):
+        try:
+            done = subprocess.run(
+                command, capture_output=True, env=environment, timeout=START_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            name = Path(command[0]).name
+            raise SandboxUnavailable(f"{name} did not start in {START_SECONDS:.0f} s") from error
+        if done.returncode not in _KILLED:
+            break
+    return done
+
+
 @cache
 def interpreter() -> Interpreter:
     """The interpreter below this one's virtual environment, without installed packages."""
     executable = Path(os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable))
-    found = subprocess.run(
-        [executable, "-I", "-S", "-B", "-W", "ignore", "-c", _MAPPED],
-        capture_output=True,
-        text=True,
-        env={},
-        check=False,
-    )
+    found = ended([str(executable), "-I", "-S", "-B", "-W", "ignore", "-c", _MAPPED], {})
     if found.returncode != 0:
-        raise SandboxUnavailable(f"{executable} does not start: {found.stderr.strip()[-300:]}")
-    every = sorted({Path(os.path.realpath(line)) for line in found.stdout.splitlines()})
+        said = found.stderr.decode(errors="replace").strip()[-300:]
+        raise SandboxUnavailable(f"{executable} does not start: {said or found.returncode}")
+    every = sorted(
+        {Path(os.path.realpath(line)) for line in os.fsdecode(found.stdout).splitlines()}
+    )
     folders = tuple(a for a in every if not any(b in a.parents for b in every))
     hidden = tuple(
         package
@@ -136,11 +163,15 @@ def shown(view: Interpreter) -> list[str]:
     return arguments
 
 
-def launchers() -> Iterator[tuple[str, ...]]:
-    """Ways to start `bwrap` here, to be tried in this order: what stands before it."""
+Launcher = Callable[[], tuple[str, ...]]
+"""Tells what stands before `bwrap` where it is started next."""
+
+
+def launchers() -> Iterator[Launcher]:
+    """Ways to start `bwrap` here, to be tried in this order."""
     bwrap()
     if os.geteuid() != 0:
-        yield ()
+        yield tuple
         return
     drop = shutil.which("setpriv")
     if drop is None or shutil.which("nsenter") is None:
@@ -148,40 +179,54 @@ def launchers() -> Iterator[tuple[str, ...]]:
             "as root, setpriv and nsenter are needed to give up root before a candidate runs. "
             "Install them: apt-get install util-linux; or run as an ordinary user"
         )
-    yield (drop, "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--")
-    holder = _hold(interpreter())
-    enter = ("nsenter", f"--mount=/proc/{holder}/ns/mnt", "--wd=/")
-    yield (*enter, "--setuid", NOBODY, "--setgid", NOBODY, "--")
+    yield lambda: (drop, "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--")
+    yield _Opened(interpreter())
 
 
-def _hold(view: Interpreter) -> int:
-    """Start a process in a mount namespace where the interpreter's parents are open.
+class _Opened:
+    """Starts `bwrap` in a mount namespace where the interpreter's parents are open.
 
-    It ends with this process: it reads a pipe that this process holds and never writes.
-
-    Returns:
-        Its process id.
+    A process of ours holds it, which reads a pipe that this process holds and never writes, so
+    that it ends with this one. Where somebody kills it, there is another.
     """
-    process = subprocess.Popen(
-        [bwrap(), "--dev-bind", "/", "/", *_opened(view), "sh", "-c", "echo $$; exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin and process.stdout and process.stderr
-    line = process.stdout.readline()
-    if not line:
-        _, complaint = process.communicate()
+
+    def __init__(self, view: Interpreter) -> None:
+        self._view = view
+        self._starting = threading.Lock()
+        self._holder: subprocess.Popen[bytes] | None = None
+        self._inner = ""
+        atexit.register(self._release)
+
+    def __call__(self) -> tuple[str, ...]:
+        with self._starting:
+            if self._holder is None or self._holder.poll() is not None:
+                self._release()
+                self._hold()
+        enter = ("nsenter", f"--mount=/proc/{self._inner}/ns/mnt", "--wd=/")
+        return (*enter, "--setuid", NOBODY, "--setgid", NOBODY, "--")
+
+    def _hold(self) -> None:
+        command = [bwrap(), "--dev-bind", "/", "/", *_opened(self._view)]
+        command += ["sh", "-c", "echo $$; exec cat"]
+        for _ in range(_STARTS):
+            pipe = subprocess.PIPE
+            holder = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+            assert holder.stdout and holder.stderr
+            self._inner = holder.stdout.readline().decode().strip()
+            if self._inner:
+                holder.stdout.close()
+                holder.stderr.close()
+                self._holder = holder
+                return
+            _, complaint = holder.communicate()
+            if holder.returncode not in _KILLED:
+                break
         raise SandboxUnavailable(explain(complaint.decode(errors="replace")))
-    process.stdout.close()
-    process.stderr.close()
-    atexit.register(_release, process)
-    return int(line)
 
-
-def _release(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        process.communicate(timeout=5)
+    def _release(self) -> None:
+        if self._holder is not None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._holder.communicate(timeout=5)
 
 
 def _opened(view: Interpreter) -> list[str]:

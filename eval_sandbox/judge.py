@@ -19,14 +19,10 @@ from typing import Any, Self
 from eval_sandbox import codec, extraction
 from eval_sandbox.candidate_server import Allowance
 from eval_sandbox.contract import Judging, Limits
+from eval_sandbox.host import START_SECONDS
 from eval_sandbox.preambles import PREAMBLES
 from eval_sandbox.problem import Call, Completion, Dialogue, Problem, Script, Trials
-from eval_sandbox.sandbox import (
-    START_SECONDS,
-    Sandbox,
-    SandboxFailureError,
-    StuckError,
-)
+from eval_sandbox.sandbox import Sandbox, SandboxFailureError, StuckError
 from eval_sandbox.verdict import Outcome, Verdict, printable
 
 _LOOK_AHEAD = 64

@@ -30,8 +30,11 @@ from eval_sandbox.candidate_server import DEVICES
 from eval_sandbox.channel import LONGEST_ORDER, ClosedError, Frames, send
 from eval_sandbox.host import (
     NOBODY,
+    START_SECONDS,
+    Launcher,
     SandboxUnavailable,
     bwrap,
+    ended,
     explain,
     installed,
     interpreter,
@@ -42,8 +45,6 @@ from eval_sandbox.host import (
 
 __all__ = ["Sandbox", "SandboxFailureError", "SandboxUnavailable", "StuckError", "check_host"]
 
-START_SECONDS = 60.0
-"""A sandbox that is not ready by then is a fault of the host."""
 _SOURCES = "/sandbox"
 _PACKAGES = "/packages"
 _CANDIDATES = (
@@ -99,18 +100,14 @@ def check_host(isolation: str = "full") -> None:
 
 
 @cache
-def _launcher() -> tuple[str, ...]:
+def _launcher() -> Launcher:
     complaint = ""
-    for prefix in launchers():
-        argv = [*prefix, *_around((), cloning=True), "-c", "import os; os.write(1, b'isolated')"]
-        try:
-            tried = subprocess.run(
-                argv, capture_output=True, env=_path(), timeout=START_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise SandboxUnavailable(f"bwrap did not start in {START_SECONDS:.0f} s") from error
+    for launcher in launchers():
+        argv = [*launcher(), *_around((), cloning=True)]
+        argv += ["-c", "import os; os.write(1, b'isolated')"]
+        tried = ended(argv, _path())
         if tried.stdout == b"isolated":
-            return prefix
+            return launcher
         complaint = tried.stderr.decode(errors="replace")
     raise SandboxUnavailable(explain(complaint))
 
@@ -251,8 +248,9 @@ class Sandbox:
             )
             around = [sys.executable, "-s", "-P", "-B", "-X", "utf8"]
             if self._isolated:
+                before = _launcher()
                 inside = _around(self._packages, cloning=candidates, sources=sources)
-                around = [*_launcher(), *inside]
+                around = [*before(), *inside]
             self._processes.append(
                 subprocess.Popen(
                     [*around, "-c", boot],

@@ -375,6 +375,18 @@ def test_a_sandbox_killed_from_outside_is_tried_again_and_then_our_fault(times, 
     assert outcome is Outcome.PASSED or judged.detail
 
 
+def test_a_worker_whose_processes_are_all_killed_between_two_answers_judges_on():
+    asked = problem(call(expected=1))
+    program = Completion(task_id="p", text="def f(): return 1", whole=True)
+    with Worker() as worker:
+        worker.judge(asked, program, Judging(limits=LIMITS))
+        for process in processes_below(os.getpid()):
+            os.kill(process, signal.SIGKILL)
+        judged = worker.judge(asked, program, Judging(limits=LIMITS))
+
+    assert judged.outcome is Outcome.PASSED
+
+
 def test_a_reference_is_measured_again_after_the_sandbox_failed(monkeypatch):
     asked = problem(call(expected=1), reference="def f(): return 1")
     completion = Completion(task_id="p", text="def f(): return 1", whole=True)

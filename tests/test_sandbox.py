@@ -12,7 +12,7 @@ import pytest
 
 from eval_sandbox.attacks import CALLS
 from eval_sandbox.contract import Judging, Limits
-from eval_sandbox.host import SandboxUnavailable, cure, explain, interpreter
+from eval_sandbox.host import SandboxUnavailable, cure, ended, explain, interpreter
 from eval_sandbox.judge import judge
 from eval_sandbox.problem import Call, Completion, Problem, Script
 from eval_sandbox.sandbox import check_host
@@ -186,6 +186,13 @@ def test_the_judge_also_works_with_the_interpreter_of_the_system_as_uid(uid, tmp
     )
 
     assert done.stdout.strip() == "passed", done.stderr
+
+
+def test_a_program_of_ours_that_is_killed_says_nothing_of_the_host_and_is_started_again(tmp_path):
+    once = f"test -e {tmp_path}/begun || {{ touch {tmp_path}/begun; kill -9 $$; }}; echo works"
+    assert ended(["sh", "-c", once], os.environ).stdout == b"works\n"
+    assert ended(["sh", "-c", "kill -9 $$"], os.environ).returncode == -9
+    assert ended(["sh", "-c", "exit 3"], os.environ).returncode == 3
 
 
 def test_the_exception_for_a_host_reads_as_one_sentence():
