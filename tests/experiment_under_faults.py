@@ -196,6 +196,11 @@ class Trial:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the driver does not end: {self.said()}") from None
 
+    def succeed(self) -> None:
+        """Wait for the driver, which ends well."""
+        status = self.end()
+        assert status == 0, f"the driver ended with {status}\n{self.said()}"
+
     def settle(self) -> None:
         """Let what was said be read."""
         time.sleep(1)
