@@ -16,6 +16,10 @@ class UnwantedError(Exception):
     """The work was ended because nobody wants it any more: it did not fail."""
 
 
+class TerminatedError(SystemExit):
+    """Somebody told this process to end (SIGTERM): what it does is to stop, and nothing failed."""
+
+
 Lost = Callable[[str], None]
 """Takes what was lost and what is done about it, in words, from any thread."""
 

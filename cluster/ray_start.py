@@ -30,6 +30,10 @@ HEALTH = {
 """A node that does not answer is given up after about half a minute, and a head that is away is
 waited for: shorter is too twitchy for busy hosts, and Ray's own choice is above a minute."""
 
+STOPPING = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
+"""For a driver whose Ray job is stopped, to end by itself; it takes some seconds. Ray would kill it
+after three."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
@@ -119,6 +123,7 @@ def environment(node: Node) -> dict[str, str]:
     return (
         inherited
         | HEALTH
+        | STOPPING
         | SPARING
         | {
             "RAY_AUTH_MODE": "token",

@@ -5,17 +5,21 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import psutil
 
+from cluster.ending import TerminatedError
 from cluster.sparing import SPARING, UNWATCHED
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +70,7 @@ def connect(home: Path) -> Iterator[Cluster]:
 
     Raises:
         ClusterError: the cluster to join did not answer, or there is no token for it.
+        TerminatedError: SIGTERM, within the context.
     """
     joined = os.environ.get("RAY_ADDRESS", "")
     _refuse_ray_client(joined)
@@ -77,7 +82,8 @@ def connect(home: Path) -> Iterator[Cluster]:
         # A Ray job works on a cluster that stands; it ends, and the cluster stays.
         noted = JOB not in os.environ and note(home, cluster)
         try:
-            yield cluster
+            with _hearing_sigterm():
+                yield cluster
         finally:
             if noted:
                 forget(home, process=os.getpid())
@@ -104,6 +110,26 @@ def _start(joined: str, token_path: Path | None) -> Cluster:
         cpus=int(resources.get("CPU", 0)),
         gpus=int(resources.get("GPU", 0)),
     )
+
+
+@contextmanager
+def _hearing_sigterm() -> Iterator[None]:
+    """SIGTERM raises `TerminatedError`. Ray's own handler aborts this process three seconds after
+    it, and stages may take longer to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminated(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a keeper passes on what Ray has sent to both
+    raise TerminatedError(128 + number)
 
 
 def _stop(others: set[psutil.Process]) -> None:

@@ -6,6 +6,7 @@ traceback; ours keep it.
 
 import argparse
 import contextlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from cluster.ending import TerminatedError
 from cluster.keeping import CRASHED, ended_by_itself
 from cluster.session import ClusterError
 from database.address import AWAY, LedgerAwayError
@@ -52,6 +54,9 @@ def _outcome(words: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
+    except TerminatedError:
+        print("Told to end. The same command goes on from here.", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except DBAPIError as error:
         if not is_passing(error):
             traceback.print_exc()

@@ -102,7 +102,7 @@ class _Hand:
             # Not by `join`: a thread whose join is interrupted counts as ended (Python 3.11).
             while any(thread.is_alive() for thread in threads):
                 time.sleep(0.2)
-        except BaseException:  # Ctrl-C, or SIGTERM, for which Ray raises SystemExit
+        except BaseException:  # Ctrl-C, or SIGTERM
             self.workplace.stopping.set()
             # Ray ends this process where a thread asks it anything after its end.
             deadline = time.monotonic() + ENDING_SECONDS

@@ -240,15 +240,18 @@ def test_killed_at_ten_random_moments_the_rows_are_those_of_an_undisturbed_run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "there",
+    "number, there",
     [
-        pytest.param("cluster.json", id="as Ray is up"),
-        pytest.param("*/owner", id="as a gang begins"),
-        pytest.param("*/attempts/step-*", id="while it trains"),
-        pytest.param("*/completions", id="while it asks"),
+        pytest.param(signal.SIGINT, "cluster.json", id="Ctrl-C as Ray is up"),
+        pytest.param(signal.SIGINT, "*/owner", id="Ctrl-C as a gang begins"),
+        pytest.param(signal.SIGINT, "*/attempts/step-*", id="Ctrl-C while it trains"),
+        pytest.param(signal.SIGINT, "*/completions", id="Ctrl-C while it asks"),
+        pytest.param(signal.SIGTERM, "*/attempts/step-*", id="SIGTERM while it trains"),
     ],
 )
-def test_ctrl_c_says_how_to_go_on_and_leaves_no_ray_process_behind(tmp_path, there):
+def test_a_driver_that_is_to_end_says_how_to_go_on_and_leaves_no_ray_process_behind(
+    tmp_path, number, there
+):
     home = tmp_path / "interrupted"
     environment = os.environ | {"CODELADDER_HOME": str(home)}
     process = subprocess.Popen(
@@ -260,11 +263,11 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_ray_process_behind(tmp_path, the
         text=True,
     )
     wait_for(lambda: list(home.glob(there)), process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
 
     _, said = process.communicate(timeout=25)  # stages that do not hear it are waited for longer
 
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "The same command goes on from here." in said
     assert "Traceback" not in said
     assert not ray_processes_of(home)

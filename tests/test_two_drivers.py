@@ -354,7 +354,7 @@ def test_a_driver_that_is_told_to_end_takes_that_for_no_failure_and_gives_its_ru
     wait_for(lambda: list(home.glob("*/attempts/step-*5")), driver)
 
     driver.terminate()
-    driver.wait(PATIENCE_SECONDS)
+    assert driver.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM, said(home, "one")
 
     ledger = open_ledger(f"sqlite:///{home}/ledger.db")
     with ledger.connect() as connection:
