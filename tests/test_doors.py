@@ -67,7 +67,10 @@ def test_rays_dashboard_answers_only_with_its_token(ray_cluster, door, token, ex
     method, path, body = RAY[door]
     shown = right if token == "right" else token
 
-    told = status(url + path, shown, method, body, **{"Content-Type": "application/json"})
+    deadline = time.monotonic() + PATIENCE
+    told = 500
+    while told >= 500 and time.monotonic() < deadline:  # Ray, on a busy machine
+        told = status(url + path, shown, method, body, **{"Content-Type": "application/json"})
 
     assert told == expected
 
