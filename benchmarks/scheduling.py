@@ -251,7 +251,7 @@ from cluster.session import connect
 def given(actor):
     return sum(held.count for held in actor._desk._lines[GPUS].holdings)
 
-with connect(Path(sys.argv[1])):
+with connect(Path(sys.argv[1])), open(sys.argv[2], "w", buffering=1) as samples:
     import ray
     while True:
         taken = {GPUS} - ray.available_resources().get("GPU", 0.0)
@@ -259,7 +259,7 @@ with connect(Path(sys.argv[1])):
             held = ray.get(ray.get_actor(NAME, NAMESPACE).__ray_call__.remote(given), timeout=10)
         except (ValueError, ray.exceptions.RayError):  # no driver yet, or no more
             held = 0
-        print(time.time(), taken, held, flush=True)
+        print(time.time(), taken, held, file=samples)
         time.sleep({SAMPLE_SECONDS})
 """
 
@@ -281,14 +281,13 @@ def real(steps: int, seeds: int) -> float:
         folder = Path(name)
         path, home, beside = folder / "twelve.yaml", folder / "home", folder / "sampler"
         beside.mkdir()
+        told = folder / "samples"  # Ray prints what it likes
         path.write_text(EXPERIMENT % {"steps": steps, "seeds": list(range(seeds))})
         with ray_cluster(folder) as environment:
             sampler = subprocess.Popen(
-                [sys.executable, "-c", SAMPLER, str(beside)],
+                [sys.executable, "-c", SAMPLER, str(beside), str(told)],
                 env=environment,
                 cwd=ROOT,
-                stdout=subprocess.PIPE,
-                text=True,
             )
             began = time.monotonic()
             driver = subprocess.run(
@@ -299,8 +298,8 @@ def real(steps: int, seeds: int) -> float:
                 timeout=LONGEST_SECONDS,
             )
             sampler.terminate()
-            assert sampler.stdout is not None
-            samples = [Sample(*map(float, line.split())) for line in sampler.stdout]
+            sampler.wait(60)
+            samples = [Sample(*map(float, line.split())) for line in told.read_text().splitlines()]
         if driver.returncode != 0:
             raise SystemExit(f"the experiment ended with {driver.returncode}")
         share = busy_share(samples)
