@@ -128,24 +128,32 @@ def place_of(ledger, home, experiment):
     )
 
 
+def ended_in_line(place, work, end):
+    """What failed of work that has no processor when it is ended."""
+    failures = []
+    with place.processors.take(1, rank=0):
+        doing = threading.Thread(
+            target=lambda: failures.extend(execute_all([work], place)), daemon=True
+        )
+        doing.start()
+        time.sleep(2.0)  # it waits by then
+        end()
+        doing.join(PATIENCE)
+        assert not doing.is_alive()
+    return failures
+
+
 def test_a_run_that_waits_for_processors_ends_and_takes_none(ledger, home):
     experiment = load(SMOKE)
     run = next(run for run in experiment.runs() if run.training)
     place = place_of(ledger, home, experiment)
     place.recorder.begin([run])
-    failures = []
-    with place.processors.take(1, rank=0):
-        work = threading.Thread(
-            target=lambda: failures.extend(
-                execute_all([Work(run=run, benchmarks=experiment.benchmarks)], place)
-            ),
-            daemon=True,
-        )
-        work.start()
+
+    def stop():
         ask_to_stop(ledger, run.id, "ada")
         place.telemetry.look()
-        work.join(PATIENCE)
-        assert not work.is_alive()
+
+    failures = ended_in_line(place, Work(run=run, benchmarks=experiment.benchmarks), stop)
 
     (recorded,) = queries.runs(ledger)
     (event,) = queries.events(ledger, run.id)
@@ -163,17 +171,8 @@ def test_a_run_that_waits_for_processors_hears_that_all_of_it_stops_and_is_not_f
     run = next(run for run in experiment.runs() if run.training)
     place = place_of(ledger, home, experiment)
     place.recorder.begin([run])
-    failures = []
-    with place.processors.take(1, rank=0):
-        work = threading.Thread(
-            target=lambda: failures.extend(execute_all([Work(run=run, benchmarks=())], place)),
-            daemon=True,
-        )
-        work.start()
-        time.sleep(2.0)  # it waits by then
-        place.stopping.set()
-        work.join(PATIENCE)
-        assert not work.is_alive()
+
+    failures = ended_in_line(place, Work(run=run, benchmarks=()), place.stopping.set)
 
     (recorded,) = queries.runs(ledger)
     assert recorded.state not in {"failed", "stopped", "done"}
