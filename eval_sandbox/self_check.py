@@ -43,7 +43,7 @@ HONEST = Attack(
 """Not an attack: where this does not pass, the failures of the others prove nothing."""
 
 _HONEST_TESTS = (*CALLS, *ASSERTS, *LOOP)
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 5.0
 _LONGEST_DETAIL = 300
 _SONG = "nobody in a sandbox can read or change this line\n"
 
@@ -170,7 +170,7 @@ def _verdict(attack: Attack, worker: Worker, isolation: str) -> Verdict:
 
 
 def _slow(seconds: float, limits: Limits) -> Iterator[str]:
-    """A check may be tried twice, and a busy host is forgiven some more."""
+    """A check may be tried twice, and a busy host is forgiven a few seconds."""
     if seconds > 2 * limits.wall_seconds + _PATIENCE_SECONDS:
         yield f"took {seconds:.0f} s where {limits.wall_seconds:g} s are allowed"
 
