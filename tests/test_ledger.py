@@ -78,10 +78,13 @@ def test_sqlite_survives_power_loss_and_readers(tmp_path):
 
 def test_opening_a_ledger_at_head_takes_no_time(ledger_url):
     open_ledger(ledger_url).dispose()
-    started = time.perf_counter()
-    open_ledger(ledger_url).dispose()
+    took = []
+    for _ in range(5):
+        started = time.perf_counter()
+        open_ledger(ledger_url).dispose()
+        took.append(time.perf_counter() - started)
 
-    assert time.perf_counter() - started < 0.3
+    assert min(took) < 0.3
 
 
 def test_rows_come_back_as_written(ledger):
