@@ -76,9 +76,10 @@ def connect(home: Path) -> Iterator[Cluster]:
     _refuse_ray_client(joined)
     token_path = _given_token() if joined else own_token(home)
     settings = _settings(token_path) | ({} if joined else _local_settings())
-    others = set(psutil.Process().children(recursive=True))
+    others = set(psutil.Process().children())
     with _environment(settings, without=() if joined else ("RAY_AUTH_TOKEN",)):
         cluster = _start(joined, token_path)
+        started = set(psutil.Process().children()) - others
         # A Ray job works on a cluster that stands; it ends, and the cluster stays.
         noted = JOB not in os.environ and note(home, cluster)
         try:
@@ -87,7 +88,7 @@ def connect(home: Path) -> Iterator[Cluster]:
         finally:
             if noted:
                 forget(home, process=os.getpid())
-            _stop(others)
+            _stop(started)
 
 
 def _start(joined: str, token_path: Path | None) -> Cluster:
@@ -132,18 +133,26 @@ def _terminated(number: int, _: FrameType | None) -> None:
     raise TerminatedError(128 + number)
 
 
-def _stop(others: set[psutil.Process]) -> None:
-    """Leave the cluster; one of our own is gone with all its processes when this returns."""
+def _stop(started: set[psutil.Process]) -> None:
+    """Leave the cluster; one of our own is gone when this returns, with what its processes have
+    started. Whatever else this process has started meanwhile lives on."""
     import ray
 
-    started = set(psutil.Process().children(recursive=True)) - others
+    family = started.union(*map(_descendants, started))
     ray.shutdown()
     deadline = time.monotonic() + STOP_SECONDS
-    while (left := list(filter(_lives, started))) and time.monotonic() < deadline:
+    while (left := list(filter(_lives, family))) and time.monotonic() < deadline:
         time.sleep(0.05)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _lives(process: psutil.Process) -> bool:

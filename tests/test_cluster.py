@@ -396,6 +396,30 @@ def test_a_cluster_to_join_needs_its_token(tmp_path, monkeypatch):
         pass
 
 
+BESIDE = """
+import subprocess, sys
+from pathlib import Path
+from cluster.session import connect
+with connect(Path(sys.argv[1])):
+    beside = subprocess.Popen(["sleep", "600"])
+print(beside.poll())
+beside.kill()
+beside.wait()
+"""
+
+
+def test_what_else_was_started_meanwhile_outlives_the_cluster(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+
+    assert done.stdout == "None\n"
+
+
 DRIVER = """
 import sys, time
 from pathlib import Path
