@@ -23,6 +23,7 @@ from cluster.ending import (
     outcome,
     unheard,
 )
+from cluster.rousing import roused
 
 RESTARTS = 3
 """Deaths of workers that one call survives without any progress between them."""
@@ -234,7 +235,8 @@ def _fit(fit: _Fit[Config]) -> Exception | None:
     )
     shutil.rmtree(_places(fit), ignore_errors=True)
     try:
-        result = trainer.fit()
+        with roused(partial(_waits, fit.name)):
+            result = trainer.fit()
     except TrainingFailedError as error:
         met = not isinstance(error, ControllerError)
         return GangError(fit.name, _reason(error, _places(fit)), str(error), met)
@@ -254,11 +256,27 @@ def release(names: Collection[str]) -> None:
     import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+    for number, state in _groups(names):
+        if state != "REMOVED":
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(number))))
+
+
+def _waits(name: str) -> bool:
+    """Whether Ray has no place yet for some of a gang's workers."""
+    return any(state in ("PENDING", "RESCHEDULING") for _, state in _groups([name]))
+
+
+def _groups(names: Collection[str]) -> list[tuple[str, str]]:
+    """The placement groups of gangs, each with its state."""
+    import ray
+
     marks = set(map(_mark, names))
+    found = []
     for number, group in ray.util.placement_group_table().items():
         asked = {bundle.get("memory") for bundle in group["bundles"].values()}
-        if len(asked) == 1 and asked <= marks and group["state"] != "REMOVED":
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(number))))
+        if len(asked) == 1 and asked <= marks:
+            found.append((number, group["state"]))
+    return found
 
 
 def _mark(name: str) -> float:
