@@ -170,7 +170,9 @@ class Chaos:
         machine = self._machine()
         if not machine.is_on:
             return "there was none"
-        hog(self.trial, machine)
+        begin = self.trial.nodes.network.folder / "fill"
+        begin.touch()
+        hog(self.trial, machine, begin)
         time.sleep(AWAY)
         return machine.name
 

@@ -235,7 +235,7 @@ FAULTS = {
         ),
         Fault(
             name="object stores full",
-            moment=mishaps.in_asking,
+            moment=mishaps.in_asking_beside_others,
             inflict=mishaps.fill_object_stores,
             silent=True,
             goes_on="(generating|judging) starter done",

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 from experiment_under_faults import Line, Trial
@@ -194,24 +195,46 @@ def freeze_database(trial: Trial) -> None:
     trial.server.thaw()
 
 
+def in_asking_beside_others(trial: Trial) -> Line:
+    """While a model is asked; another driver on each machine waits to fill its object store."""
+    for machine in _workers(trial):
+        hog(trial, machine, _fill(trial))
+    return in_asking(trial)
+
+
 def fill_object_stores(trial: Trial) -> None:
-    """Another driver keeps more in the object store of each machine than it holds."""
-    for machine in trial.nodes.network.all.values():
-        if trial.nodes.sizes[machine.name].cpus:
-            hog(trial, machine)
-    time.sleep(AWAY_SECONDS)
+    """Each of those drivers keeps more in the object store of its machine than it holds."""
+    begin = _fill(trial)
+    begin.touch()
+    deadline = time.monotonic() + BACK_SECONDS
+    while len(list(begin.parent.glob(f"{begin.name}-*"))) < len(_workers(trial)):
+        assert time.monotonic() < deadline, "an object store is not full"
+        time.sleep(0.05)
 
 
-def hog(trial: Trial, machine: Machine) -> None:
-    """Have another driver on a machine fill its object store for a minute."""
+def _fill(trial: Trial) -> Path:
+    return trial.nodes.network.folder / f"{trial.name}.fill"
+
+
+def _workers(trial: Trial) -> list[Machine]:
+    return [one for one in trial.nodes.network.all.values() if trial.nodes.sizes[one.name].cpus]
+
+
+def hog(trial: Trial, machine: Machine, begin: Path) -> None:
+    """Have another driver on a machine fill its object store for a minute, once a file is there."""
     log = trial.nodes.network.folder / f"hog-{machine.name}.log"
-    machine.spawn([sys.executable, "-c", HOG, trial.nodes.address], log)
+    full = f"{begin}-{machine.name}"
+    machine.spawn([sys.executable, "-c", HOG, trial.nodes.address, str(begin), full], log)
 
 
 HOG = """
 import sys, time, numpy, ray
+from pathlib import Path
 ray.init(sys.argv[1], log_to_driver=False)
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.05)
 kept = [ray.put(numpy.ones(25 * 2**20, dtype="uint8")) for _ in range(20)]
+Path(sys.argv[3]).touch()
 time.sleep(60)
 """
 
