@@ -137,6 +137,11 @@ class Trial:
         """What the driver prints."""
         return self.nodes.network.folder / f"{self.name}.out"
 
+    @property
+    def was_over(self) -> bool:
+        """Whether a later driver found everything recorded: the former was lost too late."""
+        return self.drivers > 1 and "Nothing to do: all" in self.output.read_text()
+
     def _watch(self) -> None:
         """Note each new line of the run's log with the time it was seen."""
         read: dict[Path, int] = {}
