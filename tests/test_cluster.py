@@ -330,6 +330,17 @@ def test_deaths_count_only_where_nothing_was_done_between_them(cluster, tmp_path
     assert len((tmp_path / "deaths").read_text()) == RESTARTS + 1
 
 
+def said_by(program, folder):
+    """What a program that starts a cluster of its own prints."""
+    return subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    ).stdout
+
+
 APART = """
 import sys
 from pathlib import Path
@@ -357,16 +368,10 @@ with session.connect(Path(sys.argv[1])):
 
 @pytest.mark.slow
 def test_workers_that_do_not_meet_are_sent_again_and_not_forever(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", APART, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parent.parent,
-    )
+    said = said_by(APART, tmp_path)
 
     # What they took is free again, which Ray itself forgets.
-    assert done.stdout.split() == ["False", str(1 + MEETINGS), "free"]
+    assert said.split() == ["False", str(1 + MEETINGS), "free"]
 
 
 def test_what_no_restart_mends_is_tried_once(cluster, tmp_path):
@@ -409,15 +414,9 @@ beside.wait()
 
 
 def test_what_else_was_started_meanwhile_outlives_the_cluster(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", BESIDE, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parent.parent,
-    )
+    said = said_by(BESIDE, tmp_path)
 
-    assert done.stdout == "None\n"
+    assert said == "None\n"
 
 
 DRIVER = """
