@@ -343,10 +343,11 @@ def test_two_judges_do_not_write_one_file(tmp_path, stopping, capsys):
 
 
 def test_a_reader_that_goes_away_ends_the_judge_quietly(tmp_path, problems):
-    completions = lines(tmp_path / "a.jsonl", [right()] * 20)
+    completions = lines(tmp_path / "a.jsonl", [right()] * 200)
     arguments = ["--benchmark", "custom", "--problems", problems, "--completions", completions]
 
-    with started(*arguments, stdout=subprocess.PIPE) as process:
+    # A pipe of 4 KiB holds fewer verdicts: the judge cannot end before the reader does.
+    with started(*arguments, stdout=subprocess.PIPE, pipesize=4096) as process:
         assert json.loads(process.stdout.readline())["outcome"] == "passed"
         process.stdout.close()
         said = process.stderr.read()

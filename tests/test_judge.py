@@ -378,9 +378,11 @@ def test_a_sandbox_killed_from_outside_is_tried_again_and_then_our_fault(times, 
 def test_a_worker_whose_processes_are_all_killed_between_two_answers_judges_on():
     asked = problem(call(expected=1))
     program = Completion(task_id="p", text="def f(): return 1", whole=True)
+    others = set(processes_below(os.getpid()))
     with Worker() as worker:
         worker.judge(asked, program, Judging(limits=LIMITS))
-        for process in processes_below(os.getpid()):
+        assert (started := set(processes_below(os.getpid())) - others)
+        for process in started:
             os.kill(process, signal.SIGKILL)
         judged = worker.judge(asked, program, Judging(limits=LIMITS))
 
