@@ -106,7 +106,7 @@ def undergo(trial: Trial, fault: Fault) -> Measured:
     trial.settle()
     after = [one for one in trial.lines if one.at > noticed.at]
     working = next((one for one in after if re.search(fault.goes_on, one.text)), None)
-    going = over if fault.last and trial.was_over else working
+    going = working or (over if fault.last else None)
     assert going is not None, f"nothing says that work went on: {trial.said()}"
     return Measured(
         fault=fault.name,
