@@ -100,7 +100,7 @@ def _start(joined: str, token_path: Path | None) -> Cluster:
     AuthenticationTokenLoader.instance().reset_cache()  # else a second cluster gets the first token
     try:
         context = ray.init(**(_joining(joined) if joined else _starting()))
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # no less is what Ray raises where a dashboard does not start
         where = f"the cluster at RAY_ADDRESS={joined}" if joined else "a cluster on this machine"
         raise ClusterError(f"{where} did not start an exchange: {error}") from error
     resources = ray.cluster_resources()
@@ -139,7 +139,7 @@ def _stop(started: set[psutil.Process]) -> None:
     import ray
 
     family = started.union(*map(_descendants, started))
-    ray.shutdown()
+    ray.shutdown(wait_for_processes=True)
     deadline = time.monotonic() + STOP_SECONDS
     while (left := list(filter(_lives, family))) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -212,6 +212,9 @@ def _local_settings() -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "GLOO_SOCKET_IFNAME": loopback,  # a hostname that does not resolve would end the gang
         "NCCL_SOCKET_IFNAME": loopback,
+        # On a busy machine the dashboard starts late; without it Ray would not start at all.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",
+        "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "150",
         **_worker_settings(),
         **SPARING,
         **UNWATCHED,

@@ -192,9 +192,10 @@ PIPE_ATTACKS = {
                 reply += b'i' + struct.pack('<q', x + 1) + b'N'
                 os.write(3, struct.pack('<I', len(reply)) + reply)
             def f(x):
-                threading.Thread(target=later, args=(41, 0.01)).start()
-                threading.Thread(target=later, args=(1, 0.03)).start()
-                time.sleep(0.1)
+                for wrong in (41, 1):
+                    thread = threading.Thread(target=later, args=(wrong, 0.01))
+                    thread.start()
+                    thread.join()
                 os._exit(0)
         """)
     ),

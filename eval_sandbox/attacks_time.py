@@ -176,10 +176,14 @@ SPACE_ATTACKS = {
         program=python("""
             import os, time
             def f(x):
+                out, into = os.pipe()
                 for _ in range(6):
                     if os.fork() == 0:
                         kept = b'x' * (100 << 20)
+                        os.write(into, b'.')
                         time.sleep(60)
+                for _ in range(3):
+                    os.read(out, 1)
                 time.sleep(1)
                 return x + 1
         """),

@@ -44,6 +44,7 @@ HONEST = Attack(
 
 _HONEST_TESTS = (*CALLS, *ASSERTS, *LOOP)
 _PATIENCE_SECONDS = 5.0
+_TRIES = 3
 _LONGEST_DETAIL = 300
 _SONG = "nobody in a sandbox can read or change this line\n"
 
@@ -102,13 +103,11 @@ def attempt(
     attack = _filled(attack, {MARKER: marker, CANARY: str(canary)})
     if attack.before:
         _verdict(replace(attack, program=attack.before), worker, isolation)
-    began = time.monotonic()
-    verdict = _verdict(attack, worker, isolation)
-    took = time.monotonic() - began
+    verdict, took = _timed(attack, worker, isolation)
     survivors = _survivors(marker) if marker in str(attack) else 0
     aftermath = "; ".join(
         (
-            *_slow(took, attack.limits),
+            *([f"took {took:.0f} s"] if took > _allowed(attack.limits) else []),
             *_unprintable(verdict),
             *_next_one(attack, worker, isolation),
             *_killed(canary),
@@ -169,10 +168,24 @@ def _verdict(attack: Attack, worker: Worker, isolation: str) -> Verdict:
     return worker.judge(problem, completion, Judging(limits=attack.limits, isolation=isolation))
 
 
-def _slow(seconds: float, limits: Limits) -> Iterator[str]:
-    """A check may be tried twice, and a busy host is forgiven a few seconds."""
-    if seconds > 2 * limits.wall_seconds + _PATIENCE_SECONDS:
-        yield f"took {seconds:.0f} s where {limits.wall_seconds:g} s are allowed"
+def _timed(attack: Attack, worker: Worker, isolation: str) -> tuple[Verdict, float]:
+    """The verdict on an attack and the seconds that it took.
+
+    A busy host holds up a judge now and then, an attack that can do so every time: one that took
+    longer than is allowed is tried again, at most twice.
+    """
+    for _ in range(_TRIES):
+        began = time.monotonic()
+        verdict = _verdict(attack, worker, isolation)
+        took = time.monotonic() - began
+        if took <= _allowed(attack.limits):
+            break
+    return verdict, took
+
+
+def _allowed(limits: Limits) -> float:
+    """Seconds for an attack: a check may be tried twice, and some are for what is around it."""
+    return 2 * limits.wall_seconds + _PATIENCE_SECONDS
 
 
 def _unprintable(verdict: Verdict) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from plausible_rows import small_ledger
 from streaming_server import Server
 
@@ -20,12 +20,6 @@ from database import open_ledger, write
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def record(rows):

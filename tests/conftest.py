@@ -8,10 +8,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: two on a busy core wait
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, text
 
 from database import open_ledger
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine pauses anywhere
+hypothesis.settings.load_profile("unhurried")
 
 ROOT = Path(__file__).parent.parent
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -22,7 +26,7 @@ def home(tmp_path, monkeypatch):
     """Keep every test out of the user's runs and databases."""
     monkeypatch.setenv("CODELADDER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CODELADDER_DATABASE_URL", raising=False)
-    monkeypatch.delenv("CODELADDER_SERVE_URL", raising=False)
+    monkeypatch.setenv("CODELADDER_SERVE_URL", "http://127.0.0.1:9")  # where nobody serves
     monkeypatch.delenv("CODELADDER_SERVE_TOKEN", raising=False)
     return tmp_path / "home"
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from free_ports import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 START_SECONDS = 60.0
 SETTINGS = """
@@ -59,7 +61,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
-    ports = _free_ports(3)
+    ports = [free_port() for _ in range(3)]
     values = {"folder": folder, "host": socket.gethostname()}
     values |= dict(zip(("port", "first", "second"), ports, strict=True))
     conf = folder / "slurm.conf"
@@ -90,16 +92,6 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
             process.terminate()
         for process in running:
             process.wait(20)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _until_idle(environment: dict[str, str]) -> None:

@@ -4,13 +4,14 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from free_ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 60.0
@@ -94,9 +95,3 @@ class SharedCluster:
             assert self._head.poll() is None, (self.folder / "head.log").read_text()
             assert time.monotonic() < deadline, "the head did not start in time"
             time.sleep(0.2)
-
-
-def free_port():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -158,6 +159,8 @@ def test_the_proxy_is_who_is_at_the_socket_whatever_a_header_says(
         headers = {"X-Forwarded-For": "203.0.113.9", "X-Email": "ada@example.org"}
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         try:
+            while thread.is_alive() and not server.started:
+                time.sleep(0.05)
             assert httpx.get(url, headers=headers, trust_env=False).status_code == status
         finally:
             server.should_exit = True

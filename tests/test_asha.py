@@ -69,7 +69,7 @@ def schedulers(tmp_path_factory):
     return schedulers
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_the_rule_decides_as_asha_of_ray_tune_does(schedulers, data):
     grace, reduction = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 4))

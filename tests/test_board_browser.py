@@ -51,7 +51,7 @@ def test_a_board_is_narrowed_shared_compared_and_taken_home(app, tab):
     main.get_by_role("button", name="Copy link").click()
     link = tab.get_by_test_id("stPopoverBody").get_by_text(app).inner_text()
     again = tab.context.browser.new_page()  # of somebody else, who was sent the link
-    again.set_default_timeout(60_000)
+    again.context.set_default_timeout(60_000)
     again.goto(link)
     again.get_by_text("2 of 4 scores shown, narrowed by search").wait_for()
     again.locator('input[type="search"][value="mistral"]').wait_for()

@@ -247,7 +247,10 @@ for kill in range(20):
             checkpoints.save(steps(at), {"big": big + at}, {"big": big - at}, None)
     while newest(folder) <= at:
         time.sleep(0.001)
-    time.sleep(random.Random(kill).uniform(0.0, 0.05))
+    one, began = newest(folder), time.monotonic()
+    while newest(folder) <= one:
+        time.sleep(0.001)
+    time.sleep(random.Random(kill).uniform(0.0, time.monotonic() - began))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     halves += any(folder.glob("*.draft-*"))

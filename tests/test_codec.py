@@ -96,7 +96,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_plain_value_arrives_equal(value):
     arrived = decode(encode(value, MIB))
 
@@ -105,7 +105,7 @@ def test_any_plain_value_arrives_equal(value):
 
 
 @given(PLAIN, st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_damaged_bytes_are_refused_or_are_another_value(value, data):
     content = bytearray(encode(value, MIB))
     at = data.draw(st.integers(0, len(content) - 1))
@@ -119,7 +119,7 @@ def test_damaged_bytes_are_refused_or_are_another_value(value, data):
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 def test_any_bytes_end_in_a_value_or_a_refusal(content):
     try:
         decode(content)

@@ -373,7 +373,7 @@ def problems_and_texts(draw):
     return problems, " ".join([draw(TEXTS), *listed[start:end], draw(TEXTS)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(problems_and_texts())
 def test_ngrams_are_those_that_sets_of_tuples_have(case):
     problems, text = case
@@ -396,7 +396,7 @@ PIECES = st.lists(st.sampled_from([*WORDS, "\n", "  ", "(", ").", "Fold"]), max_
 SPACED = st.lists(st.sampled_from([*WORDS, "\n", "(", ").", "Fold"]), max_size=24).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(SPACED, min_size=1, max_size=3), PIECES, PIECES)
 def test_substrings_are_those_that_in_finds(needles, before, after):
     text = before + needles[0] + after

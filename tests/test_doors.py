@@ -5,7 +5,6 @@ The servers are real ones: Ray's own, and what `make leaderboard` starts.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 
 from cluster.session import connect
 from database import open_ledger
@@ -32,11 +32,6 @@ def status(url, token=None, method="GET", body=None, **headers):
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from free_ports import free_port
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from two_ranks import METHODS, RATE, STEPS, VOCABULARY, Case, adapter, forget, rows, settings
@@ -111,12 +111,6 @@ def under(prefix, weights):
 def filed(name):
     """The name in a file of peft's of one of its parameters."""
     return name.replace(".default", "").replace("magnitude_vector.weight", "magnitude_vector")
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def start(order, rank, port, **more):

@@ -55,6 +55,7 @@ def test_what_a_hostile_model_streams_is_shown_as_text_and_nothing_runs(app, mod
         main.get_by_text("Done").nth(1).wait_for()
         assert len(models.asked) == asked + 2, name
         harmless(tab, told, name)
+        main.locator("code").filter(has_text="mark").nth(1).wait_for()
         shown = "".join(main.locator("code").all_inner_texts())
         assert "mark" in shown, name
         assert not set("\x1b\x00\x07\u202e\u2066\u200b\u200d\ufeff") & set(shown), name

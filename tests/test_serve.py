@@ -44,6 +44,8 @@ class Scripted:
     asked: list = field(default_factory=list)
     orders: list = field(default_factory=list)
     written: int = 0
+    go: threading.Event | None = None
+    """What the last word waits for."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def state(self, model):
@@ -58,8 +60,10 @@ class Scripted:
         try:
             for number, word in enumerate(self.words, start=1):
                 await asyncio.sleep(self.pause)
-                self.written = number
                 last = number == len(self.words)
+                while last and self.go and not self.go.is_set():
+                    await asyncio.sleep(0.01)
+                self.written = number
                 yield Piece(
                     text=word,
                     prompt_tokens=7,
@@ -325,7 +329,7 @@ def test_a_client_that_leaves_stops_its_answer(tmp_path, ledger, stream):
     slow = Scripted(words=("word ",) * 1000, pause=0.02)
     body = {"model": BASE, "prompt": "x", "stream": stream}
     with served(tmp_path, ledger, slow) as address:
-        left = httpx.Timeout(PATIENCE, read=0.5) if not stream else PATIENCE
+        left = httpx.Timeout(PATIENCE, read=2.0) if not stream else PATIENCE
         with (
             contextlib.suppress(httpx.ReadTimeout),
             httpx.Client(base_url=address, timeout=left, trust_env=False) as client,
@@ -338,7 +342,7 @@ def test_a_client_that_leaves_stops_its_answer(tmp_path, ledger, stream):
 
 
 def test_a_full_queue_is_429_and_says_when_to_come_back(tmp_path, ledger):
-    slow = Scripted(words=("word ",) * 50, pause=0.02)
+    slow = Scripted(go=threading.Event())
     body = {"model": BASE, "prompt": "x"}
     replies = []
 
@@ -351,9 +355,15 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(tmp_path, ledger):
         askers = [threading.Thread(target=ask, args=(address,)) for _ in range(5)]
         for asker in askers:
             asker.start()
+        deadline = time.monotonic() + PATIENCE
+        while len(replies) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        refused = [reply.status_code for reply in replies]
+        slow.go.set()
         for asker in askers:
             asker.join()
 
+    assert refused == [429, 429, 429]
     assert sorted(reply.status_code for reply in replies) == [200, 200, 429, 429, 429]
     busy = next(reply for reply in replies if reply.status_code == 429)
     assert int(busy.headers["retry-after"]) > 0

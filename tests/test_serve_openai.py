@@ -1,6 +1,7 @@
 """OpenAI's own client, unchanged, against the real server and a real model."""
 
 import contextlib
+import threading
 
 import openai
 import pytest
@@ -173,7 +174,7 @@ def test_a_wrong_token_is_an_authentication_error(client):
 
 
 def test_a_full_queue_is_a_rate_limit_error_that_the_client_waits_out(ledger, tmp_path):
-    slow = Scripted(words=("word ",) * 20, pause=0.05)
+    slow = Scripted(words=("word ",) * 3, go=threading.Event())
     asked = {"model": BASE, "prompt": PROMPT}
     with served(tmp_path, ledger, slow, most=1) as address, connected(address) as client:
         stream = client.completions.create(**asked, stream=True)

@@ -30,6 +30,7 @@ PROMPTS = (
 GREEDY = Asking(max_new_tokens=32)
 LONG = Asking(max_new_tokens=1500, temperature=3.0)
 """So hot that the starter model does not end by itself, which takes seconds on any processor."""
+FORTY = Asking(max_new_tokens=40, temperature=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +365,7 @@ def test_memory_that_did_not_suffice_for_one_answer_is_no_limit_for_the_next(eng
     with pytest.raises(EngineError, match="do not fit into memory"):
         together(engine, [order(model)])
     hook.remove()
-    together(engine, [order(model, asking=LONG, seconds=0.4)] * 3)
+    together(engine, [order(model, asking=FORTY)] * 3)
 
     assert max(steps) == 3
 
@@ -378,7 +379,7 @@ def test_once_memory_suffices_again_as_many_are_written_at_once_as_before(engine
             raise torch.OutOfMemoryError("out of memory")
 
     hook = held(engine).loaded.model.register_forward_pre_hook(full, with_kwargs=True)
-    asked = order(model, asking=LONG, seconds=0.4)
+    asked = order(model, asking=FORTY)
     together(engine, [asked] * 3)
     hook.remove()
     for _ in range(2):

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from browsing import answering, free_port, record, started, tab, wait_until_quiet, wait_until_there
+from browsing import answering, record, started, tab, wait_until_quiet, wait_until_there
+from free_ports import free_port
 from plausible_rows import TUNED, answer_id, small_ledger
 
 from leaderboard.access import Access

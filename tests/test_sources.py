@@ -118,7 +118,7 @@ def test_json_lines_in_a_file_named_json_are_read_as_lines(tmp_path):
     assert len(rows_in(read(path))) == 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.dictionaries(st.text(), st.recursive(st.text() | st.integers(), st.lists)), max_size=6

@@ -7,7 +7,8 @@ import urllib.request
 
 import pytest
 import streamlit as st
-from browsing import ROOT, free_port
+from browsing import ROOT
+from free_ports import free_port
 from model_server import wait_until
 from test_try_page import page, press
 

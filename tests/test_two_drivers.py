@@ -6,6 +6,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,19 +69,20 @@ def test_who_is_replaced_hears_of_it_at_its_next_beat_and_can_write_nothing(reco
 
 
 def test_after_an_outage_nobody_is_replaced_before_it_had_the_time_to_renew(recorded, monkeypatch):
-    monkeypatch.setattr(holding, "AWAY_SECONDS", 0.5)
+    now = 100.0
+    monkeypatch.setattr(holding, "time", SimpleNamespace(monotonic=lambda: now))
     owner, waits = Claims(recorded, "1" * 32), Claims(recorded, "2" * 32)
     owner.take(TUNED)
     waits.renew()
     with recorded.begin() as connection:  # as after a database that was away for so long
         silent = datetime.now(UTC) - timedelta(seconds=STALE_SECONDS + 1)
         connection.execute(update(Claimed).values(at=silent))
-    time.sleep(0.6)
+    now += holding.AWAY_SECONDS + 1
     waits.renew()
     assert waits.take(TUNED).driver == "1" * 32
 
-    for _ in range(7):
-        time.sleep(0.1)
+    for _ in range(4):
+        now += holding.AWAY_SECONDS / 3
         waits.renew()
     assert waits.take(TUNED) is None
 
