@@ -100,7 +100,7 @@ def _start(joined: str, token_path: Path | None) -> Cluster:
     AuthenticationTokenLoader.instance().reset_cache()  # else a second cluster gets the first token
     try:
         context = ray.init(**(_joining(joined) if joined else _starting()))
-    except Exception as error:  # no less is what Ray raises where a dashboard does not start
+    except Exception as error:  # a plain one, where its dashboard does not start
         where = f"the cluster at RAY_ADDRESS={joined}" if joined else "a cluster on this machine"
         raise ClusterError(f"{where} did not start an exchange: {error}") from error
     resources = ray.cluster_resources()
