@@ -21,7 +21,7 @@ import yaml
 
 from cluster.__main__ import main
 from cluster.keeping import ENDED
-from cluster.node import UP_SECONDS, living
+from cluster.node import living
 from cluster.ports import Ports
 from cluster.ray_start import Node, environment
 from cluster.session import Cluster, ClusterError, connect, forget, note, private_folder, running
@@ -196,7 +196,7 @@ def test_a_raylet_that_dies_is_there_again(standing):
 
     raylet.send_signal(signal.SIGKILL)
 
-    wait_until(lambda: (found := living(standing.state)).starts > before and found.up, UP_SECONDS)
+    wait_until(lambda: (found := living(standing.state)).starts == before + 1 and found.up)
     assert "ray_version" in standing.dashboard("/api/version")
 
 

@@ -8,15 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.broker import (
-    ANSWER_SECONDS,
-    GPUS,
-    LEASE_SECONDS,
-    PROCESSORS,
-    SETTLE_SECONDS,
-    Desk,
-    State,
-)
+from cluster.broker import GPUS, LEASE_SECONDS, PROCESSORS, SETTLE_SECONDS, Desk, State
 from cluster.ending import UnwantedError
 from cluster.line import Held, Request
 from cluster.session import connect
@@ -161,7 +153,7 @@ def test_a_driver_that_is_killed_gives_way_and_so_does_the_actor_that_it_made(jo
         while_other_holds = list(log)
         other.kill()  # and with it the actor, which it had made
         other.communicate()
-        thread.join(ANSWER_SECONDS + SETTLE_SECONDS + PATIENCE)
+        thread.join(PATIENCE)
 
     assert while_other_holds == []
     assert log == ["began"]

@@ -182,7 +182,7 @@ def processes_called(name):
     return found
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=20.0):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)

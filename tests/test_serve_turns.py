@@ -16,8 +16,6 @@ PROMPT = "def largest(a, b, c):\n    "
 LONG = Asking(max_new_tokens=300, temperature=1.5)
 SHORT = Asking(max_new_tokens=4)
 PATIENCE = 60
-AT_ALL = 300
-"""Where one that is never idle starves others, these wait for ever."""
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ async def kept_busy(engine, models):
 def test_a_fifth_base_is_served_beside_four_that_are_never_idle(models):
     async def ask(engine):
         *four, fifth = models.values()
-        async with asyncio.timeout(AT_ALL), kept_busy(engine, four) as got:
+        async with asyncio.timeout(PATIENCE), kept_busy(engine, four) as got:
             _, pieces = await asked(engine, fifth)
             before = dict(got)
             await until(lambda: all(got[name] > before[name] for name in got))  # nor do the others
@@ -76,7 +74,7 @@ def test_a_fifth_base_is_served_beside_four_that_are_never_idle(models):
 def test_bases_that_wait_for_a_place_get_it_in_the_order_in_which_they_came(models):
     async def ask(engine):
         busy, *others = models.values()
-        async with asyncio.timeout(AT_ALL), kept_busy(engine, [busy]):
+        async with asyncio.timeout(PATIENCE), kept_busy(engine, [busy]):
             waiting = []
             for model in others:
                 waiting.append(asyncio.create_task(asked(engine, model)))
@@ -92,7 +90,7 @@ def test_bases_that_wait_for_a_place_get_it_in_the_order_in_which_they_came(mode
 def test_a_busy_base_answers_what_was_asked_before_and_has_its_turn(models):
     async def ask(engine):
         busy, other = models["a"], models["b"]
-        async with asyncio.timeout(AT_ALL):
+        async with asyncio.timeout(PATIENCE):
             first = asyncio.create_task(asked(engine, busy, LONG))
             await until(lambda: engine.state(busy) == "loaded")
             before = asyncio.create_task(asked(engine, busy))
@@ -116,7 +114,7 @@ def test_a_busy_base_answers_what_was_asked_before_and_has_its_turn(models):
 def test_an_asker_who_leaves_the_line_holds_nobody_up(models):
     async def ask(engine):
         busy, leaver, other = (models[name] for name in "abc")
-        async with asyncio.timeout(AT_ALL), kept_busy(engine, [busy]):
+        async with asyncio.timeout(PATIENCE), kept_busy(engine, [busy]):
             leaving = asyncio.create_task(asked(engine, leaver))
             await until(lambda: engine._line)
             leaving.cancel()

@@ -19,7 +19,7 @@ def test_stop_before_and_in_mid_stream_then_the_sandbox_and_a_blind_vote(app, mo
     press("Ask")
     main.get_by_text("Queued").nth(1).wait_for()
     press("Stop")
-    assert models.gone.wait(60)
+    assert models.gone.wait(5)
     main.get_by_text("Stopped").nth(1).wait_for()
 
     models.gone.clear()
@@ -28,7 +28,7 @@ def test_stop_before_and_in_mid_stream_then_the_sandbox_and_a_blind_vote(app, mo
     main.get_by_role("textbox", name="Instruction").press("Control+Enter")
     main.get_by_text("return n +").nth(1).wait_for()
     press("Stop")
-    assert models.gone.wait(60)
+    assert models.gone.wait(5)
     main.get_by_text("Stopped").nth(1).wait_for()
     assert main.get_by_text("return n +").count() == 2
 

@@ -118,7 +118,7 @@ def test_answers_wait_for_one_sandbox_and_too_many_are_told_to_come_back(tmp_pat
 
     def ask(address):
         body = {"program": SPIN, "tests": ["assert add(1, 2) == 3"]}
-        replies.append(httpx.post(f"{address}/judge", json=body, timeout=None, trust_env=False))
+        replies.append(httpx.post(f"{address}/judge", json=body, timeout=60, trust_env=False))
 
     with served(tmp_path, ledger, Scripted(), judge_desk=JudgeDesk(waiting=1)) as address:
         askers = [threading.Thread(target=ask, args=(address,)) for _ in range(4)]
